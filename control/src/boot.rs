@@ -1,0 +1,213 @@
+//! The one message from which a sandbox process builds its kernel, and its answer.
+//!
+//! It arrives on the process's first donated descriptor with everything else as `SCM_RIGHTS`;
+//! an [`FdIndex`] says which of them is meant.
+
+use crate::message::{Failure, WindowSize};
+use serde::{Deserialize, Serialize};
+
+/// Index into the descriptors that came with the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FdIndex(pub u32);
+
+/// Everything about one sandbox and its root container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BootArgs {
+    /// The container's id.
+    pub container: String,
+    /// Of the container's UTS namespace.
+    pub hostname: String,
+    /// NIS domain, empty when none.
+    pub domainname: String,
+    /// The root process.
+    pub process: ProcessSpec,
+    /// The root file system.
+    pub root: RootSpec,
+    /// Further mounts, in order.
+    pub mounts: Vec<MountSpec>,
+    /// Paths to hide.
+    pub masked_paths: Vec<String>,
+    /// Paths to make read-only.
+    pub readonly_paths: Vec<String>,
+    /// Kernel parameters of the container's namespaces (`kernel.shmmax`, …).
+    pub sysctls: Vec<(String, String)>,
+    /// Name of the platform, as registered.
+    pub platform: String,
+    /// The platform's device, if it has one.
+    pub device: Option<FdIndex>,
+    /// How many CPUs the container is shown, at least one.
+    pub cpus: u32,
+    /// Bytes of application memory allowed.
+    pub memory_limit: Option<u64>,
+    /// The container's standard input, output and error; absent ones are closed. Raw host
+    /// descriptors that may block.
+    pub stdio: [Option<FdIndex>; 3],
+    /// Replica of a host pseudo-terminal (in raw mode; the sentry keeps line discipline) when
+    /// `process.terminal`; then `stdio` is empty.
+    pub console: Option<FdIndex>,
+    /// Further descriptors for the root process, from number 3 on.
+    pub preserved: Vec<FdIndex>,
+    /// The listening control socket.
+    pub control: Option<FdIndex>,
+    /// BPF to install once the platform is booted, as `struct sock_filter` bytes.
+    pub seccomp: Vec<u8>,
+    /// Whether the sandbox ends when the launcher does.
+    pub attached: bool,
+    /// Start the root process at once and reply [`BootReply::Started`], instead of waiting for a
+    /// start request.
+    pub start: bool,
+    /// What is written where for people who look for a fault.
+    pub debug: DebugSpec,
+}
+
+/// The root process, as the bundle describes it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ProcessSpec {
+    /// Argument vector; the first is also what is looked up in `PATH` when it has no slash.
+    pub args: Vec<String>,
+    /// `NAME=value`
+    pub env: Vec<String>,
+    /// Absolute; made when it is missing.
+    pub cwd: String,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// File mode creation mask.
+    pub umask: Option<u32>,
+    /// Capability sets.
+    pub capabilities: Capabilities,
+    /// `PR_SET_NO_NEW_PRIVS`
+    pub no_new_privs: bool,
+    /// Resource limits, as the guest sees them.
+    pub rlimits: Vec<Rlimit>,
+    /// `oom_score_adj`
+    pub oom_score_adj: Option<i32>,
+    /// Whether standard streams are a terminal.
+    pub terminal: bool,
+    /// First size of the terminal.
+    pub console_size: Option<WindowSize>,
+}
+
+/// Capability sets, bit n being capability number n.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are Linux's own names")]
+pub struct Capabilities {
+    pub bounding: u64,
+    pub effective: u64,
+    pub inheritable: u64,
+    pub permitted: u64,
+    pub ambient: u64,
+}
+
+/// One resource limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    /// `RLIMIT_…` by number.
+    pub resource: u32,
+    /// Soft; `u64::MAX` is infinity.
+    pub soft: u64,
+    /// Hard.
+    pub hard: u64,
+}
+
+/// What stands above the container's own files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OverlayMode {
+    /// Nothing: writes go through to the files.
+    None,
+    /// A throw-away layer in the sandbox's memory.
+    Memory,
+    /// A throw-away layer in a donated file.
+    SelfBacked(FdIndex),
+}
+
+/// The root file system.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RootSpec {
+    /// The connection on which the gofer serves it.
+    pub connection: FdIndex,
+    /// The layer above.
+    pub overlay: OverlayMode,
+    /// Whether the container may write to it.
+    pub readonly: bool,
+}
+
+/// One mount.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MountSpec {
+    /// Absolute path inside; made (directory or file, after the source) when it is missing.
+    pub destination: String,
+    /// What is mounted.
+    pub source: MountSource,
+    /// Flags common to all types.
+    pub flags: MountFlags,
+    /// Options of the file system itself (`size=64m`, `mode=1777`), comma-separated.
+    pub data: String,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MountSource {
+    /// A file system of the sentry's own by type: `proc`, `sysfs`, `tmpfs`, `devpts`, `devtmpfs`,
+    /// `mqueue`, `cgroup`, `cgroup2`.
+    Kernel {
+        /// Type.
+        fstype: String,
+        /// The first field of its line in `/proc/mounts`.
+        device: String,
+    },
+    /// A bind mount of host files, served by the gofer.
+    Bind {
+        /// The connection on which it is served.
+        connection: FdIndex,
+        /// Whether its root is a directory.
+        directory: bool,
+        /// Host path, for `/proc/mounts` and messages.
+        path: String,
+    },
+    /// A bind mount of what the container has at another path of its own (cgroup, proc…).
+    Inside {
+        /// That path.
+        path: String,
+    },
+}
+
+/// Mount flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are Linux's own names")]
+pub struct MountFlags {
+    pub readonly: bool,
+    pub nosuid: bool,
+    pub nodev: bool,
+    pub noexec: bool,
+    pub noatime: bool,
+    pub nosymfollow: bool,
+}
+
+/// Debugging aids.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DebugSpec {
+    /// File of the sandbox process's log.
+    pub log: Option<FdIndex>,
+    /// Whether it is verbose (debug level rather than info).
+    pub verbose: bool,
+    /// One JSON object a line rather than text.
+    pub json: bool,
+    /// Log each system call of the guest.
+    pub strace: bool,
+}
+
+/// What the sandbox process says on the descriptor the message came on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum BootReply {
+    /// The kernel stands; the root process waits for a start request.
+    Ready,
+    /// The kernel stands and the root process runs.
+    Started,
+    /// It did not come to that; the process ends.
+    Failed(Failure),
+}

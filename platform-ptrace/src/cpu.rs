@@ -1,0 +1,180 @@
+//! Keeps a stub and its tracer on one CPU while they hand over often.
+//!
+//! Waking another CPU costs several times what handing over on the same one does, and the host's
+//! scheduler does just that whenever it finds one idle: each of the two is woken by the other,
+//! which is still running. So both are bound to the CPU that the tracer is on.
+//!
+//! That must not stack busy contexts on one CPU while another idles. Hence the binding lasts
+//! [`TERM`] only; then both are free for one round, in which the scheduler moves the tracer to an
+//! idle CPU if there is one, and are bound where they came to be. A context that computes and
+//! makes no calls can't do that for itself: the [`Monitor`] frees it. It sleeps while nothing
+//! is bound.
+
+use crate::handle::Handle;
+use crate::sys::calls::{self, Cpus};
+use parking_lot::{Condvar, Mutex};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How long a binding lasts, in milliseconds.
+const TERM: u64 = 16;
+/// How long guest code runs without a break, at least, before it is freed.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A context's part: whether to bind, free, or leave.
+pub(crate) struct Seat {
+    handle: Arc<Handle>,
+    monitor: Arc<Monitor>,
+}
+
+impl Seat {
+    pub(crate) fn new(handle: Arc<Handle>, monitor: Arc<Monitor>) -> Seat {
+        monitor.watch(&handle);
+        Seat { handle, monitor }
+    }
+
+    /// Before guest code runs in `stub`.
+    pub(crate) fn before_run(&self, stub: calls::Pid) {
+        let handle = &*self.handle;
+        handle.runs.fetch_add(1, Ordering::Relaxed);
+        let now = calls::coarse_milliseconds();
+        if !handle.bound.load(Ordering::Relaxed) {
+            self.bind(stub, now);
+        } else if now.wrapping_sub(handle.bound_at.load(Ordering::Relaxed)) >= TERM {
+            self.monitor.free(handle, stub);
+        }
+    }
+
+    /// Binds this thread and `stub` to the CPU this is on.
+    pub(crate) fn bind(&self, stub: calls::Pid, now: u64) {
+        let handle = &*self.handle;
+        let here = Cpus::one(calls::current_cpu());
+        // Refused when the allowed CPUs have changed: slower, not wrong.
+        let _ = here.bind(0);
+        let _ = here.bind(stub);
+        handle.bound_at.store(now, Ordering::Relaxed);
+        handle.bound.store(true, Ordering::Relaxed);
+        self.monitor.wake();
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // The thread may go on to do something else.
+        let _ = self.monitor.allowed.bind(0);
+    }
+}
+
+/// Frees contexts whose guest code goes on and on.
+pub(crate) struct Monitor {
+    /// What threads and stubs may use when they are not bound.
+    allowed: Cpus,
+    asleep: AtomicBool,
+    state: Mutex<Watched>,
+    change: Condvar,
+}
+
+#[derive(Default)]
+struct Watched {
+    /// Each with the count of runs it had at the last tick.
+    seats: Vec<(Weak<Handle>, u32)>,
+    started: bool,
+    woken: bool,
+    over: bool,
+}
+
+impl Monitor {
+    /// Not running yet: its thread starts with the first context.
+    pub(crate) fn new() -> io::Result<Arc<Monitor>> {
+        Ok(Arc::new(Monitor {
+            allowed: Cpus::allowed()?,
+            asleep: AtomicBool::new(false),
+            state: Mutex::new(Watched::default()),
+            change: Condvar::new(),
+        }))
+    }
+
+    /// Ends its thread.
+    pub(crate) fn stop(&self) {
+        self.state.lock().over = true;
+        self.change.notify_all();
+    }
+
+    /// Lets a context's thread and stub run anywhere.
+    fn free(&self, handle: &Handle, stub: calls::Pid) {
+        handle.bound.store(false, Ordering::Relaxed);
+        let _ = self.allowed.bind(handle.thread);
+        let _ = self.allowed.bind(stub);
+    }
+
+    fn watch(self: &Arc<Monitor>, handle: &Arc<Handle>) {
+        let mut state = self.state.lock();
+        state.seats.push((Arc::downgrade(handle), 0));
+        if !state.started {
+            let me = self.clone();
+            let thread = std::thread::Builder::new()
+                .name("ptrace-monitor".to_owned())
+                .stack_size(64 * 1024)
+                .spawn(move || me.run());
+            // Without it contexts that only compute stay where they are.
+            state.started = thread.is_ok();
+        }
+    }
+
+    /// Something was bound.
+    fn wake(&self) {
+        if self.asleep.load(Ordering::SeqCst) {
+            self.state.lock().woken = true;
+            self.change.notify_all();
+        }
+    }
+
+    fn run(&self) {
+        let mut state = self.state.lock();
+        loop {
+            state.woken = false;
+            // Told before the look around, so that what is bound after it is not missed.
+            self.asleep.store(true, Ordering::SeqCst);
+            if self.tick(&mut state) {
+                self.asleep.store(false, Ordering::SeqCst);
+                self.change.wait_for(&mut state, TICK);
+            } else {
+                while !state.woken && !state.over {
+                    self.change.wait(&mut state);
+                }
+            }
+            if state.over {
+                return;
+            }
+        }
+    }
+
+    /// Frees who has run since the last tick without a break. Whether there is more to come: a
+    /// context that was bound not long ago may enter guest code without telling us.
+    fn tick(&self, state: &mut Watched) -> bool {
+        let now = calls::coarse_milliseconds();
+        let mut busy = false;
+        state.seats.retain_mut(|(seat, seen)| {
+            let Some(handle) = seat.upgrade() else {
+                return false;
+            };
+            if !handle.bound.load(Ordering::Relaxed) {
+                return true;
+            }
+            let runs = handle.runs.load(Ordering::Relaxed);
+            match handle.stub_in_guest() {
+                Some(stub) if runs == *seen => self.free(&handle, stub.pid()),
+                Some(_) => busy = true,
+                None => {
+                    let age = now.wrapping_sub(handle.bound_at.load(Ordering::Relaxed));
+                    busy |= age <= 2 * TERM;
+                }
+            }
+            *seen = runs;
+            true
+        });
+        busy
+    }
+}

@@ -1,0 +1,233 @@
+//! The control server: answers the launcher's requests about this sandbox.
+//!
+//! One thread accepts and watches the launcher of an attached sandbox; each connection has a
+//! thread of its own, so that a `wait` holds nobody up. All sleep when there is nothing to do. A
+//! connection that breaks the protocol is closed; nobody else notices.
+
+use crate::error::BootError;
+use crate::process::EXIT_LAUNCHER_GONE;
+use control::Channel;
+use control::hello::Hello;
+use control::message::{Failure, FailureKind, Reply, Request, SandboxState, WindowSize};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::socket::{SockFlag, accept4};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// What the control server can ask of the kernel. All calls come from its threads, several at
+/// once.
+pub trait Kernel: Send + Sync {
+    /// Runs the root process; once.
+    fn start(&self) -> Result<(), Failure>;
+    /// Sends `signal` to a process by its number inside (none: the first), or to all.
+    fn signal(&self, pid: Option<i32>, signal: i32, all: bool) -> Result<(), Failure>;
+    /// Blocks until the root process ended and all others are gone; its wait status. Called once,
+    /// by the process's first thread.
+    fn wait(&self) -> i32;
+    /// Where the root process stands.
+    fn state(&self) -> SandboxState;
+    /// Sets the size of the container's terminal, if it has one.
+    fn resize(&self, size: WindowSize);
+    /// A report for a person who looks for a fault.
+    fn dump(&self) -> String;
+}
+
+/// Most connections served at once; further ones are closed at once.
+const MAX_CONNECTIONS: usize = 32;
+/// A connection's thread needs little.
+const STACK: usize = 128 << 10;
+/// How long the end of the sandbox waits for those who were told of it.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// The running server.
+pub(crate) struct Server {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    kernel: Arc<dyn Kernel>,
+    connections: AtomicUsize,
+    /// Readable from the end of the root process on.
+    ended: EventFd,
+    status: AtomicI32,
+    /// How many callers are inside [`Request::Wait`].
+    waiting: Mutex<usize>,
+    told: Condvar,
+}
+
+/// Starts serving. `launcher` is watched: when it closes, the sandbox ends.
+pub(crate) fn spawn(
+    listener: Option<OwnedFd>,
+    launcher: Option<OwnedFd>,
+    kernel: Arc<dyn Kernel>,
+) -> Result<Server, BootError> {
+    let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+    let shared = Arc::new(Shared {
+        kernel,
+        connections: AtomicUsize::new(0),
+        ended: EventFd::from_value_and_flags(0, flags)
+            .map_err(BootError::host("make an event descriptor"))?,
+        status: AtomicI32::new(0),
+        waiting: Mutex::new(0),
+        told: Condvar::new(),
+    });
+    if listener.is_some() || launcher.is_some() {
+        let shared = shared.clone();
+        thread::Builder::new()
+            .name("control".into())
+            .stack_size(STACK)
+            .spawn(move || shared.accept(listener.as_ref(), launcher.as_ref()))
+            .map_err(|e| BootError::Host {
+                what: "start the control thread",
+                answer: Errno::from_raw(e.raw_os_error().unwrap_or(0)),
+            })?;
+    }
+    Ok(Server { shared })
+}
+
+impl Server {
+    /// Tells those who wait for the end, and gives them a moment to hear it.
+    pub(crate) fn finish(self, wait_status: i32) {
+        self.shared.status.store(wait_status, Ordering::Release);
+        if let Err(e) = self.shared.ended.write(1) {
+            tracing::warn!("cannot announce the end: {e}");
+        }
+        let waiting = self
+            .shared
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let _done = self
+            .shared
+            .told
+            .wait_timeout_while(waiting, GRACE, |n| *n > 0);
+    }
+}
+
+impl Shared {
+    fn accept(self: Arc<Self>, listener: Option<&OwnedFd>, launcher: Option<&OwnedFd>) {
+        loop {
+            let mut fds = Vec::with_capacity(2);
+            // Hang-up is reported without being asked for.
+            fds.extend(launcher.map(|l| PollFd::new(l.as_fd(), PollFlags::empty())));
+            fds.extend(listener.map(|l| PollFd::new(l.as_fd(), PollFlags::POLLIN)));
+            if poll(&mut fds, PollTimeout::NONE).is_err() {
+                continue;
+            }
+            let ready = |fd: Option<&OwnedFd>| {
+                fds.iter().any(|p| {
+                    Some(raw(p.as_fd())) == fd.map(|f| raw(f.as_fd())) && p.any() == Some(true)
+                })
+            };
+            if ready(launcher) {
+                tracing::info!("the launcher is gone");
+                std::process::exit(EXIT_LAUNCHER_GONE);
+            }
+            let Some(listener) = listener.filter(|_| ready(listener)) else {
+                continue;
+            };
+            match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
+                Ok(number) => self.clone().connection(number),
+                Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM) => {
+                    // The connection stays in the backlog; look again when there may be room.
+                    thread::sleep(Duration::from_millis(50));
+                }
+                Err(e) => tracing::debug!("accept: {e}"),
+            }
+        }
+    }
+
+    fn connection(self: Arc<Self>, number: i32) {
+        let Ok(socket) = crate::sys::adopt(number) else {
+            return;
+        };
+        if self.connections.fetch_add(1, Ordering::Relaxed) >= MAX_CONNECTIONS {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            tracing::warn!("too many control connections");
+            return;
+        }
+        let shared = self.clone();
+        let spawned = thread::Builder::new()
+            .name("connection".into())
+            .stack_size(STACK)
+            .spawn(move || {
+                if let Err(e) = shared.serve(&mut Channel::new(socket)) {
+                    tracing::debug!("control connection: {e}");
+                }
+                shared.connections.fetch_sub(1, Ordering::Relaxed);
+            });
+        if spawned.is_err() {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn serve(&self, channel: &mut Channel) -> Result<(), Box<dyn std::error::Error>> {
+        let (hello, _) = channel.recv::<Hello>()?;
+        channel.send(&Hello::ours(), &[])?;
+        hello.check()?;
+        loop {
+            let (request, _) = match channel.recv::<Request>() {
+                Err(control::ChannelError::Closed) => return Ok(()),
+                other => other?,
+            };
+            tracing::debug!(?request, "control");
+            if request == Request::Wait {
+                self.wait(channel)?;
+            } else {
+                channel.send(&self.answer(request), &[])?;
+            }
+        }
+    }
+
+    fn answer(&self, request: Request) -> Reply {
+        let done = |result: Result<(), Failure>| match result {
+            Ok(()) => Reply::Done,
+            Err(failure) => Reply::Failed(failure),
+        };
+        match request {
+            Request::Start => done(self.kernel.start()),
+            Request::State => Reply::State(self.kernel.state()),
+            Request::Signal { pid, signal, all } => done(self.kernel.signal(pid, signal, all)),
+            Request::Resize(size) => {
+                self.kernel.resize(size);
+                Reply::Done
+            }
+            Request::Dump => Reply::Text(self.kernel.dump()),
+            _ => Reply::Failed(Failure::new(
+                FailureKind::Invalid,
+                "this sandbox does not know that request",
+            )),
+        }
+    }
+
+    /// Until the root process ended, or the caller went away.
+    fn wait(&self, channel: &Channel) -> Result<(), control::ChannelError> {
+        let count = |change: fn(usize) -> usize| {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            *waiting = change(*waiting);
+            self.told.notify_all();
+        };
+        count(|n| n + 1);
+        let mut fds = [
+            PollFd::new(self.ended.as_fd(), PollFlags::POLLIN),
+            // Hang-up is reported without being asked for.
+            PollFd::new(channel.socket(), PollFlags::empty()),
+        ];
+        while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
+        let result = match fds[0].any() {
+            Some(true) => channel.send(&Reply::Exited(self.status.load(Ordering::Acquire)), &[]),
+            _ => Err(control::ChannelError::Closed),
+        };
+        count(|n| n.saturating_sub(1));
+        result
+    }
+}
+
+fn raw(fd: BorrowedFd<'_>) -> i32 {
+    fd.as_raw_fd()
+}

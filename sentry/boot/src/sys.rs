@@ -1,0 +1,61 @@
+//! The host calls of bring-up for which there is no safe wrapper.
+// UNSAFETY: adoption of the donated descriptor, a SIGSYS handler that reports and
+// ends the process, and allocator tuning; each before any guest code exists.
+#![expect(
+    unsafe_code,
+    reason = "bring-up needs host calls without a safe wrapper"
+)]
+
+use nix::errno::Errno;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+/// Takes over a descriptor that was donated by number across exec.
+pub(crate) fn adopt(number: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: fcntl on any number is harmless; it tells whether the descriptor is open.
+    Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: open, as just seen, and by the launcher's contract ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Lets few heaps serve many threads: each heap of the C library's would hold pages of its own.
+pub(crate) fn share_heaps() {
+    // SAFETY: plain tuning of the allocator.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+    }
+}
+
+extern "C" fn report_forbidden_call(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // `si_syscall` stands behind `_call_addr`, at byte 24 of siginfo.
+    // SAFETY: the kernel hands a whole siginfo_t to a SA_SIGINFO handler.
+    let call = unsafe { info.cast::<u8>().add(24).cast::<i32>().read_unaligned() };
+    let mut text = *b"the sandbox process made host system call      , which its filter forbids\n";
+    let mut left = call.unsigned_abs();
+    let mut at = 46;
+    loop {
+        text[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 || at == 42 {
+            break;
+        }
+        at -= 1;
+    }
+    // SAFETY: write and _exit are async-signal-safe; the buffer is ours.
+    unsafe {
+        libc::write(2, text.as_ptr().cast(), text.len());
+        libc::_exit(crate::process::EXIT_FORBIDDEN_CALL);
+    }
+}
+
+/// With a filter that traps (debugging), says which call it was.
+pub(crate) fn report_forbidden_calls() -> Result<(), Errno> {
+    // SAFETY: an all-zero sigaction is valid; the handler only uses async-signal-safe calls.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = report_forbidden_call
+            as extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void)
+            as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_NODEFER;
+        Errno::result(libc::sigaction(libc::SIGSYS, &action, std::ptr::null_mut())).map(drop)
+    }
+}

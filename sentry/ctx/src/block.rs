@@ -1,0 +1,60 @@
+//! Blocking, in the one way there is.
+
+use crate::{Ctx, Restart, SysErr};
+use std::sync::Arc;
+use std::time::Instant;
+use wait::{Events, Listener, Queue};
+
+/// Why [`Ctx::park`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Something that the waker is registered with said so. Check again.
+    Notified,
+    /// The deadline has passed.
+    TimedOut,
+    /// A signal, kill, stop, exec or checkpoint wants the task: end the call.
+    Interrupted,
+}
+
+/// Calls `attempt` until it gives a value, blocking on `queue` for `events` in between.
+///
+/// `attempt` answers `Ok(Some(v))` when done and `Ok(None)` to block. With a deadline, the result
+/// is `Ok(None)` when it passes first. An interruption is `restart`.
+///
+/// The first attempt is made before anything is registered: the path that need not block costs
+/// nothing.
+pub fn wait_for<T>(
+    cx: &dyn Ctx,
+    queue: &Queue,
+    events: Events,
+    deadline: Option<Instant>,
+    restart: Restart,
+    mut attempt: impl FnMut() -> Result<Option<T>, SysErr>,
+) -> Result<Option<T>, SysErr> {
+    if let Some(v) = attempt()? {
+        return Ok(Some(v));
+    }
+    let waker: Arc<dyn Listener> = cx.waker().clone();
+    let id = queue.add_exclusive(events, waker);
+    let result = loop {
+        match attempt() {
+            Ok(None) => {}
+            Ok(Some(v)) => break Ok(Some(v)),
+            Err(e) => break Err(e),
+        }
+        match cx.park(deadline) {
+            Wake::Notified => {}
+            Wake::TimedOut => {
+                // What came at the last moment counts.
+                break attempt();
+            }
+            Wake::Interrupted => break Err(restart.into()),
+        }
+    };
+    queue.remove(id);
+    if result.is_err() {
+        // An exclusive wake-up that was meant for this task goes to the next.
+        queue.notify(events);
+    }
+    result
+}

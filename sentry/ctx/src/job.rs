@@ -1,0 +1,65 @@
+//! Job control, as a terminal needs it.
+//!
+//! Terminals stand below tasks. A task hands its view of sessions and process groups through
+//! [`crate::Ctx::job`]; the session keeps its controlling terminal as an opaque [`Terminal`].
+
+use std::any::Any;
+use std::sync::Arc;
+
+/// The session and process group of the calling task.
+pub trait JobControl {
+    /// Session id.
+    fn session(&self) -> i32;
+
+    /// Process group id.
+    fn group(&self) -> i32;
+
+    /// Whether the task's thread group leads its session.
+    fn leads_session(&self) -> bool;
+
+    /// Whether the task's process group is orphaned.
+    fn orphaned(&self) -> bool;
+
+    /// Whether `signal` is blocked or ignored by the task (`SIGTTIN` and `SIGTTOU` rules).
+    fn ignores(&self, signal: i32) -> bool;
+
+    /// The session of process group `group`, if there is such a group.
+    fn session_of_group(&self, group: i32) -> Option<i32>;
+
+    /// The session's controlling terminal.
+    fn controlling_terminal(&self) -> Option<Arc<dyn Terminal>>;
+
+    /// Makes `terminal` the session's controlling terminal, or takes it away.
+    fn set_controlling_terminal(&self, terminal: Option<Arc<dyn Terminal>>);
+
+    /// A handle for signals that arise later, without a task (`^C` typed on the host).
+    fn signaller(&self) -> Arc<dyn GroupSignaller>;
+}
+
+/// Sends signals to process groups, from any thread.
+pub trait GroupSignaller: Send + Sync {
+    /// Sends `signal`, as the kernel, to every member of `group`.
+    fn signal_group(&self, group: i32, signal: i32);
+
+    /// Sends `signal` to the leader of `session`.
+    fn signal_session_leader(&self, session: i32, signal: i32);
+
+    /// Takes `session`'s controlling terminal away.
+    fn drop_terminal(&self, session: i32);
+}
+
+/// A controlling terminal, from the session's side.
+pub trait Terminal: Send + Sync + Any {
+    /// The session leader has exited or given the terminal up: `SIGHUP` and `SIGCONT` to the
+    /// foreground group, and no session any more.
+    fn disassociate(&self, leader_exits: bool);
+
+    /// The foreground process group, 0 for none.
+    fn foreground(&self) -> i32;
+
+    /// Device number (`tty_nr` of /proc/PID/stat).
+    fn device(&self) -> u64;
+
+    /// For /dev/tty, which opens the terminal again.
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}

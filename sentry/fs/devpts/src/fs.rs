@@ -1,0 +1,330 @@
+//! The devpts file system: one instance a mount (`newinstance`, as containers have it).
+
+use crate::master::{MasterEnd, MasterFile};
+use crate::{SlaveFile, Tty};
+use abi::Errno;
+use abi::stat::Statfs;
+use abi::time::Timespec;
+use ctx::{Ctx, SysErr};
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use sync::{Mutex, ranks};
+use vfs::{Attr, Caching, DirSink, File, FileOps, FileType, Inode, OpenFlags, SetAttr, VfsPath};
+
+/// `DEVPTS_SUPER_MAGIC`
+const MAGIC: i64 = 0x1cd1;
+/// The number of terminals an instance may hold (`/proc/sys/kernel/pty/max`).
+const MAX: u32 = 4096;
+const ROOT_INO: u64 = 1;
+const PTMX_INO: u64 = 2;
+
+/// An instance of devpts.
+pub struct DevPts {
+    me: Weak<DevPts>,
+    device: u64,
+    made: Timespec,
+    /// Group of new terminals (`gid=`), where it was given.
+    gid: Option<u32>,
+    /// Mode of new terminals (`mode=`).
+    mode: u32,
+    ptmx_mode: u32,
+    slaves: Mutex<BTreeMap<u32, Arc<SlaveInode>>, ranks::Leaf>,
+}
+
+static NEXT_DEVICE: AtomicU64 = AtomicU64::new(0x40);
+
+impl std::fmt::Debug for DevPts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DevPts(dev {})", self.device)
+    }
+}
+
+impl DevPts {
+    /// An empty instance, with the options of its mount (`gid=5,mode=620,ptmxmode=666`).
+    ///
+    /// # Errors
+    /// `EINVAL` for an option that is none.
+    pub fn new(cx: &dyn Ctx, options: &str) -> Result<Arc<DevPts>, Errno> {
+        let (mut gid, mut mode, mut ptmx_mode) = (None, 0o600, 0o000);
+        for option in options.split(',').filter(|o| !o.is_empty()) {
+            let octal = |v: &str| u32::from_str_radix(v, 8).map_err(|_| Errno::EINVAL);
+            match option.split_once('=') {
+                Some(("gid", v)) => gid = Some(v.parse().map_err(|_| Errno::EINVAL)?),
+                Some(("mode", v)) => mode = octal(v)? & 0o777,
+                Some(("ptmxmode", v)) => ptmx_mode = octal(v)? & 0o777,
+                None if option == "newinstance" => {}
+                _ => return Err(Errno::EINVAL),
+            }
+        }
+        let device = NEXT_DEVICE.fetch_add(1, Ordering::Relaxed);
+        let made = cx.clocks().wall();
+        Ok(Arc::new_cyclic(|me| DevPts {
+            me: me.clone(),
+            device,
+            made,
+            gid,
+            mode,
+            ptmx_mode,
+            slaves: Mutex::default(),
+        }))
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> Arc<dyn Inode> {
+        Arc::new(Root { fs: self.handle() })
+    }
+
+    fn handle(&self) -> Arc<DevPts> {
+        self.me
+            .upgrade()
+            .unwrap_or_else(|| unreachable!("a live instance has a handle"))
+    }
+
+    /// Opens a new pair; what open("/dev/ptmx") gives.
+    pub fn open_master(&self, cx: &dyn Ctx) -> Result<Arc<dyn FileOps>, SysErr> {
+        let mut slaves = self.slaves.lock();
+        let index = (0..MAX)
+            .find(|n| !slaves.contains_key(n))
+            .ok_or(Errno::ENOSPC)?;
+        let end = MasterEnd::default();
+        let queue = end.queue.clone();
+        let tty = Tty::new(index, true, |_| Box::new(end));
+        slaves.insert(index, Arc::new(self.slave(cx, tty.clone())));
+        drop(slaves);
+        Ok(Arc::new(MasterFile::new(tty, queue, self.handle())))
+    }
+
+    /// Gives a terminal that exists already (the container's) a name here.
+    pub fn adopt(&self, cx: &dyn Ctx, tty: &Arc<Tty>) {
+        self.slaves
+            .lock()
+            .insert(tty.index, Arc::new(self.slave(cx, tty.clone())));
+    }
+
+    /// The inode of terminal `index`.
+    pub fn inode(&self, index: u32) -> Option<Arc<dyn Inode>> {
+        Some(self.slaves.lock().get(&index)?.clone())
+    }
+
+    pub(crate) fn remove(&self, index: u32) {
+        self.slaves.lock().remove(&index);
+    }
+
+    fn slave(&self, cx: &dyn Ctx, tty: Arc<Tty>) -> SlaveInode {
+        let creds = cx.creds();
+        let now = cx.clocks().wall();
+        let attr = Attr {
+            dev: self.device,
+            ino: u64::from(tty.index) + 3,
+            kind: FileType::CharDevice,
+            perm: self.mode,
+            nlink: 1,
+            uid: creds.fsuid,
+            gid: self.gid.unwrap_or(creds.fsgid),
+            rdev: tty.device_number(),
+            size: 0,
+            blksize: 1024,
+            blocks: 0,
+            atime: now,
+            mtime: now,
+            ctime: now,
+            btime: None,
+        };
+        SlaveInode {
+            tty,
+            attr: Mutex::new(attr),
+        }
+    }
+
+    fn node(&self, ino: u64, kind: FileType, perm: u32, nlink: u64, rdev: u64) -> Attr {
+        Attr {
+            dev: self.device,
+            ino,
+            kind,
+            perm,
+            nlink,
+            uid: 0,
+            gid: 0,
+            rdev,
+            size: 0,
+            blksize: 1024,
+            blocks: 0,
+            atime: self.made,
+            mtime: self.made,
+            ctime: self.made,
+            btime: None,
+        }
+    }
+}
+
+fn statfs() -> Statfs {
+    Statfs {
+        kind: MAGIC,
+        bsize: 4096,
+        frsize: 4096,
+        namelen: 255,
+        ..Statfs::default()
+    }
+}
+
+/// The directory.
+struct Root {
+    fs: Arc<DevPts>,
+}
+
+impl Inode for Root {
+    fn attr(&self, _cx: &dyn Ctx) -> Result<Attr, Errno> {
+        Ok(self.fs.node(ROOT_INO, FileType::Directory, 0o755, 2, 0))
+    }
+    fn kind(&self) -> FileType {
+        FileType::Directory
+    }
+    fn lookup(&self, _cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        if name == b"ptmx" {
+            return Ok(Arc::new(Ptmx {
+                fs: self.fs.clone(),
+            }));
+        }
+        let text = std::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
+        let index: u32 = text.parse().map_err(|_| Errno::ENOENT)?;
+        if index.to_string() != text {
+            return Err(Errno::ENOENT);
+        }
+        self.fs.inode(index).ok_or(Errno::ENOENT)
+    }
+    fn open(
+        self: Arc<Self>,
+        _cx: &dyn Ctx,
+        _at: &VfsPath,
+        _flags: OpenFlags,
+    ) -> Result<Arc<dyn FileOps>, SysErr> {
+        Ok(Arc::new(Listing {
+            fs: self.fs.clone(),
+        }))
+    }
+    fn statfs(&self, _cx: &dyn Ctx) -> Result<Statfs, Errno> {
+        Ok(statfs())
+    }
+    fn caching(&self) -> Caching {
+        Caching::Never
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+struct Listing {
+    fs: Arc<DevPts>,
+}
+
+impl FileOps for Listing {
+    fn readdir(
+        &self,
+        _cx: &dyn Ctx,
+        _file: &File,
+        from: u64,
+        sink: &mut dyn DirSink,
+    ) -> Result<u64, Errno> {
+        let mut entries = vec![
+            (b".".to_vec(), ROOT_INO, FileType::Directory),
+            (b"..".to_vec(), ROOT_INO, FileType::Directory),
+            (b"ptmx".to_vec(), PTMX_INO, FileType::CharDevice),
+        ];
+        for n in self.fs.slaves.lock().keys() {
+            entries.push((
+                n.to_string().into_bytes(),
+                u64::from(*n) + 3,
+                FileType::CharDevice,
+            ));
+        }
+        let mut at = from;
+        for (name, ino, kind) in entries
+            .iter()
+            .skip(usize::try_from(from).unwrap_or(usize::MAX))
+        {
+            if !sink.entry(name, *ino, *kind, at + 1) {
+                break;
+            }
+            at += 1;
+        }
+        Ok(at)
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// `ptmx`
+struct Ptmx {
+    fs: Arc<DevPts>,
+}
+
+impl Inode for Ptmx {
+    fn attr(&self, _cx: &dyn Ctx) -> Result<Attr, Errno> {
+        Ok(self.fs.node(
+            PTMX_INO,
+            FileType::CharDevice,
+            self.fs.ptmx_mode,
+            1,
+            abi::stat::makedev(5, 2),
+        ))
+    }
+    fn kind(&self) -> FileType {
+        FileType::CharDevice
+    }
+    fn open(
+        self: Arc<Self>,
+        cx: &dyn Ctx,
+        _at: &VfsPath,
+        _flags: OpenFlags,
+    ) -> Result<Arc<dyn FileOps>, SysErr> {
+        self.fs.open_master(cx)
+    }
+    fn statfs(&self, _cx: &dyn Ctx) -> Result<Statfs, Errno> {
+        Ok(statfs())
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// A terminal's name.
+struct SlaveInode {
+    tty: Arc<Tty>,
+    attr: Mutex<Attr, ranks::Inode>,
+}
+
+impl Inode for SlaveInode {
+    fn attr(&self, _cx: &dyn Ctx) -> Result<Attr, Errno> {
+        Ok(self.attr.lock().clone())
+    }
+    fn kind(&self) -> FileType {
+        FileType::CharDevice
+    }
+    fn set_attr(&self, cx: &dyn Ctx, set: &SetAttr) -> Result<(), Errno> {
+        let mut a = self.attr.lock();
+        a.perm = set.perm.unwrap_or(a.perm);
+        a.uid = set.uid.unwrap_or(a.uid);
+        a.gid = set.gid.unwrap_or(a.gid);
+        a.atime = set.atime.unwrap_or(a.atime);
+        a.mtime = set.mtime.unwrap_or(a.mtime);
+        a.ctime = set.ctime.unwrap_or_else(|| cx.clocks().wall());
+        Ok(())
+    }
+    fn open(
+        self: Arc<Self>,
+        cx: &dyn Ctx,
+        _at: &VfsPath,
+        flags: OpenFlags,
+    ) -> Result<Arc<dyn FileOps>, SysErr> {
+        Ok(SlaveFile::open(cx, &self.tty, flags)?)
+    }
+    fn statfs(&self, _cx: &dyn Ctx) -> Result<Statfs, Errno> {
+        Ok(statfs())
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

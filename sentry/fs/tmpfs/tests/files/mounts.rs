@@ -1,0 +1,141 @@
+//! The mount tree.
+
+use crate::common::*;
+use abi::Errno;
+use vfs::{FsCtx, MountFlags, OpenFlags as O};
+
+#[test]
+fn mounts_cover_and_uncover() {
+    let w = World::new();
+    let cx = &w.cx;
+    mkdir(cx, "/m").unwrap();
+    put(cx, "/m/below", "");
+    put(cx, "/f", "");
+    w.mount_tmpfs("/m", MountFlags::empty());
+    assert!(list(cx, "/m").is_empty());
+    put(cx, "/m/above", "");
+    assert_eq!(place(cx, "/m/above").unwrap().text(), b"/m/above");
+    assert_eq!(place(cx, "/m/..").unwrap(), place(cx, "/").unwrap());
+    assert_ne!(stat(cx, "/m").unwrap().dev, stat(cx, "/").unwrap().dev);
+    // Twice on one place.
+    w.mount_tmpfs("/m", MountFlags::RDONLY);
+    assert_eq!(mkdir(cx, "/m/x"), Err(Errno::EROFS));
+    assert_eq!(w.mounts.list().len(), 3);
+    w.mounts.umount(place(cx, "/m").unwrap(), false).unwrap();
+    assert_eq!(list(cx, "/m"), ["above"]);
+    let held = open(cx, "/m/above", O::RDONLY).unwrap();
+    assert_eq!(
+        w.mounts.umount(place(cx, "/m").unwrap(), false),
+        Err(Errno::EBUSY)
+    );
+    w.mounts.umount(place(cx, "/m").unwrap(), true).unwrap();
+    assert_eq!(list(cx, "/m"), ["below"]);
+    assert_eq!(
+        held.path().unwrap().path_from(&cx.root()),
+        b"(unreachable)/above"
+    );
+    assert_eq!(
+        w.mounts.umount(place(cx, "/f").unwrap(), false),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        w.mounts.umount(place(cx, "/").unwrap(), false),
+        Err(Errno::EINVAL)
+    );
+}
+
+#[test]
+fn an_unmounted_tree_is_freed() {
+    let w = World::new();
+    let cx = &w.cx;
+    mkdir(cx, "/m").unwrap();
+    w.mount_tmpfs("/m", MountFlags::empty());
+    mkdir(cx, "/m/d").unwrap();
+    put(cx, "/m/d/f", "data");
+    assert!(w.memory.usage() > 0);
+    w.mounts.umount(place(cx, "/m").unwrap(), false).unwrap();
+    assert_eq!(w.memory.usage(), 0);
+}
+
+#[test]
+fn bind_mounts_show_the_same_files() {
+    let w = World::new();
+    let cx = &w.cx;
+    for d in ["/src", "/src/inner", "/dst", "/rdst"] {
+        mkdir(cx, d).unwrap();
+    }
+    put(cx, "/src/f", "x");
+    put(cx, "/file", "");
+    w.mount_tmpfs("/src/inner", MountFlags::empty());
+    put(cx, "/src/inner/deep", "");
+    let src = place(cx, "/src").unwrap();
+    w.mounts
+        .bind(&src, &place(cx, "/dst").unwrap(), false)
+        .unwrap();
+    w.mounts
+        .bind(&src, &place(cx, "/rdst").unwrap(), true)
+        .unwrap();
+    assert_eq!(get(cx, "/dst/f").unwrap(), "x");
+    assert!(list(cx, "/dst/inner").is_empty());
+    assert_eq!(list(cx, "/rdst/inner"), ["deep"]);
+    assert_eq!(rename(cx, "/dst/f", "/src/g", 0), Err(Errno::EXDEV));
+    unlink(cx, "/dst/f").unwrap();
+    assert_eq!(stat(cx, "/src/f").err(), Some(Errno::ENOENT));
+    // A file on a file.
+    put(cx, "/src/f", "bound");
+    w.mounts
+        .bind(
+            &place(cx, "/src/f").unwrap(),
+            &place(cx, "/file").unwrap(),
+            false,
+        )
+        .unwrap();
+    assert_eq!(get(cx, "/file").unwrap(), "bound");
+    assert_eq!(place(cx, "/file").unwrap().text(), b"/file");
+    let r = w.mounts.bind(&src, &place(cx, "/file").unwrap(), false);
+    assert_eq!(r.err(), Some(Errno::ENOTDIR));
+}
+
+#[test]
+fn moves_and_copies() {
+    let w = World::new();
+    let cx = &w.cx;
+    for d in ["/a", "/b"] {
+        mkdir(cx, d).unwrap();
+    }
+    w.mount_tmpfs("/a", MountFlags::empty());
+    mkdir(cx, "/a/sub").unwrap();
+    let a = place(cx, "/a").unwrap();
+    assert_eq!(
+        w.mounts.move_mount(&a, &place(cx, "/a/sub").unwrap()),
+        Err(Errno::ELOOP)
+    );
+    assert_eq!(
+        w.mounts
+            .move_mount(&place(cx, "/a/sub").unwrap(), &place(cx, "/b").unwrap()),
+        Err(Errno::EINVAL)
+    );
+    w.mounts.move_mount(&a, &place(cx, "/b").unwrap()).unwrap();
+    assert!(list(cx, "/a").is_empty());
+    assert_eq!(place(cx, "/b/sub").unwrap().text(), b"/b/sub");
+
+    let mut cwd = place(cx, "/b").unwrap();
+    let copy = w.mounts.copy(&mut [&mut cwd]);
+    let own = vfs::KernelFsCtx::new(w.clocks.clone(), copy.clone());
+    assert_eq!(list(&own, "/b"), ["sub"]);
+    copy.umount(place(&own, "/b").unwrap(), true).unwrap();
+    assert!(list(&own, "/b").is_empty());
+    assert_eq!(list(cx, "/b"), ["sub"]);
+}
+
+#[test]
+fn deep_trees_end_without_recursion() {
+    let mut w = World::new();
+    for _ in 0..30_000 {
+        mkdir(&w.cx, "d").unwrap();
+        let next = place(&w.cx, "d").unwrap();
+        w.cx.set_cwd(next);
+    }
+    let root = w.cx.root();
+    w.cx.set_cwd(root);
+}

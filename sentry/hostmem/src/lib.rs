@@ -1,0 +1,42 @@
+//! Memory of the sandbox's application: frames of a file, and copies that survive faults.
+//!
+//! [`MemoryFile`] is a sparse memfd (or a donated file) that is mapped once, whole, into the
+//! sentry: the *window*. [`Frames`] is a counted handle to a page-aligned stretch of it. Pages
+//! come into being when somebody first touches them and go away when the last handle does.
+//!
+//! What stands in frames belongs to the guest, which may change it at any moment, and a page may
+//! turn out not to be there (the host out of memory, a donated file cut short). So nothing here
+//! ever gives out a reference into the window: there are copies, which report a fault
+//! ([`Frames::read`], [`Frames::write`]), single atomic words, and host I/O straight into or out
+//! of frames, where the host's kernel does the copy.
+//!
+//! Unsafe code of the kernel proper lives in this crate, in [`mod@copy`], `handlers` and `window`.
+//!
+//! Lock order: the allocator's lock (`ranks::Frames`) is the last of all; no host call is made
+//! under it.
+
+mod alloc;
+pub mod copy;
+mod file;
+mod frames;
+mod handlers;
+mod hostpages;
+pub mod io;
+mod window;
+
+pub use file::{MemoryError, MemoryFile};
+pub use frames::Frames;
+pub use handlers::install as install_handlers;
+pub use hostpages::HostPages;
+
+/// How new frames relate to what was handed out before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Anywhere; small things lie close together.
+    Anywhere,
+    /// Directly behind this offset if that is free, so that the host sees one mapping where a
+    /// guest's mapping grows; otherwise as [`Placement::Roomy`].
+    Behind(u64),
+    /// With free space behind it, for what is expected to grow.
+    Roomy,
+}

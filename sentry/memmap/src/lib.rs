@@ -1,0 +1,128 @@
+//! What can be mapped, and who has mapped it: the seam between files and address spaces.
+//!
+//! A file that can be mapped implements [`Mappable`]; `mm` stores it as `Arc<dyn Mappable>` and
+//! asks it to translate offsets into something the platform can map. An address space implements
+//! [`Space`]; a mappable keeps it weakly and tells it when bytes go away (truncation, a hole).
+//! Neither crate knows the other. [`Mappings`] is the list that a mappable keeps of its spaces.
+#![forbid(unsafe_code)]
+
+mod mappings;
+
+pub use mappings::Mappings;
+
+use abi::Errno;
+use abi::page::Range;
+use hostmem::Frames;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Weak};
+
+/// Something whose bytes can appear in an address space.
+///
+/// One object for one file: futexes in shared memory are told apart by the address of the
+/// `Mappable`, so that all openings of a file must give the same `Arc`.
+///
+/// Locks: [`Mappable::attach`] and [`Mappable::detach`] are called with the space's lock held, so
+/// that they may take `ranks::Mappings` and later ranks only. All others are called without it
+/// and may do host I/O.
+pub trait Mappable: Send + Sync {
+    /// What /proc/PID/maps says of it.
+    fn identity(&self) -> Identity;
+
+    /// What stands behind file offsets from `offset` on (page-aligned), for at most `len` bytes:
+    /// at least one page, fewer than asked where it is not contiguous. `write` asks for something
+    /// that can be mapped shared and writable (and makes holes real).
+    ///
+    /// # Errors
+    /// `EFAULT` past the end of the file: the access becomes `SIGBUS`. `EACCES` where it cannot
+    /// be written, others as the host or the file system gives them.
+    ///
+    /// What is given out stays true until the spaces attached at that range have been told
+    /// otherwise ([`Space::invalidate`]): a truncation changes the file first, then tells.
+    fn translate(&self, offset: u64, len: u64, write: bool) -> Result<Translation, Errno>;
+
+    /// Length in bytes now. Pages wholly beyond are `SIGBUS`.
+    fn size(&self) -> Result<u64, Errno>;
+
+    /// Notes that `space` maps `range` of it at `addr`. `shared_write` where the mapping may
+    /// ever become shared and writable (for seals and `ETXTBSY`-like rules).
+    ///
+    /// # Errors
+    /// `EPERM` where a seal forbids it, `ENODEV` where it cannot be mapped.
+    fn attach(&self, mapping: Mapping) -> Result<(), Errno>;
+
+    /// Takes one such note back (or a part of it, where a mapping was cut): `range` of the file,
+    /// which appeared at `addr`.
+    fn detach(&self, space: &Weak<dyn Space>, addr: u64, range: Range);
+
+    /// madvise(MADV_REMOVE): `range` reads as zero from now on. The caller forgets its own
+    /// translations; the mappable tells the other spaces.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where there cannot be holes.
+    fn punch(&self, _range: Range) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// msync(2): brings what was written through mappings to the file.
+    fn sync(&self, _range: Range) -> Result<(), Errno> {
+        Ok(())
+    }
+}
+
+/// A mapping of a mappable, from its side.
+#[derive(Clone)]
+pub struct Mapping {
+    /// Who maps.
+    pub space: Weak<dyn Space>,
+    /// Where the first byte of `range` appears.
+    pub addr: u64,
+    /// Which offsets.
+    pub range: Range,
+    /// Whether it is shared and may be written.
+    pub shared_write: bool,
+}
+
+/// A stretch of something the platform can map.
+#[derive(Clone)]
+pub struct Translation {
+    /// What it is.
+    pub source: Source,
+    /// Bytes, a multiple of the page size, not zero.
+    pub len: u64,
+}
+
+/// What stands behind a page.
+#[derive(Clone)]
+pub enum Source {
+    /// Frames of the sandbox's own memory.
+    Frames(Frames),
+    /// A host file, from `offset` on. `executable` is false on a noexec host mount: bytes that
+    /// are to be executed are copied then.
+    Host {
+        /// Open for reading, and for writing where the translation asked for that.
+        file: Arc<OwnedFd>,
+        /// Page-aligned.
+        offset: u64,
+        /// Whether the host lets it be mapped for execution.
+        executable: bool,
+    },
+}
+
+/// How a mapped file shows in /proc/PID/maps.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Identity {
+    /// `st_dev`
+    pub dev: u64,
+    /// `st_ino`
+    pub ino: u64,
+    /// Path as seen at the time of asking, or a name such as `/memfd:x (deleted)`.
+    pub path: Vec<u8>,
+}
+
+/// An address space, from a mappable's side.
+pub trait Space: Send + Sync {
+    /// The bytes mapped at the addresses `range` are gone or stand elsewhere now: forget what was
+    /// translated. Takes `ranks::Mm`.
+    /// `drop_private` also discards private copies (truncation does, punching a hole does too).
+    fn invalidate(&self, range: Range, drop_private: bool);
+}

@@ -1,0 +1,122 @@
+//! A socket as an open file.
+
+use crate::{Message, RecvFlags, SendFlags, Socket};
+use abi::{Errno, libc};
+use ctx::{Ctx, Dst, Src, SysResult, UserMemoryExt};
+use std::any::Any;
+use std::sync::Arc;
+use vfs::{Attr, File, FileOps, FileType, Written};
+use wait::{Events, Queue};
+
+/// The file operations of a socket.
+pub struct SocketFile {
+    socket: Arc<dyn Socket>,
+}
+
+impl SocketFile {
+    /// Over `socket`, which is closed when this is dropped.
+    pub fn new(socket: Arc<dyn Socket>) -> Arc<SocketFile> {
+        Arc::new(SocketFile { socket })
+    }
+}
+
+/// The socket behind `file`; `ENOTSOCK` where there is none.
+pub fn socket_of(file: &File) -> Result<&Arc<dyn Socket>, Errno> {
+    file.ops()
+        .as_any()
+        .downcast_ref::<SocketFile>()
+        .map(|f| &f.socket)
+        .ok_or(Errno::ENOTSOCK)
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.socket.close();
+    }
+}
+
+impl FileOps for SocketFile {
+    fn seekable(&self) -> bool {
+        false
+    }
+
+    fn read(&self, cx: &dyn Ctx, file: &File, _offset: u64, dst: &mut Dst<'_>) -> SysResult {
+        let flags = RecvFlags {
+            nonblocking: file.nonblocking(),
+            ..RecvFlags::default()
+        };
+        Ok(self.socket.recv(cx, flags, dst)?.count)
+    }
+
+    fn write(
+        &self,
+        cx: &dyn Ctx,
+        file: &File,
+        _offset: u64,
+        _append: bool,
+        src: &mut Src<'_>,
+    ) -> SysResult<Written> {
+        let flags = SendFlags {
+            nonblocking: file.nonblocking(),
+            ..SendFlags::default()
+        };
+        let count = self.socket.send(
+            cx,
+            Message {
+                flags,
+                ..Message::default()
+            },
+            src,
+        )?;
+        Ok(Written { count, end: 0 })
+    }
+
+    fn ready(&self, _file: &File) -> Events {
+        self.socket.ready()
+    }
+
+    fn queue(&self) -> Option<&Queue> {
+        Some(self.socket.queue())
+    }
+
+    fn ioctl(&self, cx: &dyn Ctx, _file: &File, request: u32, arg: u64) -> SysResult<u64> {
+        let pick: fn((usize, usize)) -> usize = match u64::from(request) {
+            libc::FIONREAD => |q| q.0,
+            libc::TIOCOUTQ => |q| q.1,
+            _ => return Err(Errno::ENOTTY.into()),
+        };
+        let n = pick(self.socket.queued()?);
+        cx.memory()
+            .write_obj(arg, &i32::try_from(n).unwrap_or(i32::MAX))?;
+        Ok(0)
+    }
+
+    fn anonymous_attr(&self, cx: &dyn Ctx) -> Option<Attr> {
+        let creds = cx.creds();
+        Some(Attr {
+            dev: 8,
+            ino: self.socket.ino(),
+            kind: FileType::Socket,
+            perm: 0o777,
+            nlink: 1,
+            uid: creds.fsuid,
+            gid: creds.fsgid,
+            rdev: 0,
+            size: 0,
+            blksize: 4096,
+            blocks: 0,
+            atime: Default::default(),
+            mtime: Default::default(),
+            ctime: Default::default(),
+            btime: None,
+        })
+    }
+
+    fn anonymous_name(&self) -> Option<Vec<u8>> {
+        Some(format!("socket:[{}]", self.socket.ino()).into_bytes())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

@@ -1,0 +1,90 @@
+//! What has been sent to a socket and not yet been received.
+
+use crate::Address;
+use net::{Control, Ucred};
+use std::collections::VecDeque;
+
+/// What each message costs beside its bytes, so that empty ones are not free.
+const OVERHEAD: usize = 256;
+
+/// One message, or for a stream what was sent in one piece.
+pub(crate) struct Packet {
+    pub(crate) data: Vec<u8>,
+    /// Bytes of `data` received already (streams).
+    pub(crate) taken: usize,
+    pub(crate) control: Control,
+    /// The sender's credentials, whether or not it asked to send them.
+    pub(crate) sender: Ucred,
+    pub(crate) from: Address,
+}
+
+impl Packet {
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.data[self.taken..]
+    }
+}
+
+/// A queue of messages, bounded by what the buffer size allows.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    pub(crate) packets: VecDeque<Packet>,
+    bytes: usize,
+}
+
+impl Inbox {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.packets.is_empty()
+    }
+
+    /// Bytes waiting.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn cost(&self) -> usize {
+        self.bytes + self.packets.len() * OVERHEAD
+    }
+
+    /// Bytes that fit while no more than `limit` may wait.
+    pub(crate) fn room(&self, limit: usize) -> usize {
+        limit.saturating_sub(self.cost() + OVERHEAD)
+    }
+
+    pub(crate) fn push(&mut self, packet: Packet) {
+        self.bytes += packet.data.len();
+        self.packets.push_back(packet);
+    }
+
+    /// Appends stream bytes; they join the last piece where nothing tells the two apart.
+    pub(crate) fn push_stream(&mut self, packet: Packet) {
+        if let Some(last) = self.packets.back_mut()
+            && packet.control.rights.is_empty()
+            && packet.control.creds.is_none()
+            && last.control.creds.is_none()
+            && last.sender == packet.sender
+            && last.data.len() + packet.data.len() <= 65536
+        {
+            self.bytes += packet.data.len();
+            last.data.extend_from_slice(&packet.data);
+            return;
+        }
+        self.push(packet);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Packet> {
+        let p = self.packets.pop_front()?;
+        self.bytes -= p.rest().len();
+        Some(p)
+    }
+
+    /// Puts a packet that was popped back in front.
+    pub(crate) fn unpop(&mut self, packet: Packet) {
+        self.bytes += packet.rest().len();
+        self.packets.push_front(packet);
+    }
+
+    pub(crate) fn clear(&mut self) -> VecDeque<Packet> {
+        self.bytes = 0;
+        std::mem::take(&mut self.packets)
+    }
+}

@@ -1,0 +1,354 @@
+//! Sending and receiving.
+
+use crate::inbox::{Inbox, Packet};
+use crate::socket::Connection;
+use crate::{Address, UnixSocket};
+use abi::{Errno, libc};
+use ctx::{Ctx, Dst, Restart, Src, SysErr, SysResult, wait_for};
+use net::{Control, Message, Received, RecvFlags, SendFlags, SocketKind, Ucred, timeout};
+use std::sync::Arc;
+use wait::Events;
+
+/// A stream is cut into pieces of at most this many bytes, so that a large write does not wait
+/// for as large a room.
+const PIECE: usize = 32 * 1024;
+
+impl UnixSocket {
+    pub(crate) fn send_connected(
+        &self,
+        cx: &dyn Ctx,
+        message: Message<'_>,
+        src: &mut Src<'_>,
+    ) -> SysResult {
+        if message.flags.out_of_band {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        let peer = match self.destination() {
+            Ok(p) => p,
+            Err(e) => return Err(self.broken(cx, message.flags, e)),
+        };
+        let sender = Ucred::of(cx);
+        if self.is_stream() {
+            self.send_stream(cx, &peer, message, sender, src)
+        } else {
+            self.send_packet(cx, &peer, message, sender, src)
+        }
+    }
+
+    /// Who gets what is sent on a connected socket.
+    fn destination(&self) -> Result<Arc<UnixSocket>, Errno> {
+        let mut s = self.state.lock();
+        if let Some(e) = s.error.take() {
+            return Err(e);
+        }
+        if s.write_shut && !matches!(s.connection, Connection::None) {
+            return Err(Errno::EPIPE);
+        }
+        match &s.connection {
+            Connection::To(peer, _) => match peer.upgrade() {
+                Some(p) => Ok(p),
+                None if self.kind == SocketKind::Datagram => {
+                    s.connection = Connection::None;
+                    Err(Errno::ECONNREFUSED)
+                }
+                None => Err(Errno::EPIPE),
+            },
+            Connection::Gone(_) => Err(Errno::EPIPE),
+            Connection::None | Connection::Listening(_) => Err(Errno::ENOTCONN),
+        }
+    }
+
+    fn broken(&self, cx: &dyn Ctx, flags: SendFlags, e: Errno) -> SysErr {
+        if e == Errno::EPIPE && !flags.no_signal && self.kind != SocketKind::Datagram {
+            cx.raise(libc::SIGPIPE);
+        }
+        e.into()
+    }
+
+    fn send_stream(
+        &self,
+        cx: &dyn Ctx,
+        peer: &Arc<UnixSocket>,
+        message: Message<'_>,
+        sender: Ucred,
+        src: &mut Src<'_>,
+    ) -> SysResult {
+        let Message {
+            mut control, flags, ..
+        } = message;
+        let mut total = 0;
+        let mut buf = vec![0u8; src.remaining().min(PIECE)];
+        loop {
+            let n = src.take(&mut buf)?;
+            if n == 0 {
+                return Ok(total);
+            }
+            let mut put = 0;
+            while put < n {
+                let step = self.with_room(cx, peer, flags, |inbox, limit| {
+                    let room = inbox.room(limit);
+                    if room == 0 {
+                        return false;
+                    }
+                    let len = room.min(n - put);
+                    inbox.push_stream(Packet {
+                        data: buf[put..put + len].to_vec(),
+                        taken: 0,
+                        control: std::mem::take(&mut control),
+                        sender,
+                        from: Address::Unnamed,
+                    });
+                    put += len;
+                    true
+                });
+                match step {
+                    Ok(()) => {}
+                    Err(_) if total + put > 0 => return Ok(total + put),
+                    Err(SysErr::Errno(e)) => return Err(self.broken(cx, flags, e)),
+                    Err(e) => return Err(e),
+                }
+            }
+            total += n;
+        }
+    }
+
+    /// Sends one message whole.
+    pub(crate) fn send_packet(
+        &self,
+        cx: &dyn Ctx,
+        peer: &Arc<UnixSocket>,
+        message: Message<'_>,
+        sender: Ucred,
+        src: &mut Src<'_>,
+    ) -> SysResult {
+        let (from, limit) = {
+            let s = self.state.lock();
+            (s.address.clone(), s.options.send_buffer)
+        };
+        if src.remaining() > limit.saturating_sub(256) {
+            return Err(Errno::EMSGSIZE.into());
+        }
+        let mut data = vec![0u8; src.remaining()];
+        let n = src.take(&mut data)?;
+        data.truncate(n);
+        let len = data.len();
+        let mut packet = Some(Packet {
+            data,
+            taken: 0,
+            control: message.control,
+            sender,
+            from,
+        });
+        let sent = self.with_room(cx, peer, message.flags, |inbox, limit| {
+            if inbox.room(limit) < len.max(1) && !inbox.is_empty() {
+                return false;
+            }
+            if let Some(p) = packet.take() {
+                inbox.push(p);
+            }
+            true
+        });
+        match sent {
+            Ok(()) => Ok(len),
+            Err(SysErr::Errno(e)) => Err(self.broken(cx, message.flags, e)),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Runs `push` on the peer's inbox, blocking until it says that there was room.
+    fn with_room(
+        &self,
+        cx: &dyn Ctx,
+        peer: &Arc<UnixSocket>,
+        flags: SendFlags,
+        mut push: impl FnMut(&mut Inbox, usize) -> bool,
+    ) -> SysResult<()> {
+        let (limit, deadline) = {
+            let s = self.state.lock();
+            (s.options.send_buffer, timeout(s.options.send_timeout))
+        };
+        let done = wait_for(
+            cx,
+            &self.queue,
+            Events::WRITABLE,
+            deadline,
+            Restart::Sys,
+            || {
+                let mut p = peer.state.lock();
+                if p.closed {
+                    return Err(match self.kind {
+                        SocketKind::Datagram => Errno::ECONNREFUSED.into(),
+                        _ => Errno::EPIPE.into(),
+                    });
+                }
+                if p.read_shut {
+                    return Err(Errno::EPIPE.into());
+                }
+                let pushed = push(&mut p.inbox, limit);
+                drop(p);
+                if pushed {
+                    peer.queue.notify(Events::READABLE);
+                    return Ok(Some(()));
+                }
+                // A datagram's receiver does not know who waits for it; it remembers.
+                if flags.nonblocking {
+                    Err(Errno::EAGAIN.into())
+                } else {
+                    Ok(None)
+                }
+            },
+        )?;
+        done.ok_or(Errno::EAGAIN.into())
+    }
+
+    pub(crate) fn receive(
+        &self,
+        cx: &dyn Ctx,
+        flags: RecvFlags,
+        dst: &mut Dst<'_>,
+    ) -> SysResult<Received> {
+        if flags.out_of_band {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        let deadline = timeout(self.state.lock().options.receive_timeout);
+        if matches!(
+            self.state.lock().connection,
+            Connection::None | Connection::Listening(_)
+        ) && self.kind != SocketKind::Datagram
+        {
+            return Err(match self.is_stream() {
+                true => Errno::EINVAL.into(),
+                false => Errno::ENOTCONN.into(),
+            });
+        }
+        let mut total = Received::default();
+        loop {
+            let step = wait_for(
+                cx,
+                &self.queue,
+                Events::READABLE,
+                deadline,
+                Restart::Sys,
+                || {
+                    let mut s = self.state.lock();
+                    if let Some(p) = s.inbox.pop() {
+                        return Ok(Some(Some(p)));
+                    }
+                    if let Some(e) = s.error.take() {
+                        return Err(e.into());
+                    }
+                    if s.read_shut || matches!(s.connection, Connection::Gone(_)) {
+                        return Ok(Some(None));
+                    }
+                    if flags.nonblocking {
+                        Err(Errno::EAGAIN.into())
+                    } else {
+                        Ok(None)
+                    }
+                },
+            );
+            let packet = match step {
+                Ok(Some(Some(p))) => p,
+                Ok(Some(None)) => return Ok(total),
+                Ok(None) if total.count > 0 => return Ok(total),
+                Ok(None) => return Err(Errno::EAGAIN.into()),
+                Err(_) if total.count > 0 => return Ok(total),
+                Err(e) => return Err(e),
+            };
+            if !self.is_stream() {
+                return self.deliver_packet(cx, flags, packet, dst);
+            }
+            let more = self.deliver_stream(flags, packet, dst, &mut total)?;
+            let again = more || (flags.wait_all && !flags.peek && dst.remaining() > 0);
+            let have_more = !self.state.lock().inbox.is_empty();
+            let blocked = !have_more && !flags.wait_all;
+            if !again || blocked || dst.remaining() == 0 || !total.control.rights.is_empty() {
+                return Ok(total);
+            }
+        }
+    }
+
+    fn deliver_packet(
+        &self,
+        _cx: &dyn Ctx,
+        flags: RecvFlags,
+        mut packet: Packet,
+        dst: &mut Dst<'_>,
+    ) -> SysResult<Received> {
+        let result = dst.put(&packet.data);
+        let pass_creds = self.state.lock().options.pass_creds;
+        let received = result.map(|count| Received {
+            count,
+            full: packet.data.len(),
+            from: match (&packet.from, self.kind) {
+                (_, SocketKind::SeqPacket) => None,
+                (a, _) => Some(a.to_raw()),
+            },
+            control: Control {
+                rights: match flags.peek {
+                    true => packet.control.rights.clone(),
+                    false => std::mem::take(&mut packet.control.rights),
+                },
+                creds: pass_creds.then(|| packet.control.creds.unwrap_or(packet.sender)),
+            },
+            end_of_record: self.kind == SocketKind::SeqPacket,
+        });
+        if flags.peek {
+            self.state.lock().inbox.unpop(packet);
+        } else {
+            self.made_room();
+        }
+        Ok(received?)
+    }
+
+    /// Takes what fits of one piece of a stream. Returns whether the next piece may follow in the
+    /// same call: not across a change of sender, and not after descriptors.
+    fn deliver_stream(
+        &self,
+        flags: RecvFlags,
+        mut packet: Packet,
+        dst: &mut Dst<'_>,
+        total: &mut Received,
+    ) -> SysResult<bool> {
+        let pass_creds = self.state.lock().options.pass_creds;
+        let starts = total.count == 0;
+        let has_control = !packet.control.rights.is_empty() || packet.control.creds.is_some();
+        if !starts && (has_control || (pass_creds && total.control.creds != Some(packet.sender))) {
+            self.state.lock().inbox.unpop(packet);
+            return Ok(false);
+        }
+        let put = match dst.put(packet.rest()) {
+            Ok(n) => n,
+            Err(e) => {
+                self.state.lock().inbox.unpop(packet);
+                return if starts { Err(e.into()) } else { Ok(false) };
+            }
+        };
+        if pass_creds {
+            total.control.creds = Some(packet.control.creds.unwrap_or(packet.sender));
+        }
+        total.count += put;
+        total.full += put;
+        if flags.peek {
+            total.control.rights = packet.control.rights.clone();
+            self.state.lock().inbox.unpop(packet);
+            return Ok(false);
+        }
+        total.control.rights.append(&mut packet.control.rights);
+        packet.taken += put;
+        let whole = packet.rest().is_empty();
+        if !whole {
+            self.state.lock().inbox.unpop(packet);
+        }
+        self.made_room();
+        Ok(whole)
+    }
+
+    /// Whoever sends to this socket may go on.
+    fn made_room(&self) {
+        match self.peer() {
+            Some(peer) => peer.queue.notify(Events::WRITABLE),
+            None => self.queue.notify(Events::WRITABLE),
+        }
+    }
+}

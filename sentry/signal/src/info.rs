@@ -1,0 +1,131 @@
+//! `siginfo_t`.
+
+use crate::Signal;
+use abi::libc;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The kernel's `siginfo_t`: 128 bytes, of which what the code calls for is filled in.
+///
+/// The union is kept as words: word 0 is `si_pid` and `si_uid` (or the low and high half of
+/// `si_addr`), and so on.
+#[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SigInfo {
+    /// `si_signo`
+    pub signo: i32,
+    /// `si_errno`
+    pub errno: i32,
+    /// `si_code`
+    pub code: i32,
+    pad: i32,
+    union: [u64; 14],
+}
+
+impl SigInfo {
+    /// With a code and nothing else.
+    pub fn new(signal: Signal, code: i32) -> SigInfo {
+        SigInfo {
+            signo: signal.number(),
+            errno: 0,
+            code,
+            pad: 0,
+            union: [0; 14],
+        }
+    }
+
+    /// Sent by the kernel (`SI_KERNEL`).
+    pub fn kernel(signal: Signal) -> SigInfo {
+        SigInfo::new(signal, libc::SI_KERNEL)
+    }
+
+    /// Sent by a process: kill(2) with `SI_USER`, tgkill(2) with `SI_TKILL`.
+    pub fn user(signal: Signal, code: i32, pid: i32, uid: u32) -> SigInfo {
+        let mut i = SigInfo::new(signal, code);
+        i.union[0] = u64::from(pid as u32) | u64::from(uid) << 32;
+        i
+    }
+
+    /// A fault at `addr`.
+    pub fn fault(signal: Signal, code: i32, addr: u64) -> SigInfo {
+        let mut i = SigInfo::new(signal, code);
+        i.union[0] = addr;
+        i
+    }
+
+    /// About a child: `CLD_EXITED` and so on. Times are in clock ticks.
+    pub fn child(
+        signal: Signal,
+        code: i32,
+        pid: i32,
+        uid: u32,
+        status: i32,
+        utime: i64,
+        stime: i64,
+    ) -> SigInfo {
+        let mut i = SigInfo::user(signal, code, pid, uid);
+        i.union[1] = u64::from(status as u32);
+        i.union[2] = utime as u64;
+        i.union[3] = stime as u64;
+        i
+    }
+
+    /// Of a POSIX timer.
+    pub fn timer(signal: Signal, id: i32, overrun: i32, value: u64) -> SigInfo {
+        let mut i = SigInfo::new(signal, libc::SI_TIMER);
+        i.union[0] = u64::from(id as u32) | u64::from(overrun as u32) << 32;
+        i.union[1] = value;
+        i
+    }
+
+    /// `si_pid` (or `si_timerid`).
+    pub fn pid(&self) -> i32 {
+        self.union[0] as u32 as i32
+    }
+
+    /// `si_uid` (or `si_overrun`).
+    pub fn uid(&self) -> u32 {
+        (self.union[0] >> 32) as u32
+    }
+
+    /// Replaces `si_overrun`.
+    pub fn set_overrun(&mut self, overrun: i32) {
+        self.union[0] = (self.union[0] & 0xffff_ffff) | u64::from(overrun as u32) << 32;
+    }
+
+    /// `si_addr`.
+    pub fn addr(&self) -> u64 {
+        self.union[0]
+    }
+
+    /// `si_status` of a child.
+    pub fn status(&self) -> i32 {
+        self.union[1] as u32 as i32
+    }
+
+    /// `si_value`.
+    pub fn value(&self) -> u64 {
+        self.union[1]
+    }
+
+    /// `si_utime` and `si_stime`, in clock ticks.
+    pub fn times(&self) -> (u64, u64) {
+        (self.union[2], self.union[3])
+    }
+
+    /// Whether it says that a process sent it (`SI_FROMUSER`).
+    pub fn from_user(&self) -> bool {
+        self.code <= 0
+    }
+}
+
+impl std::fmt::Debug for SigInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "SigInfo {{ signo: {}, code: {}, .. }}",
+            self.signo, self.code
+        )
+    }
+}
+
+const _: () = assert!(size_of::<SigInfo>() == 128);

@@ -1,0 +1,97 @@
+//! The one list of lock ranks, outermost first.
+//!
+//! To add a lock, put its name between the locks it is taken under and the locks taken under it.
+
+/// A place in the order of locks.
+pub trait Rank {
+    /// Higher is taken later.
+    const RANK: u32;
+    /// For the panic message.
+    const NAME: &'static str;
+}
+
+macro_rules! ranks {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        #[derive(Clone, Copy)]
+        enum Order { $($name,)* }
+        $(
+            $(#[$doc])*
+            #[derive(Debug)]
+            pub enum $name {}
+            impl Rank for $name {
+                const RANK: u32 = Order::$name as u32;
+                const NAME: &'static str = stringify!($name);
+            }
+        )*
+    };
+}
+
+ranks! {
+    /// Boot and control state of a sandbox.
+    Control,
+    /// The rename lock of a filesystem: topology changes across directories.
+    Rename,
+    /// Mount tree of a mount namespace.
+    Mounts,
+    /// One directory's children (taken nested, parent before child).
+    Directory,
+    /// Position of an open file (`f_pos`).
+    FilePosition,
+    /// Which epolls contain which: held while one epoll is put into another.
+    EpollTopology,
+    /// Epoll instance (taken nested, outer before inner).
+    Epoll,
+    /// Terminal pair.
+    Terminal,
+    /// Unix sockets: the bound-name table.
+    SocketNames,
+    /// Unix socket (taken nested by address order).
+    Socket,
+    /// Pipe buffer.
+    Pipe,
+    /// A file's byte-range and flock locks.
+    FileLocks,
+    /// Appending to one file, one at a time (guest memory is read under it).
+    Append,
+    /// Upper/lower state of an overlay inode.
+    Overlay,
+    /// Data of one regular file or directory inode.
+    Inode,
+    /// Task tree: parents, children, thread groups, sessions, pid tables.
+    TaskTree,
+    /// One thread group's shared signal state.
+    ThreadGroup,
+    /// One task's own state.
+    Task,
+    /// Pending signals of a task or group.
+    Signals,
+    /// Signal actions of a process.
+    Actions,
+    /// File descriptor table.
+    Fds,
+    /// Filesystem context: cwd, root, umask.
+    FsContext,
+    /// Futex bucket: the word is looked at under it.
+    Futex,
+    /// The copying of a private file page in an address space, one at a time.
+    MmCopy,
+    /// Address space: vmas and extents.
+    Mm,
+    /// Weak back references from a mappable to spaces.
+    Mappings,
+    /// Dentry cache.
+    DentryCache,
+    /// Timer queue.
+    Timers,
+    /// A small lock that guards plain data and under which nothing but a wait queue or a
+    /// frame allocator is ever taken.
+    Leaf,
+    /// Connection to the gofer.
+    Gofer,
+    /// Wait queue (taken nested: an epoll's own queue is told from a file's).
+    WaitQueue,
+    /// Epoll ready list: filled by what a wait queue notifies.
+    EpollReady,
+    /// Host frame allocator.
+    Frames,
+}

@@ -1,0 +1,275 @@
+//! Open file descriptions: what descriptors share.
+
+use crate::epoll::Watcher;
+use crate::{Attr, FileOps, FileType, OpenFlags, VfsPath, anon, locks};
+use abi::Errno;
+use auth::Creds;
+use ctx::Ctx;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use sync::{Mutex, ranks};
+use wait::{Events, Queue};
+
+/// An open file description (open(2)).
+///
+/// When the last reference goes, its locks go, epolls forget it, and its [`FileOps`] are dropped:
+/// that is how they learn of the release.
+pub struct File {
+    id: u64,
+    ops: Arc<dyn FileOps>,
+    path: Option<VfsPath>,
+    kind: Option<FileType>,
+    seekable: bool,
+    /// Whether it is counted among the dentry's writers.
+    writer: bool,
+    flags: AtomicU32,
+    pub(crate) position: Mutex<u64, ranks::FilePosition>,
+    creds: Arc<Creds>,
+    owner: Mutex<Owner, ranks::Leaf>,
+    signal: AtomicI32,
+    watchers: Mutex<Vec<Watcher>, ranks::Leaf>,
+    pub(crate) locked: AtomicU32,
+}
+
+/// Who gets the signals of `O_ASYNC` (F_SETOWN, F_SETOWN_EX).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Owner {
+    /// Nobody.
+    #[default]
+    None,
+    /// A thread.
+    Thread(i32),
+    /// A process.
+    Process(i32),
+    /// A process group.
+    Group(i32),
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl std::fmt::Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "File({}, {})",
+            self.id,
+            String::from_utf8_lossy(&self.name())
+        )
+    }
+}
+
+impl File {
+    /// A description of `ops`, opened at `path` (`None`: it has no place) with `flags`.
+    pub fn new(
+        ops: Arc<dyn FileOps>,
+        path: Option<VfsPath>,
+        flags: OpenFlags,
+        creds: Arc<Creds>,
+    ) -> Arc<File> {
+        File::build(ops, path, flags, creds, false)
+    }
+
+    pub(crate) fn build(
+        ops: Arc<dyn FileOps>,
+        path: Option<VfsPath>,
+        flags: OpenFlags,
+        creds: Arc<Creds>,
+        writer: bool,
+    ) -> Arc<File> {
+        let flags = flags - OpenFlags::CREATION - OpenFlags::CLOEXEC;
+        Arc::new(File {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            seekable: ops.seekable(),
+            kind: path.as_ref().map(VfsPath::kind),
+            ops,
+            path,
+            writer,
+            flags: AtomicU32::new(flags.bits()),
+            position: Mutex::new(0),
+            creds,
+            owner: Mutex::new(Owner::None),
+            signal: AtomicI32::new(0),
+            watchers: Mutex::new(Vec::new()),
+            locked: AtomicU32::new(0),
+        })
+    }
+
+    /// A description of something without a place: a pipe, a socket, an eventfd.
+    pub fn anonymous(cx: &dyn Ctx, ops: Arc<dyn FileOps>, flags: OpenFlags) -> Arc<File> {
+        File::new(ops, None, flags, cx.creds())
+    }
+
+    /// A number of its own, never used again.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// What it can do.
+    #[inline]
+    pub fn ops(&self) -> &Arc<dyn FileOps> {
+        &self.ops
+    }
+
+    /// Its operations as a concrete type, where they are that.
+    pub fn ops_as<T: FileOps>(&self) -> Option<&T> {
+        self.ops.as_any().downcast_ref()
+    }
+
+    /// Where it was opened; `None` for what has no place.
+    pub fn path(&self) -> Option<&VfsPath> {
+        self.path.as_ref()
+    }
+
+    /// Where it was opened, or a place made up for a file that has none.
+    pub fn place(self: &Arc<Self>) -> VfsPath {
+        anon::place_of(self)
+    }
+
+    /// The type of the inode it was opened at; `None` for what has no place.
+    #[inline]
+    pub fn kind(&self) -> Option<FileType> {
+        self.kind
+    }
+
+    /// Whether it is an open directory.
+    pub fn is_dir(&self) -> bool {
+        self.kind == Some(FileType::Directory)
+    }
+
+    /// Whether it has positions.
+    #[inline]
+    pub fn seekable(&self) -> bool {
+        self.seekable
+    }
+
+    /// Its flags (F_GETFL).
+    #[inline]
+    pub fn flags(&self) -> OpenFlags {
+        OpenFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// Sets the flags that can be changed (F_SETFL); others in `new` are ignored.
+    ///
+    /// # Errors
+    /// `EPERM` for `O_NOATIME` on another's file, `EINVAL` for `O_DIRECT` where the file cannot.
+    pub fn set_flags(&self, cx: &dyn Ctx, new: OpenFlags) -> Result<(), Errno> {
+        let old = self.flags();
+        let new = (old - OpenFlags::SETTABLE) | (new & OpenFlags::SETTABLE);
+        if (new - old).contains(OpenFlags::NOATIME) {
+            crate::access::owner_or_capable(&cx.creds(), &self.attr(cx)?)?;
+        }
+        self.ops.flags_changing(new)?;
+        self.flags.store(new.bits(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Sets or clears `O_NONBLOCK` (`FIONBIO`).
+    pub fn set_nonblocking(&self, yes: bool) {
+        if yes {
+            self.flags
+                .fetch_or(OpenFlags::NONBLOCK.bits(), Ordering::Relaxed);
+        } else {
+            self.flags
+                .fetch_and(!OpenFlags::NONBLOCK.bits(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether calls must not block.
+    #[inline]
+    pub fn nonblocking(&self) -> bool {
+        self.flags().contains(OpenFlags::NONBLOCK)
+    }
+
+    /// Whether it stands for a place alone (`O_PATH`).
+    #[inline]
+    pub fn is_path_only(&self) -> bool {
+        self.flags().contains(OpenFlags::PATH)
+    }
+
+    /// The credentials it was opened with.
+    pub fn creds(&self) -> &Arc<Creds> {
+        &self.creds
+    }
+
+    /// Who gets its signals.
+    pub fn owner(&self) -> Owner {
+        *self.owner.lock()
+    }
+
+    /// Sets who gets its signals.
+    pub fn set_owner(&self, owner: Owner) {
+        *self.owner.lock() = owner;
+    }
+
+    /// The signal of `O_ASYNC`; 0 is `SIGIO` without details (F_GETSIG).
+    pub fn signal(&self) -> i32 {
+        self.signal.load(Ordering::Relaxed)
+    }
+
+    /// Sets the signal of `O_ASYNC` (F_SETSIG).
+    pub fn set_signal(&self, signal: i32) {
+        self.signal.store(signal, Ordering::Relaxed);
+    }
+
+    /// Attributes of the file (fstat(2)).
+    pub fn attr(&self, cx: &dyn Ctx) -> Result<Attr, Errno> {
+        if let Some(attr) = self.ops.anonymous_attr(cx) {
+            return Ok(attr);
+        }
+        match &self.path {
+            Some(path) => path.attr(cx),
+            None => Ok(anon::anonymous_attr(cx, FileType::Regular, 0o600, self.id)),
+        }
+    }
+
+    /// What is ready now.
+    #[inline]
+    pub fn ready(&self) -> Events {
+        self.ops.ready(self)
+    }
+
+    /// The queue that hears of changes in readiness.
+    #[inline]
+    pub fn queue(&self) -> Option<&Queue> {
+        self.ops.queue()
+    }
+
+    /// Its name for /proc/PID/fd, where it has no place: `pipe:[12]`; else its path from the top.
+    pub fn name(&self) -> Vec<u8> {
+        match (&self.path, self.ops.anonymous_name()) {
+            (_, Some(name)) => name,
+            (Some(path), None) => path.text(),
+            (None, None) => b"anon_inode:[unknown]".to_vec(),
+        }
+    }
+
+    /// What identifies the file for locks: the same for all descriptions of an inode.
+    pub(crate) fn lock_key(&self) -> usize {
+        match &self.path {
+            Some(path) => Arc::as_ptr(path.inode()).cast::<u8>().addr(),
+            None => Arc::as_ptr(&self.ops).cast::<u8>().addr(),
+        }
+    }
+
+    pub(crate) fn watch(&self, watcher: Watcher) {
+        let mut watchers = self.watchers.lock();
+        watchers.retain(Watcher::alive);
+        watchers.push(watcher);
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        for watcher in std::mem::take(self.watchers.get_mut()) {
+            watcher.file_gone();
+        }
+        if self.locked.load(Ordering::Relaxed) != 0 {
+            locks::description_gone(self);
+        }
+        if self.writer
+            && let Some(path) = &self.path
+        {
+            path.dentry.drop_writer();
+        }
+    }
+}

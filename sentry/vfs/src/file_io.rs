@@ -1,0 +1,269 @@
+//! Reading, writing and seeking through a description.
+
+use crate::{File, FileType, OpenFlags, Written};
+use abi::Errno;
+use ctx::{Ctx, Dst, Resource, Src, SysErr, SysResult, UserMemoryExt};
+
+const SIGXFSZ: i32 = 25;
+/// The largest offset of a file.
+const MAX_OFFSET: u64 = i64::MAX as u64;
+
+/// lseek(2)'s `whence`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "lseek(2) says what each is")]
+pub enum Whence {
+    Set,
+    Current,
+    End,
+    Data,
+    Hole,
+}
+
+impl Whence {
+    /// By its Linux number.
+    pub fn from_number(n: u32) -> Result<Whence, Errno> {
+        Ok(match n {
+            0 => Whence::Set,
+            1 => Whence::Current,
+            2 => Whence::End,
+            3 => Whence::Data,
+            4 => Whence::Hole,
+            _ => return Err(Errno::EINVAL),
+        })
+    }
+}
+
+impl File {
+    /// read(2), readv(2).
+    ///
+    /// # Errors
+    /// `EBADF` unless opened for reading, `EISDIR`, and what the file says.
+    #[inline]
+    pub fn read(&self, cx: &dyn Ctx, dst: &mut Dst<'_>) -> SysResult {
+        self.check_read()?;
+        if !self.seekable() {
+            return self.ops().read(cx, self, 0, dst);
+        }
+        let mut position = self.position.lock();
+        let n = self.ops().read(cx, self, *position, dst)?;
+        *position = position.saturating_add(n as u64);
+        Ok(n)
+    }
+
+    /// write(2), writev(2).
+    ///
+    /// # Errors
+    /// `EBADF` unless opened for writing; `EFBIG` (and `SIGXFSZ`) beyond RLIMIT_FSIZE; what the
+    /// file says.
+    #[inline]
+    pub fn write(&self, cx: &dyn Ctx, src: &mut Src<'_>) -> SysResult {
+        self.check_write()?;
+        if !self.seekable() {
+            return Ok(self.ops().write(cx, self, 0, false, src)?.count);
+        }
+        let append = self.flags().contains(OpenFlags::APPEND);
+        let mut position = self.position.lock();
+        let written = self.limited_write(cx, *position, append, src)?;
+        if written.count > 0 {
+            *position = written.end;
+        }
+        Ok(written.count)
+    }
+
+    /// pread64(2), preadv(2). The position stays.
+    ///
+    /// # Errors
+    /// `ESPIPE` for streams; as [`File::read`].
+    pub fn pread(&self, cx: &dyn Ctx, offset: u64, dst: &mut Dst<'_>) -> SysResult {
+        if !self.seekable() {
+            return Err(Errno::ESPIPE.into());
+        }
+        self.check_read()?;
+        self.ops().read(cx, self, offset, dst)
+    }
+
+    /// pwrite64(2), pwritev(2). The position stays. On an `O_APPEND` file it appends, as on
+    /// Linux.
+    ///
+    /// # Errors
+    /// `ESPIPE` for streams; as [`File::write`].
+    pub fn pwrite(&self, cx: &dyn Ctx, offset: u64, src: &mut Src<'_>) -> SysResult {
+        if !self.seekable() {
+            return Err(Errno::ESPIPE.into());
+        }
+        self.check_write()?;
+        let append = self.flags().contains(OpenFlags::APPEND);
+        Ok(self.limited_write(cx, offset, append, src)?.count)
+    }
+
+    /// write(2) with `RWF_APPEND`: at the end, without moving the position unless it is the
+    /// file's own way.
+    pub fn append(&self, cx: &dyn Ctx, src: &mut Src<'_>) -> SysResult {
+        self.check_write()?;
+        if !self.seekable() {
+            return Ok(self.ops().write(cx, self, 0, false, src)?.count);
+        }
+        Ok(self.limited_write(cx, 0, true, src)?.count)
+    }
+
+    #[inline]
+    fn check_read(&self) -> Result<(), Errno> {
+        if !self.flags().readable() {
+            return Err(Errno::EBADF);
+        }
+        if self.is_dir() {
+            return Err(Errno::EISDIR);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn check_write(&self) -> Result<(), Errno> {
+        if self.flags().writable() {
+            Ok(())
+        } else {
+            Err(Errno::EBADF)
+        }
+    }
+
+    fn limited_write(
+        &self,
+        cx: &dyn Ctx,
+        offset: u64,
+        append: bool,
+        src: &mut Src<'_>,
+    ) -> SysResult<Written> {
+        if self.kind() == Some(FileType::Regular) {
+            let limit = cx.limit(Resource::Fsize).min(MAX_OFFSET);
+            // Most processes have no limit, and then nothing need be asked of the file.
+            let at = if append && limit < MAX_OFFSET {
+                self.ops().size(cx)?
+            } else {
+                offset
+            };
+            let end = at.saturating_add(src.remaining() as u64);
+            if end > limit && src.remaining() > 0 {
+                return self.write_up_to(cx, at, append, limit, src);
+            }
+        }
+        self.ops().write(cx, self, offset, append, src)
+    }
+
+    /// A write that would cross `limit`: as much as still fits.
+    fn write_up_to(
+        &self,
+        cx: &dyn Ctx,
+        at: u64,
+        append: bool,
+        limit: u64,
+        src: &mut Src<'_>,
+    ) -> SysResult<Written> {
+        if at >= limit {
+            if limit < MAX_OFFSET {
+                cx.raise(SIGXFSZ);
+            }
+            return Err(Errno::EFBIG.into());
+        }
+        let room = usize::try_from(limit - at)
+            .unwrap_or(usize::MAX)
+            .min(1 << 20)
+            .min(src.remaining());
+        let mut part = vec![0; room];
+        let got = src.take(&mut part)?;
+        part.truncate(got);
+        self.ops()
+            .write(cx, self, at, append, &mut Src::ours(&part))
+    }
+
+    /// lseek(2): the new position.
+    ///
+    /// # Errors
+    /// `ESPIPE` for streams, `EINVAL` where the result is negative or too large, `ENXIO` for
+    /// data and holes beyond the end.
+    pub fn seek(&self, cx: &dyn Ctx, offset: i64, whence: Whence) -> Result<u64, Errno> {
+        if !self.seekable() {
+            return Err(Errno::ESPIPE);
+        }
+        if self.is_path_only() {
+            return Err(Errno::EBADF);
+        }
+        let mut position = self.position.lock();
+        let base = match whence {
+            Whence::Set => 0,
+            Whence::Current => *position,
+            Whence::End => self.ops().size(cx)?,
+            Whence::Data | Whence::Hole => {
+                let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+                *position = self.ops().seek_data(cx, from, whence == Whence::Hole)?;
+                return Ok(*position);
+            }
+        };
+        let to = base.checked_add_signed(offset).filter(|p| *p <= MAX_OFFSET);
+        *position = to.ok_or(if offset > 0 {
+            Errno::EOVERFLOW
+        } else {
+            Errno::EINVAL
+        })?;
+        Ok(*position)
+    }
+
+    /// The position (`pos` of /proc/PID/fdinfo).
+    pub fn position(&self) -> u64 {
+        *self.position.lock()
+    }
+
+    /// ioctl(2), but for `FIOCLEX` and `FIONCLEX`, which are the descriptor's.
+    pub fn ioctl(&self, cx: &dyn Ctx, request: u32, arg: u64) -> Result<u64, SysErr> {
+        const FIONREAD: u32 = 0x541b;
+        const FIONBIO: u32 = 0x5421;
+        match request {
+            FIONBIO => {
+                let yes: i32 = cx.memory().read_obj(arg)?;
+                self.set_nonblocking(yes != 0);
+                Ok(0)
+            }
+            FIONREAD if self.kind() == Some(FileType::Regular) => {
+                let left = self.ops().size(cx)?.saturating_sub(self.position());
+                cx.memory()
+                    .write_obj(arg, &(left.min(i32::MAX as u64) as i32))?;
+                Ok(0)
+            }
+            _ => self.ops().ioctl(cx, self, request, arg),
+        }
+    }
+
+    /// fsync(2) and fdatasync(2).
+    pub fn sync(&self, cx: &dyn Ctx, data_only: bool) -> Result<(), Errno> {
+        self.ops().sync(cx, data_only)
+    }
+
+    /// fallocate(2).
+    ///
+    /// # Errors
+    /// `EBADF` unless opened for writing, `ESPIPE` for pipes, `ENODEV` for what is not a regular
+    /// file, `EFBIG` beyond the limits, `EINVAL` for an empty or negative range.
+    pub fn allocate(&self, cx: &dyn Ctx, mode: u32, offset: i64, len: i64) -> Result<(), Errno> {
+        if offset < 0 || len <= 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.check_write()?;
+        match self.kind() {
+            Some(FileType::Regular) => {}
+            Some(FileType::Directory) => return Err(Errno::EISDIR),
+            Some(FileType::Fifo) => return Err(Errno::ESPIPE),
+            None if !self.seekable() => return Err(Errno::ESPIPE),
+            _ => return Err(Errno::ENODEV),
+        }
+        let (offset, len) = (offset as u64, len as u64);
+        let end = offset
+            .checked_add(len)
+            .filter(|e| *e <= MAX_OFFSET)
+            .ok_or(Errno::EFBIG)?;
+        const KEEP_SIZE: u32 = 1;
+        if mode & KEEP_SIZE == 0 && end > cx.limit(Resource::Fsize) {
+            cx.raise(SIGXFSZ);
+            return Err(Errno::EFBIG);
+        }
+        self.ops().allocate(cx, mode, offset, len)
+    }
+}

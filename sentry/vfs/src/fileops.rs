@@ -1,0 +1,164 @@
+//! What an open file can do: the operations behind a file description.
+
+use abi::Errno;
+use ctx::{Ctx, Dst, Src, SysErr, SysResult};
+use memmap::Mappable;
+use std::any::Any;
+use std::sync::Arc;
+use wait::{Events, Queue};
+
+use crate::{Attr, File, FileType};
+
+/// Where a listing puts its entries; `false` says there is no more room.
+pub trait DirSink {
+    /// Takes one entry. `next` is the position after it (`d_off`).
+    fn entry(&mut self, name: &[u8], ino: u64, kind: FileType, next: u64) -> bool;
+}
+
+/// Operations of an open file. Shared by all descriptors of a file description.
+///
+/// The defaults are what Linux answers for a file that cannot do it.
+pub trait FileOps: Send + Sync + Any {
+    /// Whether it has positions: `lseek`, `pread`, `pwrite` work. Streams say `false`; they get
+    /// offset 0 in `read` and `write`.
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    /// Reads at `offset`. 0 is the end of the file. Blocks unless the file is non-blocking
+    /// (`file.nonblocking()`), then `EAGAIN`.
+    fn read(&self, _cx: &dyn Ctx, _file: &File, _offset: u64, _dst: &mut Dst<'_>) -> SysResult {
+        Err(Errno::EINVAL.into())
+    }
+
+    /// Writes at `offset`. For `O_APPEND` files that seek, `append` is true and `offset` is to be
+    /// ignored; the position after the write is returned with the count, so that the description
+    /// can follow.
+    fn write(
+        &self,
+        _cx: &dyn Ctx,
+        _file: &File,
+        _offset: u64,
+        _append: bool,
+        _src: &mut Src<'_>,
+    ) -> SysResult<Written> {
+        Err(Errno::EINVAL.into())
+    }
+
+    /// `SEEK_END`'s base, and the data of `SEEK_DATA` and `SEEK_HOLE`: the size.
+    fn size(&self, _cx: &dyn Ctx) -> Result<u64, Errno> {
+        Err(Errno::ESPIPE)
+    }
+
+    /// `SEEK_DATA` (`hole == false`) and `SEEK_HOLE`. The default has no holes.
+    fn seek_data(&self, cx: &dyn Ctx, offset: u64, hole: bool) -> Result<u64, Errno> {
+        let size = self.size(cx)?;
+        if offset >= size {
+            return Err(Errno::ENXIO);
+        }
+        Ok(if hole { size } else { offset })
+    }
+
+    /// Lists a directory from position `from` on (0 is the start); returns the position to go on
+    /// from. `.` and `..` are the file system's to give.
+    fn readdir(
+        &self,
+        _cx: &dyn Ctx,
+        _file: &File,
+        _from: u64,
+        _sink: &mut dyn DirSink,
+    ) -> Result<u64, Errno> {
+        Err(Errno::ENOTDIR)
+    }
+
+    /// What is ready now.
+    fn ready(&self, _file: &File) -> Events {
+        Events::READABLE | Events::WRITABLE
+    }
+
+    /// The queue that hears of changes of [`FileOps::ready`]; `None` for files that are always
+    /// ready (they cannot be put into an epoll: `EPERM`).
+    fn queue(&self) -> Option<&Queue> {
+        None
+    }
+
+    /// ioctl(2). `ENOTTY` for what it does not know.
+    fn ioctl(&self, _cx: &dyn Ctx, _file: &File, _request: u32, _arg: u64) -> SysResult<u64> {
+        Err(Errno::ENOTTY.into())
+    }
+
+    /// What mmap(2) maps; `ENODEV` for what cannot be mapped.
+    fn mappable(&self, _cx: &dyn Ctx, _file: &File) -> Result<Arc<dyn Mappable>, Errno> {
+        Err(Errno::ENODEV)
+    }
+
+    /// fsync(2), fdatasync(2).
+    fn sync(&self, _cx: &dyn Ctx, _data_only: bool) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// fallocate(2) with its mode bits.
+    fn allocate(&self, _cx: &dyn Ctx, _mode: u32, _offset: u64, _len: u64) -> Result<(), Errno> {
+        Err(Errno::ENODEV)
+    }
+
+    /// The seals of a memfd (F_GET_SEALS); `EINVAL` for files that have none.
+    fn seals(&self) -> Result<u32, Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Adds seals (F_ADD_SEALS).
+    fn add_seals(&self, _file: &File, _seals: u32) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Attributes of a file that has no inode in a tree (pipes, sockets, eventfds); `None` for
+    /// all others, whose inode is asked.
+    fn anonymous_attr(&self, _cx: &dyn Ctx) -> Option<Attr> {
+        None
+    }
+
+    /// The name that /proc/PID/fd shows for a file without a place: `pipe:[12]`,
+    /// `anon_inode:[eventfd]`.
+    fn anonymous_name(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Opens it again, from /proc/PID/fd/N of a file without a place.
+    fn reopen(&self, _cx: &dyn Ctx, _flags: crate::OpenFlags) -> Result<Arc<dyn FileOps>, SysErr> {
+        Err(Errno::ENXIO.into())
+    }
+
+    /// Flags of fcntl(F_SETFL) are about to change; `EINVAL` refuses.
+    fn flags_changing(&self, _new: crate::OpenFlags) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    /// A descriptor of it was closed (close(2), not the last reference): for lock release and
+    /// terminals.
+    fn flush(&self, _cx: &dyn Ctx) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    /// Further lines of /proc/PID/fdinfo/N.
+    fn fdinfo(&self) -> String {
+        String::new()
+    }
+
+    /// For code that knows the concrete type (sockets, epoll, pipes, terminals).
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// Outcome of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Bytes.
+    pub count: usize,
+    /// Position after the last of them.
+    pub end: u64,
+}
+
+/// Ends a blocking call of a non-blocking file.
+pub fn would_block<T>() -> Result<T, SysErr> {
+    Err(Errno::EAGAIN.into())
+}

@@ -1,0 +1,78 @@
+//! The virtual file system: names, mounts, open files, descriptors.
+//!
+//! From the bottom: an [`Inode`] is what a file system implements, [`FileOps`] what an open file
+//! can do. A [`Dentry`] is a name that leads to an inode, a [`Mount`] a tree of them,
+//! [`VfsPath`] a place in the mounted tree; [`walk`] gets from a path to a place. The modules
+//! `open`, `create`, `remove`, `rename`, `attributes`, `status` and `xattr` hold the operations
+//! of system calls, with all checks, in the order of Linux. [`File`] is an open file
+//! description, [`FdTable`] a table of descriptors.
+//!
+//! Neighbours: file systems stand above (`fs/*`), `task` implements [`FsCtx`], `mm` maps what
+//! [`FileOps::mappable`] gives.
+#![forbid(unsafe_code)]
+
+pub mod ctx;
+pub mod fileops;
+pub mod flags;
+pub mod inode;
+
+pub mod anon;
+mod cache;
+mod dentry;
+mod device;
+mod mount;
+mod namespace;
+mod path;
+
+mod dirents;
+mod epoll;
+mod fdtable;
+mod file;
+mod file_io;
+mod locks;
+mod pipe;
+mod poll;
+pub mod splice;
+
+pub mod access;
+pub mod walk;
+
+pub mod attributes;
+pub mod create;
+pub mod open;
+pub mod place;
+pub mod remove;
+pub mod rename;
+pub mod status;
+pub mod xattr;
+
+mod kernel;
+
+pub use crate::ctx::FsCtx;
+pub use access::access;
+pub use attributes::{SetTime, chmod, chown, ftruncate, truncate, utimens};
+pub use create::{bind_socket, link, mkdir, mknod, symlink};
+pub use dentry::Dentry;
+pub use device::{Device, DeviceRegistry};
+pub use dirents::DirentFormat;
+pub use epoll::{Epoll, EpollEvent, EpollOp};
+pub use fdtable::FdTable;
+pub use file::{File, Owner};
+pub use file_io::Whence;
+pub use fileops::{DirSink, FileOps, Written, would_block};
+pub use flags::{LookupFlags, MountFlags, OpenFlags};
+pub use inode::{Attr, Caching, FileType, Inode, Link, NewFile, NewKind, SetAttr};
+pub use kernel::KernelFsCtx;
+pub use locks::{LockOwner, RangeLock, conflicting_lock, flock, lock_range, unlock_range};
+pub use mount::{Mount, MountSpec};
+pub use namespace::MountNamespace;
+pub use open::{DenyWrite, open, open_at, open_exec};
+pub use path::VfsPath;
+pub use pipe::{Fifo, PIPE_BUF, Pipe};
+pub use place::{chdir, check_chdir, chroot};
+pub use poll::{PollItem, Polled, poll_wait};
+pub use remove::{rmdir, unlink};
+pub use rename::rename;
+pub use status::{fstat, fstatfs, readlink, stat, statfs, statx, to_stat, to_statx};
+pub use walk::{Last, Parent, Start};
+pub use xattr::{get_xattr, list_xattr, remove_xattr, set_xattr};

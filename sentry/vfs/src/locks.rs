@@ -1,0 +1,349 @@
+//! Advisory locks: POSIX byte ranges, those of open file descriptions, and flock(2).
+//!
+//! They live in one table by inode, since almost no file has any.
+
+use crate::File;
+use abi::Errno;
+use ctx::{Ctx, Restart, SysErr, wait_for};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use sync::{Mutex, ranks};
+use wait::{Events, Queue};
+
+/// Whose a byte-range lock is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockOwner {
+    /// A process: its descriptor table ([`crate::FdTable::id`]) and its pid (F_SETLK).
+    Process {
+        /// [`crate::FdTable::id`]
+        table: u64,
+        /// For F_GETLK.
+        pid: i32,
+    },
+    /// The open file description itself (F_OFD_SETLK).
+    Description,
+}
+
+/// A byte-range lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RangeLock {
+    /// Whether it excludes readers too (`F_WRLCK`).
+    pub write: bool,
+    /// First byte.
+    pub start: u64,
+    /// Last byte; `i64::MAX as u64` is the end of the file, wherever that is.
+    pub last: u64,
+    /// Who holds it; -1 for a description.
+    pub pid: i32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    Table(u64),
+    File(u64),
+}
+
+#[derive(Clone, Copy)]
+struct Record {
+    holder: Holder,
+    lock: RangeLock,
+}
+
+#[derive(Default)]
+struct State {
+    ranges: Vec<Record>,
+    /// (description, exclusive)
+    flocks: Vec<(u64, bool)>,
+    queue: Arc<Queue>,
+}
+
+struct All {
+    files: BTreeMap<usize, State>,
+    /// Process that waits -> process it waits for, to see a deadlock coming.
+    waits: BTreeMap<u64, u64>,
+}
+
+static ALL: Mutex<All, ranks::FileLocks> = Mutex::new(All {
+    files: BTreeMap::new(),
+    waits: BTreeMap::new(),
+});
+/// Byte-range records in all, so that close(2) costs one load where there are none.
+static RANGES: AtomicUsize = AtomicUsize::new(0);
+
+fn holder(file: &File, owner: LockOwner) -> Holder {
+    match owner {
+        LockOwner::Process { table, .. } => Holder::Table(table),
+        LockOwner::Description => Holder::File(file.id()),
+    }
+}
+
+impl State {
+    fn conflict(&self, holder: Holder, write: bool, start: u64, last: u64) -> Option<&Record> {
+        self.ranges.iter().find(|r| {
+            r.holder != holder
+                && (write || r.lock.write)
+                && r.lock.start <= last
+                && start <= r.lock.last
+        })
+    }
+
+    /// Takes `start..=last` away from `holder`, cutting what reaches beyond.
+    fn clear(&mut self, holder: Holder, start: u64, last: u64) {
+        let mut cut = Vec::new();
+        self.ranges.retain(|r| {
+            if r.holder != holder || r.lock.last < start || last < r.lock.start {
+                return true;
+            }
+            if r.lock.start < start {
+                cut.push(Record {
+                    lock: RangeLock {
+                        last: start - 1,
+                        ..r.lock
+                    },
+                    ..*r
+                });
+            }
+            if r.lock.last > last {
+                cut.push(Record {
+                    lock: RangeLock {
+                        start: last + 1,
+                        ..r.lock
+                    },
+                    ..*r
+                });
+            }
+            false
+        });
+        self.ranges.extend(cut);
+    }
+
+    fn place(&mut self, holder: Holder, mut lock: RangeLock) {
+        self.clear(holder, lock.start, lock.last);
+        // Neighbours of the same kind become one, as F_GETLK shows them.
+        self.ranges.retain(|r| {
+            let touches = r.lock.start <= lock.last.saturating_add(1)
+                && lock.start <= r.lock.last.saturating_add(1);
+            if r.holder != holder || r.lock.write != lock.write || !touches {
+                return true;
+            }
+            lock.start = lock.start.min(r.lock.start);
+            lock.last = lock.last.max(r.lock.last);
+            false
+        });
+        self.ranges.push(Record { holder, lock });
+        self.ranges.sort_by_key(|r| r.lock.start);
+    }
+}
+
+impl All {
+    /// Changes the state of one file, keeps the count, forgets states without content.
+    fn change<T>(&mut self, key: usize, f: impl FnOnce(&mut State) -> T) -> T {
+        let state = self.files.entry(key).or_default();
+        let before = state.ranges.len();
+        let result = f(state);
+        let after = state.ranges.len();
+        if after >= before {
+            RANGES.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            RANGES.fetch_sub(before - after, Ordering::Relaxed);
+        }
+        if state.ranges.is_empty()
+            && state.flocks.is_empty()
+            && Arc::strong_count(&state.queue) == 1
+        {
+            self.files.remove(&key);
+        }
+        result
+    }
+
+    /// Whether `waiter`, made to wait for `holder`, would wait for itself.
+    fn deadlock(&self, waiter: u64, mut holder: u64) -> bool {
+        for _ in 0..64 {
+            if holder == waiter {
+                return true;
+            }
+            match self.waits.get(&holder) {
+                Some(next) => holder = *next,
+                None => return false,
+            }
+        }
+        false
+    }
+}
+
+/// The first lock that stands in the way of the one described (F_GETLK, F_OFD_GETLK).
+pub fn conflicting_lock(
+    file: &File,
+    owner: LockOwner,
+    write: bool,
+    start: u64,
+    last: u64,
+) -> Option<RangeLock> {
+    let all = ALL.lock();
+    all.files
+        .get(&file.lock_key())?
+        .conflict(holder(file, owner), write, start, last)
+        .map(|r| r.lock)
+}
+
+/// Releases a range.
+pub fn unlock_range(file: &File, owner: LockOwner, start: u64, last: u64) {
+    let holder = holder(file, owner);
+    let queue = ALL.lock().change(file.lock_key(), |s| {
+        s.clear(holder, start, last);
+        s.queue.clone()
+    });
+    queue.notify_all(Events::IN);
+}
+
+/// Takes a range, or converts the kind of what is held there. With `wait`, blocks while another's
+/// lock stands in the way.
+///
+/// # Errors
+/// `EAGAIN` without `wait`; `EDEADLK` where waiting would never end; a restart when interrupted.
+pub fn lock_range(
+    cx: &dyn Ctx,
+    file: &File,
+    owner: LockOwner,
+    write: bool,
+    (start, last): (u64, u64),
+    wait: bool,
+) -> Result<(), SysErr> {
+    let key = file.lock_key();
+    let holder = holder(file, owner);
+    let pid = match owner {
+        LockOwner::Process { pid, .. } => pid,
+        LockOwner::Description => -1,
+    };
+    if matches!(holder, Holder::File(_)) {
+        file.locked.store(1, Ordering::Relaxed);
+    }
+    let attempt = || -> Result<Option<()>, SysErr> {
+        let mut all = ALL.lock();
+        let blocker = match all
+            .files
+            .get(&key)
+            .and_then(|s| s.conflict(holder, write, start, last))
+        {
+            Some(r) => r.holder,
+            None => {
+                let queue = all.change(key, |s| {
+                    s.place(
+                        holder,
+                        RangeLock {
+                            write,
+                            start,
+                            last,
+                            pid,
+                        },
+                    );
+                    s.queue.clone()
+                });
+                drop(all);
+                // A lock that became weaker lets others in.
+                queue.notify_all(Events::IN);
+                return Ok(Some(()));
+            }
+        };
+        if !wait {
+            return Err(Errno::EAGAIN.into());
+        }
+        if let (Holder::Table(me), Holder::Table(it)) = (holder, blocker) {
+            if all.deadlock(me, it) {
+                return Err(Errno::EDEADLK.into());
+            }
+            all.waits.insert(me, it);
+        }
+        Ok(None)
+    };
+    let queue = ALL.lock().files.entry(key).or_default().queue.clone();
+    let result = wait_for(cx, &queue, Events::IN, None, Restart::Sys, attempt);
+    drop(queue);
+    let mut all = ALL.lock();
+    if let Holder::Table(me) = holder {
+        all.waits.remove(&me);
+    }
+    all.change(key, |_| ());
+    result.map(|_| ())
+}
+
+/// flock(2): `Some(exclusive)` locks, `None` unlocks.
+///
+/// # Errors
+/// `EWOULDBLOCK` with `nonblocking`; a restart when interrupted.
+pub fn flock(
+    cx: &dyn Ctx,
+    file: &File,
+    lock: Option<bool>,
+    nonblocking: bool,
+) -> Result<(), SysErr> {
+    let key = file.lock_key();
+    let id = file.id();
+    let Some(exclusive) = lock else {
+        release(key, |s| s.flocks.retain(|(f, _)| *f != id));
+        return Ok(());
+    };
+    file.locked.store(1, Ordering::Relaxed);
+    if ALL
+        .lock()
+        .files
+        .get(&key)
+        .is_some_and(|s| s.flocks.contains(&(id, exclusive)))
+    {
+        return Ok(());
+    }
+    // A conversion gives the old lock up first (flock(2)).
+    release(key, |s| s.flocks.retain(|(f, _)| *f != id));
+    let attempt = || -> Result<Option<()>, SysErr> {
+        let mut all = ALL.lock();
+        let taken = all.change(key, |s| {
+            let free = !s.flocks.iter().any(|(f, x)| *f != id && (exclusive || *x));
+            if free {
+                s.flocks.push((id, exclusive));
+            }
+            free
+        });
+        match (taken, nonblocking) {
+            (true, _) => Ok(Some(())),
+            (false, true) => Err(Errno::EAGAIN.into()),
+            (false, false) => Ok(None),
+        }
+    };
+    let queue = ALL.lock().files.entry(key).or_default().queue.clone();
+    let result = wait_for(cx, &queue, Events::IN, None, Restart::Sys, attempt);
+    drop(queue);
+    ALL.lock().change(key, |_| ());
+    result.map(|_| ())
+}
+
+fn release(key: usize, f: impl FnOnce(&mut State)) {
+    let mut all = ALL.lock();
+    if !all.files.contains_key(&key) {
+        return;
+    }
+    let queue = all.change(key, |s| {
+        f(s);
+        s.queue.clone()
+    });
+    drop(all);
+    queue.notify_all(Events::IN);
+}
+
+/// A process has closed a descriptor of `file`: its POSIX locks on it go.
+pub(crate) fn descriptor_closed(table: u64, file: &File) {
+    if RANGES.load(Ordering::Relaxed) != 0 {
+        release(file.lock_key(), |s| {
+            s.ranges.retain(|r| r.holder != Holder::Table(table))
+        });
+    }
+}
+
+/// A description has gone: its own locks go.
+pub(crate) fn description_gone(file: &File) {
+    let id = file.id();
+    release(file.lock_key(), |s| {
+        s.ranges.retain(|r| r.holder != Holder::File(id));
+        s.flocks.retain(|(f, _)| *f != id);
+    });
+}

@@ -1,0 +1,180 @@
+//! One mount of a file system.
+
+use crate::{Dentry, FileType, Inode, MountFlags, VfsPath};
+use abi::time::Timespec;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use sync::{RwLock, ranks};
+
+/// What is to be mounted.
+#[derive(Clone)]
+pub struct MountSpec {
+    /// The root of the file system.
+    pub root: Arc<dyn Inode>,
+    /// Type, as /proc/mounts has it.
+    pub fstype: String,
+    /// Source, as /proc/mounts has it.
+    pub source: Vec<u8>,
+    /// Per-mount flags.
+    pub flags: MountFlags,
+    /// The file system's own options, comma-separated, after `rw` or `ro` (`size=64k,mode=755`).
+    pub options: String,
+}
+
+impl MountSpec {
+    /// A mount of `root` without flags and options.
+    pub fn new(root: Arc<dyn Inode>, fstype: &str) -> MountSpec {
+        MountSpec {
+            root,
+            fstype: fstype.to_owned(),
+            source: fstype.as_bytes().to_vec(),
+            flags: MountFlags::empty(),
+            options: String::new(),
+        }
+    }
+}
+
+/// A mounted file system, or a part of one (bind mount).
+pub struct Mount {
+    id: u64,
+    root: Arc<Dentry>,
+    fstype: String,
+    source: Vec<u8>,
+    options: String,
+    flags: AtomicU32,
+    point: RwLock<Option<VfsPath>, ranks::Leaf>,
+}
+
+impl std::fmt::Debug for Mount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Mount({}, {})", self.id, self.fstype)
+    }
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl Mount {
+    /// A mount that is not attached anywhere.
+    pub fn detached(spec: MountSpec) -> Arc<Mount> {
+        let root = Dentry::root(spec.root);
+        Arc::new(Mount {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            root,
+            fstype: spec.fstype,
+            source: spec.source,
+            options: spec.options,
+            flags: AtomicU32::new(spec.flags.bits()),
+            point: RwLock::new(None),
+        })
+    }
+
+    /// Another mount of the same file system, with `root` as its top.
+    pub(crate) fn bound(&self, root: Arc<Dentry>) -> Arc<Mount> {
+        Arc::new(Mount {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            root,
+            fstype: self.fstype.clone(),
+            source: self.source.clone(),
+            options: self.options.clone(),
+            flags: AtomicU32::new(self.flags.load(Ordering::Relaxed)),
+            point: RwLock::new(None),
+        })
+    }
+
+    /// Its number (`/proc/PID/mountinfo`, first column).
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Its top.
+    #[inline]
+    pub fn root(&self) -> &Arc<Dentry> {
+        &self.root
+    }
+
+    /// Its top, as a place.
+    pub fn root_path(self: &Arc<Self>) -> VfsPath {
+        VfsPath {
+            mount: self.clone(),
+            dentry: self.root.clone(),
+        }
+    }
+
+    /// File system type.
+    pub fn fstype(&self) -> &str {
+        &self.fstype
+    }
+
+    /// Source, as given to mount(2).
+    pub fn source(&self) -> &[u8] {
+        &self.source
+    }
+
+    /// The file system's own options.
+    pub fn options(&self) -> &str {
+        &self.options
+    }
+
+    /// Per-mount flags.
+    #[inline]
+    pub fn flags(&self) -> MountFlags {
+        MountFlags::from_bits_truncate(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// Changes the per-mount flags (`MS_REMOUNT`).
+    pub fn set_flags(&self, flags: MountFlags) {
+        self.flags.store(flags.bits(), Ordering::Relaxed);
+    }
+
+    /// Whether nothing may be changed through it.
+    #[inline]
+    pub fn is_read_only(&self) -> bool {
+        self.flags().contains(MountFlags::RDONLY)
+    }
+
+    /// The place it is mounted on; `None` at the top of the tree and when detached.
+    pub fn mountpoint(&self) -> Option<VfsPath> {
+        self.point.read().clone()
+    }
+
+    pub(crate) fn set_mountpoint(&self, point: Option<VfsPath>) -> Option<VfsPath> {
+        std::mem::replace(&mut *self.point.write(), point)
+    }
+
+    /// Whether a read now must set the access time (relatime and its relatives).
+    pub fn wants_atime(
+        &self,
+        kind: FileType,
+        atime: Timespec,
+        mtime: Timespec,
+        ctime: Timespec,
+        now: Timespec,
+    ) -> bool {
+        let flags = self.flags();
+        if flags.intersects(MountFlags::NOATIME | MountFlags::RDONLY)
+            || (kind == FileType::Directory && flags.contains(MountFlags::NODIRATIME))
+        {
+            return false;
+        }
+        const DAY: i64 = 24 * 60 * 60;
+        flags.contains(MountFlags::STRICTATIME)
+            || atime <= mtime
+            || atime <= ctime
+            || now.sec.saturating_sub(atime.sec) >= DAY
+    }
+
+    /// The name of a file that has no place in any tree, where `at` is one.
+    pub(crate) fn anonymous_name(&self, at: &VfsPath) -> Option<Vec<u8>> {
+        crate::anon::name_of(at.inode())
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Nobody can reach the file system any more (or only through a bind mount, which looks
+        // names up again): its dentries need not be kept.
+        if self.root.parent().is_none() {
+            crate::cache::forget_tree(&self.root);
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The ends of a pipe: open files.
+
+use super::{CHUNK, FIONREAD, PIPE_BUF, Pipe};
+use crate::{Attr, File, FileOps, OpenFlags, Written};
+use abi::Errno;
+use ctx::{Ctx, Dst, Restart, Src, SysErr, SysResult, UserMemoryExt, wait_for};
+use std::any::Any;
+use std::sync::{Arc, Weak};
+use sync::{Mutex, ranks};
+use wait::{Events, Queue};
+
+/// One end of a pipe, or both (a FIFO opened for reading and writing).
+pub(crate) struct PipeEnd {
+    pub(super) pipe: Arc<Pipe>,
+    reads: bool,
+    writes: bool,
+    /// Openings for writing when this end was opened: no hang-up before another.
+    writers_seen: u64,
+}
+
+impl PipeEnd {
+    pub(super) fn attach(pipe: &Arc<Pipe>, flags: OpenFlags) -> Arc<PipeEnd> {
+        let (reads, writes) = (flags.readable(), flags.writable());
+        let mut state = pipe.state.lock();
+        let writers_seen = if state.writers == 0 {
+            state.writer_count
+        } else {
+            u64::MAX
+        };
+        state.readers += u32::from(reads);
+        state.reader_count += u64::from(reads);
+        state.writers += u32::from(writes);
+        state.writer_count += u64::from(writes);
+        drop(state);
+        // For those who wait in open.
+        pipe.queue.notify_all(Events::READABLE | Events::WRITABLE);
+        Arc::new(PipeEnd {
+            pipe: pipe.clone(),
+            reads,
+            writes,
+            writers_seen,
+        })
+    }
+
+    /// As opening a FIFO does (fifo(7)).
+    fn open(pipe: &Arc<Pipe>, cx: &dyn Ctx, flags: OpenFlags) -> Result<Arc<dyn FileOps>, SysErr> {
+        let nonblocking = flags.contains(OpenFlags::NONBLOCK);
+        let (reads, writes) = (flags.readable(), flags.writable());
+        if !reads && !writes {
+            return Err(Errno::EINVAL.into());
+        }
+        if writes && !reads && nonblocking && pipe.state.lock().readers == 0 {
+            return Err(Errno::ENXIO.into());
+        }
+        let (seen_readers, seen_writers) = {
+            let s = pipe.state.lock();
+            (s.reader_count, s.writer_count)
+        };
+        let end = PipeEnd::attach(pipe, flags);
+        if reads && writes || nonblocking {
+            return Ok(end);
+        }
+        let attempt = || {
+            let s = pipe.state.lock();
+            let met = if reads {
+                s.writers > 0 || s.writer_count != seen_writers
+            } else {
+                s.readers > 0 || s.reader_count != seen_readers
+            };
+            Ok(met.then_some(()))
+        };
+        let both = Events::READABLE | Events::WRITABLE;
+        wait_for(cx, &pipe.queue, both, None, Restart::Sys, attempt)?;
+        // A wake-up that came to us while we still stood in the queue was a reader's or writer's.
+        pipe.queue.notify(both);
+        Ok(end)
+    }
+}
+
+impl Drop for PipeEnd {
+    fn drop(&mut self) {
+        let mut state = self.pipe.state.lock();
+        state.readers -= u32::from(self.reads);
+        state.writers -= u32::from(self.writes);
+        let (readers, writers) = (state.readers, state.writers);
+        if readers == 0 && writers == 0 {
+            // A FIFO may be opened again; what was in it is gone.
+            state.segments.clear();
+            state.len = 0;
+        }
+        drop(state);
+        if self.writes && writers == 0 {
+            self.pipe.queue.notify_all(Events::READABLE | Events::HUP);
+        }
+        if self.reads && readers == 0 {
+            self.pipe.queue.notify_all(Events::WRITABLE | Events::ERR);
+        }
+    }
+}
+
+impl FileOps for PipeEnd {
+    fn seekable(&self) -> bool {
+        false
+    }
+
+    fn read(&self, cx: &dyn Ctx, file: &File, _offset: u64, dst: &mut Dst<'_>) -> SysResult {
+        if !self.reads {
+            return Err(Errno::EBADF.into());
+        }
+        let mut total = 0;
+        while dst.remaining() > 0 {
+            // The first byte is waited for, what else is there is taken along.
+            let nonblocking = total > 0 || file.nonblocking();
+            let mut segment = match self.pipe.take_segment(cx, dst.remaining(), nonblocking) {
+                Ok(Some(segment)) => segment,
+                Ok(None) => break,
+                Err(e) if total == 0 => return Err(e),
+                Err(_) => break,
+            };
+            let bytes = segment.bytes.get(segment.start..).unwrap_or_default();
+            let put = dst.put(bytes);
+            let n = put.unwrap_or(0);
+            segment.start += n;
+            total += n;
+            if segment.left() > 0 {
+                self.pipe.state.lock().unpop(segment);
+                if total == 0 {
+                    return Err(put.err().unwrap_or(Errno::EFAULT).into());
+                }
+                break;
+            }
+            if segment.packet {
+                break;
+            }
+        }
+        Ok(total)
+    }
+
+    fn write(
+        &self,
+        cx: &dyn Ctx,
+        file: &File,
+        _: u64,
+        _: bool,
+        src: &mut Src<'_>,
+    ) -> SysResult<Written> {
+        if !self.writes {
+            return Err(Errno::EBADF.into());
+        }
+        let packet = file.flags().contains(OpenFlags::DIRECT);
+        let atomic = packet || src.remaining() <= PIPE_BUF;
+        let nonblocking = file.nonblocking();
+        let mut total = 0;
+        let result = loop {
+            let want = src.remaining().min(if packet { PIPE_BUF } else { CHUNK });
+            if want == 0 {
+                break Ok(());
+            }
+            let mut chunk = vec![0; want];
+            match src.take(&mut chunk) {
+                Ok(0) => break Ok(()),
+                Ok(n) => chunk.truncate(n),
+                Err(e) => break Err(e.into()),
+            }
+            match self.add_all(cx, chunk, atomic, packet, nonblocking, &mut total) {
+                Ok(()) => {}
+                Err(e) => break Err(e),
+            }
+        };
+        match result {
+            Err(e) if total == 0 => Err(e),
+            _ => Ok(Written {
+                count: total,
+                end: 0,
+            }),
+        }
+    }
+
+    fn ready(&self, _file: &File) -> Events {
+        let state = self.pipe.state.lock();
+        let mut ready = Events::empty();
+        if self.reads {
+            ready.set(Events::READABLE, state.len > 0);
+            ready.set(
+                Events::HUP,
+                state.writers == 0 && state.writer_count != self.writers_seen,
+            );
+        }
+        if self.writes {
+            ready.set(Events::WRITABLE, state.writable());
+            ready.set(Events::ERR, state.readers == 0);
+        }
+        ready
+    }
+
+    fn queue(&self) -> Option<&Queue> {
+        Some(&self.pipe.queue)
+    }
+
+    fn ioctl(&self, cx: &dyn Ctx, _file: &File, request: u32, arg: u64) -> SysResult<u64> {
+        if request != FIONREAD {
+            return Err(Errno::ENOTTY.into());
+        }
+        let len = self.pipe.len().min(i32::MAX as usize) as i32;
+        cx.memory().write_obj(arg, &len)?;
+        Ok(0)
+    }
+
+    fn anonymous_attr(&self, _cx: &dyn Ctx) -> Option<Attr> {
+        self.pipe.attr.clone()
+    }
+
+    fn anonymous_name(&self) -> Option<Vec<u8>> {
+        self.pipe
+            .attr
+            .as_ref()
+            .map(|a| format!("pipe:[{}]", a.ino).into_bytes())
+    }
+
+    fn reopen(&self, cx: &dyn Ctx, flags: OpenFlags) -> Result<Arc<dyn FileOps>, SysErr> {
+        PipeEnd::open(&self.pipe, cx, flags)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl PipeEnd {
+    /// Adds the whole of `chunk`, waiting as often as needed, and counts in `total`.
+    fn add_all(
+        &self,
+        cx: &dyn Ctx,
+        mut chunk: Vec<u8>,
+        atomic: bool,
+        packet: bool,
+        nonblocking: bool,
+        total: &mut usize,
+    ) -> Result<(), SysErr> {
+        while !chunk.is_empty() {
+            *total += self.pipe.add(cx, &mut chunk, atomic, packet, nonblocking)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a FIFO's inode keeps: the pipe, while somebody has it open.
+#[derive(Default)]
+pub struct Fifo {
+    pipe: Mutex<Weak<Pipe>, ranks::Leaf>,
+}
+
+impl std::fmt::Debug for Fifo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Fifo")
+    }
+}
+
+impl Fifo {
+    /// A FIFO that nobody has open.
+    pub fn new() -> Fifo {
+        Fifo::default()
+    }
+
+    /// Opens it. Blocks until the other side is opened, as fifo(7) says.
+    ///
+    /// # Errors
+    /// `ENXIO` for writing alone without blocking, where nobody reads.
+    pub fn open(&self, cx: &dyn Ctx, flags: OpenFlags) -> Result<Arc<dyn FileOps>, SysErr> {
+        let pipe = {
+            let mut known = self.pipe.lock();
+            match known.upgrade() {
+                Some(pipe) => pipe,
+                None => {
+                    let pipe = Pipe::new(None);
+                    *known = Arc::downgrade(&pipe);
+                    pipe
+                }
+            }
+        };
+        PipeEnd::open(&pipe, cx, flags)
+    }
+}

@@ -1,0 +1,284 @@
+//! sendfile(2), splice(2), tee(2), copy_file_range(2): bytes from file to file.
+
+use crate::pipe::Pipe;
+use crate::{File, FileType, OpenFlags};
+use abi::Errno;
+use ctx::{Ctx, Dst, Src, SysErr, SysResult};
+use std::sync::Arc;
+
+/// Bytes moved at a time.
+const CHUNK: usize = 128 * 1024;
+
+fn check(input: &File, output: &File) -> Result<(), Errno> {
+    if !input.flags().readable() || !output.flags().writable() {
+        return Err(Errno::EBADF);
+    }
+    Ok(())
+}
+
+/// Reads at `offset`, or at the position for `None`.
+fn read_at(cx: &dyn Ctx, file: &File, offset: Option<u64>, buf: &mut [u8]) -> SysResult {
+    match offset {
+        Some(offset) => file.pread(cx, offset, &mut Dst::ours(buf)),
+        None => file.read(cx, &mut Dst::ours(buf)),
+    }
+}
+
+/// Writes at `offset`, or at the position for `None`.
+fn write_at(cx: &dyn Ctx, file: &File, offset: Option<u64>, bytes: &[u8]) -> SysResult {
+    match offset {
+        Some(offset) => file.pwrite(cx, offset, &mut Src::ours(bytes)),
+        None => file.write(cx, &mut Src::ours(bytes)),
+    }
+}
+
+/// Copies up to `count` bytes of a file that has positions. An error after some is a short count.
+fn copy(
+    cx: &dyn Ctx,
+    input: &File,
+    mut in_offset: Option<&mut u64>,
+    output: &File,
+    mut out_offset: Option<&mut u64>,
+    count: usize,
+) -> SysResult {
+    let mut buf = vec![0; count.min(CHUNK)];
+    let mut total = 0;
+    while total < count && !(total > 0 && cx.interrupted()) {
+        let want = buf.len().min(count - total);
+        let step = (|| {
+            let got = read_at(cx, input, in_offset.as_deref().copied(), &mut buf[..want])?;
+            let wrote = match write_at(cx, output, out_offset.as_deref().copied(), &buf[..got]) {
+                Ok(wrote) => wrote,
+                Err(e) => {
+                    unread(input, in_offset.is_none(), got);
+                    return Err(e);
+                }
+            };
+            unread(input, in_offset.is_none(), got - wrote.min(got));
+            Ok((got, wrote))
+        })();
+        match step {
+            Ok((got, wrote)) => {
+                for offset in [in_offset.as_deref_mut(), out_offset.as_deref_mut()]
+                    .into_iter()
+                    .flatten()
+                {
+                    *offset = offset.saturating_add(wrote as u64);
+                }
+                total += wrote;
+                if wrote < got || got < want {
+                    break;
+                }
+            }
+            Err(e) if total == 0 => return Err(e),
+            Err(_) => break,
+        }
+    }
+    Ok(total)
+}
+
+/// Moves the position back over what was read but not used.
+fn unread(file: &File, by_position: bool, bytes: usize) {
+    if by_position && bytes > 0 {
+        let mut position = file.position.lock();
+        *position = position.saturating_sub(bytes as u64);
+    }
+}
+
+/// sendfile(2). With `offset`, reads there and moves it; else at `input`'s position.
+///
+/// # Errors
+/// Those of sendfile(2).
+pub fn sendfile(
+    cx: &dyn Ctx,
+    output: &File,
+    input: &File,
+    offset: Option<&mut u64>,
+    count: usize,
+) -> SysResult {
+    check(input, output)?;
+    if offset.is_some() && !input.seekable() {
+        return Err(Errno::ESPIPE.into());
+    }
+    if output.flags().contains(OpenFlags::APPEND) {
+        return Err(Errno::EINVAL.into());
+    }
+    if let Some(pipe) = Pipe::of(input) {
+        return from_pipe(cx, pipe, output, None, count, input.nonblocking());
+    }
+    if !input.seekable() || input.is_dir() {
+        return Err(Errno::EINVAL.into());
+    }
+    copy(cx, input, offset, output, None, count)
+}
+
+/// copy_file_range(2). The offsets, where given, are used and moved in place of positions.
+///
+/// # Errors
+/// Those of copy_file_range(2).
+pub fn copy_file_range(
+    cx: &dyn Ctx,
+    (input, in_offset): (&File, Option<&mut u64>),
+    (output, out_offset): (&File, Option<&mut u64>),
+    count: usize,
+) -> SysResult {
+    if input.is_dir() || output.is_dir() {
+        return Err(Errno::EISDIR.into());
+    }
+    if input.kind() != Some(FileType::Regular) || output.kind() != Some(FileType::Regular) {
+        return Err(Errno::EINVAL.into());
+    }
+    check(input, output)?;
+    if output.flags().contains(OpenFlags::APPEND) {
+        return Err(Errno::EBADF.into());
+    }
+    let from = in_offset
+        .as_deref()
+        .copied()
+        .unwrap_or_else(|| input.position());
+    let to = out_offset
+        .as_deref()
+        .copied()
+        .unwrap_or_else(|| output.position());
+    let len = count as u64;
+    let (Some(from_end), Some(to_end)) = (from.checked_add(len), to.checked_add(len)) else {
+        return Err(Errno::EOVERFLOW.into());
+    };
+    if input.lock_key() == output.lock_key() && from < to_end && to < from_end && count > 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    copy(cx, input, in_offset, output, out_offset, count)
+}
+
+/// splice(2): one of the two must be a pipe. Offsets are for the other one.
+///
+/// # Errors
+/// Those of splice(2).
+pub fn splice(
+    cx: &dyn Ctx,
+    (input, in_offset): (&File, Option<&mut u64>),
+    (output, out_offset): (&File, Option<&mut u64>),
+    count: usize,
+    nonblocking: bool,
+) -> SysResult {
+    check(input, output)?;
+    let (from, to) = (Pipe::of(input), Pipe::of(output));
+    if (from.is_some() && in_offset.is_some()) || (to.is_some() && out_offset.is_some()) {
+        return Err(Errno::ESPIPE.into());
+    }
+    let nonblock = |f: &File| nonblocking || f.nonblocking();
+    match (from, to) {
+        (Some(a), Some(b)) if Arc::ptr_eq(a, b) => Err(Errno::EINVAL.into()),
+        (Some(a), Some(b)) => {
+            let room = b.wait_room(cx, nonblock(output))?;
+            let bytes = a.take(cx, count.min(room), nonblock(input))?;
+            let n = bytes.len();
+            b.push(bytes);
+            Ok(n)
+        }
+        (Some(pipe), None) => {
+            if output.flags().contains(OpenFlags::APPEND) {
+                return Err(Errno::EINVAL.into());
+            }
+            if out_offset.is_some() && !output.seekable() {
+                return Err(Errno::ESPIPE.into());
+            }
+            from_pipe(cx, pipe, output, out_offset, count, nonblock(input))
+        }
+        (None, Some(pipe)) => to_pipe(cx, input, in_offset, pipe, count, nonblock(output)),
+        (None, None) => Err(Errno::EINVAL.into()),
+    }
+}
+
+fn to_pipe(
+    cx: &dyn Ctx,
+    input: &File,
+    in_offset: Option<&mut u64>,
+    pipe: &Pipe,
+    count: usize,
+    nonblocking: bool,
+) -> SysResult {
+    if input.is_dir() {
+        return Err(Errno::EINVAL.into());
+    }
+    if in_offset.is_some() && !input.seekable() {
+        return Err(Errno::ESPIPE.into());
+    }
+    let room = pipe.wait_room(cx, nonblocking)?;
+    let mut bytes = vec![0; count.min(room)];
+    let n = read_at(cx, input, in_offset.as_deref().copied(), &mut bytes)?;
+    if let Some(offset) = in_offset {
+        *offset = offset.saturating_add(n as u64);
+    }
+    bytes.truncate(n);
+    pipe.push(bytes);
+    Ok(n)
+}
+
+/// Moves bytes out of a pipe; waits for the first alone.
+fn from_pipe(
+    cx: &dyn Ctx,
+    pipe: &Pipe,
+    output: &File,
+    mut out_offset: Option<&mut u64>,
+    count: usize,
+    nonblocking: bool,
+) -> SysResult {
+    let mut total = 0;
+    while total < count {
+        let step = pipe
+            .take(cx, count - total, nonblocking || total > 0)
+            .and_then(|mut bytes| {
+                let all = bytes.len();
+                match write_at(cx, output, out_offset.as_deref().copied(), &bytes) {
+                    Ok(n) => {
+                        pipe.untake(bytes.split_off(n.min(all)));
+                        Ok((all, n))
+                    }
+                    Err(e) => {
+                        pipe.untake(bytes);
+                        Err(e)
+                    }
+                }
+            });
+        match step {
+            Ok((0, _)) => break,
+            Ok((all, n)) => {
+                if let Some(offset) = &mut out_offset {
+                    **offset = offset.saturating_add(n as u64);
+                }
+                total += n;
+                if n < all {
+                    break;
+                }
+            }
+            Err(e) if total == 0 => return Err(e),
+            Err(_) => break,
+        }
+    }
+    Ok(total)
+}
+
+/// tee(2): copies what is in one pipe to another and leaves it there.
+///
+/// # Errors
+/// Those of tee(2).
+pub fn tee(
+    cx: &dyn Ctx,
+    input: &File,
+    output: &File,
+    count: usize,
+    nonblocking: bool,
+) -> Result<usize, SysErr> {
+    check(input, output)?;
+    match (Pipe::of(input), Pipe::of(output)) {
+        (Some(a), Some(b)) if !Arc::ptr_eq(a, b) => {
+            let room = b.wait_room(cx, nonblocking || output.nonblocking())?;
+            let bytes = a.peek(cx, count.min(room), nonblocking || input.nonblocking())?;
+            let n = bytes.len();
+            b.push(bytes);
+            Ok(n)
+        }
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
