@@ -14,6 +14,10 @@ pub trait Engine: Send + Sync {
 
     /// A context for the calling thread.
     ///
+    /// A platform may bind the thread to a CPU from time to time. Threads it starts inherit that:
+    /// those that are to have contexts are freed by this call, others should be started by a
+    /// thread without one.
+    ///
     /// # Postconditions
     /// The context stays on this thread for life (it is not `Send`); it may run guest code of
     /// many spaces, one after the other, and keeps what it can of its last space's resources.

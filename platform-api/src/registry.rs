@@ -100,3 +100,94 @@ fn distance(a: &str, b: &str) -> usize {
     }
     row[b.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BinaryPermissions, Engine, HostRule, PlatformError, Probe};
+    use std::os::fd::OwnedFd;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    struct Named(&'static str, u32);
+
+    impl Platform for Named {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+        fn summary(&self) -> &'static str {
+            ""
+        }
+        fn priority(&self) -> u32 {
+            self.1
+        }
+        fn probe(&self) -> Probe {
+            Probe::Unavailable {
+                reason: String::new(),
+                remedy: String::new(),
+            }
+        }
+        fn open_device(&self, _: Option<&Path>) -> Result<Option<OwnedFd>, PlatformError> {
+            Ok(None)
+        }
+        fn requires_current_pidns(&self) -> bool {
+            false
+        }
+        fn binary_permissions(&self) -> BinaryPermissions {
+            BinaryPermissions {
+                read: false,
+                execute: true,
+            }
+        }
+        fn host_rules(&self) -> Vec<HostRule> {
+            Vec::new()
+        }
+        fn boot(&self, _: Option<OwnedFd>) -> Result<Arc<dyn Engine>, PlatformError> {
+            Err(PlatformError {
+                what: String::new(),
+                answer: String::new(),
+                remedy: String::new(),
+                errno: None,
+            })
+        }
+    }
+
+    static A: Named = Named("ptrace", 1);
+    static B: Named = Named("kvm", 2);
+    static C: Named = Named("systrap", 2);
+
+    fn three() -> Vec<&'static dyn Platform> {
+        check(vec![&A, &B, &C]).expect("they differ")
+    }
+
+    #[test]
+    fn sorted_by_priority_then_name() {
+        let names: Vec<_> = three().iter().map(|p| p.name()).collect();
+        assert_eq!(names, ["kvm", "systrap", "ptrace"]);
+    }
+
+    #[test]
+    fn none_and_two_alike_are_errors_with_advice() {
+        let empty = check(Vec::new()).err().expect("an error").to_string();
+        assert!(empty.contains("cargo xtask build"), "{empty}");
+        assert_eq!(
+            check(vec![&A, &B, &A]).err(),
+            Some(RegistryError::Duplicate("ptrace"))
+        );
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_what_there_is_and_a_near_miss() {
+        let say = |name| pick(three(), name).err().expect("unknown").to_string();
+        assert_eq!(
+            say("ptrce"),
+            "no platform `ptrce` in this binary; there are: kvm, systrap, ptrace; did you mean \
+             `ptrace`?"
+        );
+        assert_eq!(
+            say("xyz"),
+            "no platform `xyz` in this binary; there are: kvm, systrap, ptrace"
+        );
+        assert_eq!(pick(three(), "kvm").ok().map(|p| p.name()), Some("kvm"));
+    }
+}

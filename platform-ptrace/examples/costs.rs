@@ -96,6 +96,7 @@ fn main() {
     time("reserve a context, run it, end it", ROUNDS, |_| {
         guest.space.reserve_context().expect("room");
         let mut other = Guest::within(&engine, guest.memory.clone(), guest.space.clone());
+        other.regs.rdi = DATA;
         other.call();
     });
 }

@@ -11,7 +11,7 @@ use crate::fault;
 use crate::handle::Handle;
 use crate::inject;
 use crate::space::{Core, Space};
-use crate::sys::calls::{self, SigInfo};
+use crate::sys::calls::SigInfo;
 use crate::tracee::{Stop, Stopped, Waited};
 use platform_api::{AddressSpace, Context, Exception, Exit, Interrupter, PlatformError, Registers};
 use std::any::Any;
@@ -200,7 +200,7 @@ impl Driver {
         }
         self.leave();
         let stub = core.attach()?;
-        self.seat.bind(stub.pid(), calls::coarse_milliseconds());
+        self.seat.change(stub.pid());
         let stopped = self.shared.take(stub.clone())?;
         self.home = Some(core.clone());
         self.stopped = Some(stopped);

@@ -32,7 +32,25 @@ pub(crate) struct Seat {
 impl Seat {
     pub(crate) fn new(handle: Arc<Handle>, monitor: Arc<Monitor>) -> Seat {
         monitor.watch(&handle);
+        // A new thread has its maker's binding, which was not meant for it.
+        let _ = monitor.allowed.bind(0);
         Seat { handle, monitor }
+    }
+
+    /// This thread gets another stub. When it is not in the middle of something it first comes to
+    /// sit where there is room, by waiting for its stub unbound.
+    pub(crate) fn change(&self, stub: calls::Pid) {
+        let now = calls::coarse_milliseconds();
+        if self.handle.bound.load(Ordering::Relaxed) && !self.is_over(now) {
+            self.bind(stub, now);
+        } else {
+            self.monitor.free(&self.handle, stub);
+        }
+    }
+
+    /// Whether the binding has lasted its term.
+    fn is_over(&self, now: u64) -> bool {
+        now.wrapping_sub(self.handle.bound_at.load(Ordering::Relaxed)) >= TERM
     }
 
     /// Before guest code runs in `stub`.
@@ -42,13 +60,13 @@ impl Seat {
         let now = calls::coarse_milliseconds();
         if !handle.bound.load(Ordering::Relaxed) {
             self.bind(stub, now);
-        } else if now.wrapping_sub(handle.bound_at.load(Ordering::Relaxed)) >= TERM {
+        } else if self.is_over(now) {
             self.monitor.free(handle, stub);
         }
     }
 
     /// Binds this thread and `stub` to the CPU this is on.
-    pub(crate) fn bind(&self, stub: calls::Pid, now: u64) {
+    fn bind(&self, stub: calls::Pid, now: u64) {
         let handle = &*self.handle;
         let here = Cpus::one(calls::current_cpu());
         // Refused when the allowed CPUs have changed: slower, not wrong.
@@ -62,6 +80,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.handle.bound.store(false, Ordering::Relaxed);
         // The thread may go on to do something else.
         let _ = self.monitor.allowed.bind(0);
     }

@@ -3,7 +3,9 @@
 //! The host tells a tracer the address of a fault but not whether it was a load or a store.
 
 use crate::tracee::Stopped;
-use iced_x86::{Decoder, DecoderOptions, Instruction, InstructionInfoFactory, OpAccess, Register};
+use iced_x86::{
+    Decoder, DecoderError, DecoderOptions, Instruction, InstructionInfoFactory, OpAccess, Register,
+};
 use platform_api::{Access, Registers};
 
 /// Longest x86 instruction.
@@ -18,18 +20,30 @@ pub(crate) fn access(stopped: &Stopped, regs: &Registers, addr: u64) -> Access {
     let mut code = [0u8; 16];
     let mut have = 0;
     for at in [0u64, 8] {
-        // Stops at a page that is not there: the instruction may be cut off by it.
+        // Fails at a page that is not there: the instruction may be cut off by it.
         let Ok(word) = stopped.peek(regs.rip.wrapping_add(at)) else {
+            have = read_up_to_page_end(stopped, regs.rip, &mut code).max(have);
             break;
         };
         code[have..have + 8].copy_from_slice(&word);
         have += 8;
-    }
-    if have == 8 || have == 0 {
-        // The second word, or a part of the first, may lie on the next page; take what is there.
-        have = read_up_to_page_end(stopped, regs.rip, &mut code).max(have);
+        if whole(&code[..have], regs) {
+            break;
+        }
     }
     classify(&code[..have.min(LONGEST)], regs, addr)
+}
+
+/// Whether an instruction is all there.
+fn whole(code: &[u8], regs: &Registers) -> bool {
+    let mut decoder = decoder(code, regs);
+    let _ = decoder.decode();
+    decoder.last_error() != DecoderError::NoMoreBytes
+}
+
+fn decoder<'a>(code: &'a [u8], regs: &Registers) -> Decoder<'a> {
+    let bits = if regs.cs == 0x23 { 32 } else { 64 };
+    Decoder::with_ip(bits, code, regs.rip, DecoderOptions::NONE)
 }
 
 /// Reads the bytes up to the end of the page, which a word across its end would not give.
@@ -51,9 +65,7 @@ fn read_up_to_page_end(stopped: &Stopped, rip: u64, code: &mut [u8; 16]) -> usiz
 
 /// As [`access`], from the bytes at `rip`.
 fn classify(code: &[u8], regs: &Registers, addr: u64) -> Access {
-    let bits = if regs.cs == 0x23 { 32 } else { 64 };
-    let mut decoder = Decoder::with_ip(bits, code, regs.rip, DecoderOptions::NONE);
-    let instruction = decoder.decode();
+    let instruction = decoder(code, regs).decode();
     if instruction.is_invalid() {
         // Cut off: the rest could not be fetched, when the address is where it would be.
         let behind = addr.wrapping_sub(regs.rip);

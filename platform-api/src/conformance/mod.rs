@@ -2,7 +2,7 @@
 //!
 //! A platform's crate has one test file:
 //!
-//! ```ignore
+//! ```text
 //! platform_api::conformance!(my_platform::MyPlatform);
 //! ```
 //!

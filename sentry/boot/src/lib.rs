@@ -9,6 +9,7 @@ pub mod process;
 pub mod seccomp;
 pub mod server;
 mod sys;
+mod winch;
 
 pub use error::BootError;
 pub use process::DonatedFds;

@@ -8,7 +8,7 @@
 
 use crate::error::BootError;
 use crate::server::{self, Kernel};
-use crate::{log, seccomp, sys};
+use crate::{log, seccomp, sys, winch};
 use control::Channel;
 use control::boot::{BootArgs, BootReply, FdIndex};
 use nix::errno::Errno;
@@ -46,6 +46,19 @@ impl DonatedFds {
             .and_then(|i| self.0.get_mut(i))
             .and_then(Option::take)
             .ok_or(BootError::Descriptor { what, index })
+    }
+
+    /// A second descriptor of what is at `index` and is to be taken later.
+    fn share(&self, index: FdIndex, what: &'static str) -> Result<OwnedFd, BootError> {
+        let fd = usize::try_from(index.0)
+            .ok()
+            .and_then(|i| self.0.get(i))
+            .and_then(Option::as_ref);
+        let fd = fd.ok_or(BootError::Descriptor { what, index })?;
+        fd.try_clone().map_err(|e| BootError::Host {
+            what: "share a donated descriptor",
+            answer: Errno::from_raw(e.raw_os_error().unwrap_or(0)),
+        })
     }
 
     /// As [`DonatedFds::take`], for what may be absent.
@@ -133,10 +146,20 @@ fn boot(channel: &mut Channel, assemble: Assemble) -> Result<Booted, BootError> 
         }
         seccomp::install(&args.seccomp)?;
     }
+    let terminal = args
+        .console
+        .map(|i| fds.share(i, "the terminal"))
+        .transpose()?;
+    if terminal.is_some() {
+        winch::block()?;
+    }
     // From here on there may be threads.
     let listener = fds.take_opt(args.control, "the control socket")?;
     let kernel = assemble(&args, &mut fds, engine)?;
     drop(fds);
+    if let Some(terminal) = terminal {
+        winch::watch(terminal, kernel.clone())?;
+    }
     let reply = if args.start {
         kernel.start()?;
         BootReply::Started

@@ -80,6 +80,7 @@ const PLAIN: &[i64] = &[
     libc::SYS_futex_waitv,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigtimedwait,
     libc::SYS_rt_sigreturn,
     libc::SYS_sigaltstack,
     libc::SYS_restart_syscall,

@@ -6,8 +6,9 @@
     reason = "bring-up needs host calls without a safe wrapper"
 )]
 
+use control::message::WindowSize;
 use nix::errno::Errno;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Takes over a descriptor that was donated by number across exec.
 pub(crate) fn adopt(number: RawFd) -> Result<OwnedFd, Errno> {
@@ -58,4 +59,22 @@ pub(crate) fn report_forbidden_calls() -> Result<(), Errno> {
         action.sa_flags = libc::SA_SIGINFO | libc::SA_NODEFER;
         Errno::result(libc::sigaction(libc::SIGSYS, &action, std::ptr::null_mut())).map(drop)
     }
+}
+
+/// A terminal's window size.
+pub(crate) fn window_size(terminal: BorrowedFd<'_>) -> Result<WindowSize, Errno> {
+    // SAFETY: all zero is a valid winsize; it lives through the call.
+    let size = unsafe {
+        let mut size: libc::winsize = std::mem::zeroed();
+        Errno::result(libc::ioctl(
+            terminal.as_raw_fd(),
+            libc::TIOCGWINSZ,
+            &raw mut size,
+        ))?;
+        size
+    };
+    Ok(WindowSize {
+        rows: size.ws_row,
+        columns: size.ws_col,
+    })
 }

@@ -1,7 +1,7 @@
 //! Copies and single words that survive a fault.
 //!
 //! Each routine touches foreign memory with one labelled instruction. When that instruction
-//! faults, the signal handler (`handlers`) finds its label in [`fixup`] and goes on at the
+//! faults, the signal handler (`handlers`) finds its label in `fixup` and goes on at the
 //! routine's way out, which reports how far it came.
 // UNSAFETY: assembly routines over raw pointers into mappings that others can change or truncate.
 #![expect(

@@ -10,13 +10,13 @@
 //! ([`Frames::read`], [`Frames::write`]), single atomic words, and host I/O straight into or out
 //! of frames, where the host's kernel does the copy.
 //!
-//! Unsafe code of the kernel proper lives in this crate, in [`mod@copy`], `handlers` and `window`.
+//! Unsafe code of the kernel proper lives in this crate, in `copy`, `handlers` and `window`.
 //!
 //! Lock order: the allocator's lock (`ranks::Frames`) is the last of all; no host call is made
 //! under it.
 
 mod alloc;
-pub mod copy;
+mod copy;
 mod file;
 mod frames;
 mod handlers;

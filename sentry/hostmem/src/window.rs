@@ -45,6 +45,12 @@ impl Window {
         if at == libc::MAP_FAILED {
             return Err(Errno::from(std::io::Error::last_os_error()));
         }
+        // A core dump of the sentry must hold neither terabytes nor the guest's memory. Where the
+        // host does not know how, nothing else depends on it.
+        // SAFETY: the mapping just made.
+        unsafe {
+            libc::madvise(at, size, libc::MADV_DONTDUMP);
+        }
         let base = NonNull::new(at.cast()).ok_or(Errno::ENOMEM)?;
         Ok(Window { base, len })
     }

@@ -1,0 +1,207 @@
+//! Staying with a container: its terminal, the signals meant for it, and its end.
+
+use crate::client::Client;
+use crate::console::{self, Pair, RawMode};
+use crate::sandbox::Sandbox;
+use crate::state::ContainerDir;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{read, write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Signals that are handed on to the container.
+const FORWARDED: &[Signal] = &[
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGCONT,
+];
+const CHUNK: usize = 8192;
+
+/// The signals that concern an attached container, as a descriptor.
+#[derive(Debug)]
+pub struct Signals(SignalFd);
+
+impl Signals {
+    /// Blocks them from now on; to be called before the container is started, so that none is
+    /// lost.
+    pub fn block() -> Result<Signals, Errno> {
+        let mut set: SigSet = FORWARDED.iter().copied().collect();
+        set.add(Signal::SIGCHLD);
+        set.add(Signal::SIGWINCH);
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
+        SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map(Signals)
+    }
+}
+
+/// Bytes on their way from one descriptor to another.
+struct Flow {
+    held: Vec<u8>,
+    open: bool,
+}
+
+impl Flow {
+    fn new() -> Flow {
+        Flow {
+            held: Vec::new(),
+            open: true,
+        }
+    }
+
+    fn wants_input(&self) -> bool {
+        self.open && self.held.is_empty()
+    }
+
+    fn read(&mut self, from: BorrowedFd<'_>) {
+        let mut chunk = [0; CHUNK];
+        match read(from, &mut chunk) {
+            Ok(n @ 1..) => self
+                .held
+                .extend_from_slice(chunk.get(..n).unwrap_or_default()),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            // End of input; a terminal whose other end is closed says EIO.
+            Ok(_) | Err(_) => self.open = false,
+        }
+    }
+
+    fn write(&mut self, to: BorrowedFd<'_>) {
+        match write(to, &self.held) {
+            Ok(n) => drop(self.held.drain(..n)),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(_) => {
+                self.held.clear();
+                self.open = false;
+            }
+        }
+    }
+}
+
+/// Stays until the sandbox process ended; its exit status.
+pub(crate) fn attend(
+    container: &ContainerDir,
+    sandbox: &mut Sandbox,
+    signals: Option<&Signals>,
+) -> Option<i32> {
+    let Some(signals) = signals else {
+        return sandbox.process.wait();
+    };
+    let pair = sandbox.terminal.take().map(|pair| {
+        // The sandbox holds the replica; the end of its hold must be ours to see.
+        let Pair {
+            master, replica, ..
+        } = pair;
+        drop(replica);
+        master
+    });
+    let stdin = std::io::stdin();
+    let stdout = std::io::stdout();
+    let raw = pair.as_ref().and_then(|_| RawMode::enter(stdin.as_fd()));
+    if let Some(master) = &pair {
+        let _blocking_is_survivable =
+            fcntl(master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK));
+    }
+    let (mut typed, mut shown) = (Flow::new(), Flow::new());
+    let status = loop {
+        if let Some(ended) = sandbox.process.poll_end() {
+            break ended;
+        }
+        wait_for_events(
+            signals,
+            pair.as_ref().map(AsFd::as_fd),
+            &mut typed,
+            &mut shown,
+        );
+        while let Ok(Some(info)) = signals.0.read_signal() {
+            match Signal::try_from(info.ssi_signo as i32) {
+                Ok(Signal::SIGCHLD) | Err(_) => {}
+                Ok(Signal::SIGWINCH) => {
+                    if let (Some(master), Some(size)) = (&pair, console::size(stdin.as_fd())) {
+                        // The sandbox process hears of it: it is the terminal's session.
+                        let _unsized = console::resize(master.as_fd(), size);
+                    }
+                }
+                Ok(signal) => forward(container, signal),
+            }
+        }
+    };
+    if let Some(master) = &pair {
+        // What the container wrote last.
+        while shown.open || !shown.held.is_empty() {
+            if shown.held.is_empty() {
+                let before = shown.open;
+                shown.read(master.as_fd());
+                if before && shown.held.is_empty() {
+                    break;
+                }
+            } else {
+                shown.write(stdout.as_fd());
+            }
+        }
+    }
+    drop(raw);
+    status
+}
+
+fn wait_for_events(
+    signals: &Signals,
+    master: Option<BorrowedFd<'_>>,
+    typed: &mut Flow,
+    shown: &mut Flow,
+) {
+    let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
+    let mut fds = vec![PollFd::new(signals.0.as_fd(), PollFlags::POLLIN)];
+    let Some(master) = master else {
+        let _interrupted = poll(&mut fds, PollTimeout::NONE);
+        return;
+    };
+    let mut flags = PollFlags::empty();
+    flags.set(PollFlags::POLLIN, shown.wants_input());
+    flags.set(PollFlags::POLLOUT, !typed.held.is_empty());
+    let mut add = |fd, flags: PollFlags, wanted: bool| {
+        wanted.then(|| {
+            fds.push(PollFd::new(fd, flags));
+            fds.len() - 1
+        })
+    };
+    // A descriptor nobody waits for is left out: its hang-up would wake us again and again.
+    let at_master = add(master, flags, !flags.is_empty());
+    let at_stdin = add(stdin.as_fd(), PollFlags::POLLIN, typed.wants_input());
+    let at_stdout = add(stdout.as_fd(), PollFlags::POLLOUT, !shown.held.is_empty());
+    if poll(&mut fds, PollTimeout::NONE).is_err() {
+        return;
+    }
+    let events = |at: Option<usize>| {
+        at.and_then(|i| fds.get(i))
+            .and_then(PollFd::revents)
+            .unwrap_or(PollFlags::empty())
+    };
+    let input = PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR;
+    let output = PollFlags::POLLOUT | PollFlags::POLLERR;
+    if events(at_master).intersects(input) && shown.wants_input() {
+        shown.read(master);
+    }
+    if events(at_master).intersects(output) && !typed.held.is_empty() {
+        typed.write(master);
+    }
+    if events(at_stdin).intersects(input) {
+        typed.read(stdin.as_fd());
+    }
+    if events(at_stdout).intersects(output) {
+        shown.write(stdout.as_fd());
+    }
+}
+
+/// A container that cannot take it any more is about to end anyway.
+fn forward(container: &ContainerDir, signal: Signal) {
+    let sent = Client::connect(container).and_then(|mut c| c.signal(None, signal as i32, false));
+    if let Err(e) = sent {
+        tracing::debug!("{signal} was not handed on: {e}");
+    }
+}

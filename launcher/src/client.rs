@@ -1,0 +1,134 @@
+//! The launcher's end of a sandbox's control socket.
+
+use crate::state::ContainerDir;
+use control::hello::{Hello, HelloError};
+use control::message::{Failure, Reply, Request, SandboxState, WindowSize};
+use control::{Channel, ChannelError};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// A request that did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("cannot reach the sandbox of container `{id}`: {answer}")]
+    Unreachable {
+        /// The container.
+        id: String,
+        /// The host's answer.
+        answer: Errno,
+    },
+    /// The conversation broke.
+    #[error("the sandbox does not answer as it should: {0}")]
+    Channel(#[from] ChannelError),
+    /// It speaks another protocol.
+    #[error(transparent)]
+    Hello(#[from] HelloError),
+    /// It refused.
+    #[error(transparent)]
+    Refused(#[from] Failure),
+    /// It answered another question.
+    #[error("the sandbox gave an answer to another question")]
+    Answer,
+}
+
+/// Makes the listening socket in a container's directory, for its owner alone.
+pub(crate) fn listener(container: &ContainerDir) -> Result<OwnedFd, Errno> {
+    let path = container.socket_path();
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(&path)?)?;
+    // The directory is closed to others anyway.
+    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+    fchmodat(
+        nix::fcntl::AT_FDCWD,
+        &path,
+        mode,
+        FchmodatFlags::FollowSymlink,
+    )?;
+    listen(&socket, Backlog::new(16)?)?;
+    Ok(socket)
+}
+
+/// A connection to a running sandbox.
+#[derive(Debug)]
+pub struct Client(Channel);
+
+impl Client {
+    /// Connects and exchanges hellos.
+    pub fn connect(container: &ContainerDir) -> Result<Client, ClientError> {
+        let unreachable = |answer| ClientError::Unreachable {
+            id: container.id().to_string(),
+            answer,
+        };
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket =
+            socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(unreachable)?;
+        let address = UnixAddr::new(&container.socket_path()).map_err(unreachable)?;
+        connect(socket.as_raw_fd(), &address).map_err(unreachable)?;
+        let mut channel = Channel::new(socket);
+        channel.send(&Hello::ours(), &[])?;
+        let (hello, _) = channel.recv::<Hello>()?;
+        hello.check()?;
+        Ok(Client(channel))
+    }
+
+    fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
+        self.0.send(request, &[])?;
+        match self.0.recv::<Reply>()?.0 {
+            Reply::Failed(failure) => Err(failure.into()),
+            reply => Ok(reply),
+        }
+    }
+
+    fn done(&mut self, request: &Request) -> Result<(), ClientError> {
+        match self.ask(request)? {
+            Reply::Done => Ok(()),
+            _ => Err(ClientError::Answer),
+        }
+    }
+
+    /// Runs the root process.
+    pub fn start(&mut self) -> Result<(), ClientError> {
+        self.done(&Request::Start)
+    }
+
+    /// Sends a signal; see [`Request::Signal`].
+    pub fn signal(&mut self, pid: Option<i32>, signal: i32, all: bool) -> Result<(), ClientError> {
+        self.done(&Request::Signal { pid, signal, all })
+    }
+
+    /// Sets the terminal's size.
+    pub fn resize(&mut self, size: WindowSize) -> Result<(), ClientError> {
+        self.done(&Request::Resize(size))
+    }
+
+    /// Where the root process stands.
+    pub fn state(&mut self) -> Result<SandboxState, ClientError> {
+        match self.ask(&Request::State)? {
+            Reply::State(state) => Ok(state),
+            _ => Err(ClientError::Answer),
+        }
+    }
+
+    /// Waits for the end of the root process; its wait status.
+    pub fn wait(&mut self) -> Result<i32, ClientError> {
+        match self.ask(&Request::Wait)? {
+            Reply::Exited(status) => Ok(status),
+            _ => Err(ClientError::Answer),
+        }
+    }
+
+    /// A report for people who look for a fault.
+    pub fn dump(&mut self) -> Result<String, ClientError> {
+        match self.ask(&Request::Dump)? {
+            Reply::Text(text) => Ok(text),
+            _ => Err(ClientError::Answer),
+        }
+    }
+}

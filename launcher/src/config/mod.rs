@@ -1,0 +1,181 @@
+//! What is to run: an OCI bundle's `config.json`, checked and reduced to what the sandbox needs,
+//! or the same made up for a bare command.
+//!
+//! The spec's own types stay in here.
+
+mod command;
+mod mounts;
+mod process;
+mod spec;
+
+pub use command::Command;
+pub use spec::{example, load};
+
+use crate::hooks::Hook;
+use crate::identity::IdMaps;
+use control::boot::{MountFlags, ProcessSpec};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+/// One container, as the launcher needs it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Absolute path of the bundle.
+    pub bundle: PathBuf,
+    /// The root process.
+    pub process: ProcessSpec,
+    /// Absolute host path of the root file system.
+    pub root: PathBuf,
+    /// Whether the container may write to it.
+    pub root_readonly: bool,
+    /// Whether a rootless gofer maps the caller to himself rather than to 0.
+    pub as_caller: bool,
+    /// Further mounts in order.
+    pub mounts: Vec<Mount>,
+    /// Of the UTS namespace.
+    pub hostname: String,
+    /// NIS domain.
+    pub domainname: String,
+    /// Paths to hide.
+    pub masked_paths: Vec<String>,
+    /// Paths to make read-only.
+    pub readonly_paths: Vec<String>,
+    /// Kernel parameters.
+    pub sysctls: Vec<(String, String)>,
+    /// How many CPUs the container sees.
+    pub cpus: u32,
+    /// Bytes of memory.
+    pub memory_limit: Option<u64>,
+    /// The spec's.
+    pub annotations: BTreeMap<String, String>,
+    /// Programs to run on the way.
+    pub hooks: Hooks,
+    /// The spec's user namespace.
+    pub id_maps: Option<IdMaps>,
+    /// What the spec asks of cgroups, for the warning that it is not done.
+    pub cgroup: Option<String>,
+}
+
+/// The hooks that are run.
+#[derive(Clone, Debug, Default)]
+pub struct Hooks {
+    /// `prestart`, then `createRuntime`.
+    pub create: Vec<Hook>,
+    /// After start.
+    pub poststart: Vec<Hook>,
+    /// After delete.
+    pub poststop: Vec<Hook>,
+}
+
+/// One mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Absolute path inside.
+    pub destination: String,
+    /// What.
+    pub source: Source,
+    /// How.
+    pub flags: MountFlags,
+    /// Options of the file system itself.
+    pub data: String,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// One of the sentry's own file systems.
+    Kernel {
+        /// Type.
+        fstype: String,
+        /// First field in `/proc/mounts`.
+        device: String,
+    },
+    /// Host files.
+    Bind(PathBuf),
+}
+
+/// A bundle that cannot be run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// There is no such directory.
+    #[error(
+        "cannot open bundle {path}: {source}; name a directory that holds config.json with --bundle"
+    )]
+    Bundle {
+        /// As given.
+        path: PathBuf,
+        /// The host's answer.
+        source: io::Error,
+    },
+    /// It holds no `config.json`.
+    #[error("cannot read {path}: {source}; `ringfence spec` writes an example")]
+    File {
+        /// Of the file.
+        path: PathBuf,
+        /// The host's answer.
+        source: io::Error,
+    },
+    /// It is larger than any sane one.
+    #[error("{path} has {size} bytes, over the limit of {limit}")]
+    TooLarge {
+        /// Of the file.
+        path: PathBuf,
+        /// Its size.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// It is no JSON, or not of the spec's shape. The message ends with line and column.
+    #[error("{path} is not a valid config.json: {source}")]
+    Json {
+        /// Of the file.
+        path: PathBuf,
+        /// With line and column.
+        source: serde_json::Error,
+    },
+    /// Of another major version.
+    #[error("{path} has ociVersion `{version}`; ringfence speaks 1.x")]
+    Version {
+        /// Of the file.
+        path: PathBuf,
+        /// As found.
+        version: String,
+    },
+    /// The root file system is not there.
+    #[error(
+        "the bundle's root file system {path} cannot be used: {source}; set root.path in config.json to a directory"
+    )]
+    Root {
+        /// Of the directory.
+        path: PathBuf,
+        /// The host's answer.
+        source: io::Error,
+    },
+    /// A bind mount's source is not there.
+    #[error("cannot mount {path} on {destination}: {source}")]
+    BindSource {
+        /// Of the source.
+        path: PathBuf,
+        /// Inside.
+        destination: String,
+        /// The host's answer.
+        source: io::Error,
+    },
+    /// A field has a value that makes no sense or that we cannot honour.
+    #[error("config.json: {field}: {problem}")]
+    Field {
+        /// Path of the field.
+        field: &'static str,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+}
+
+pub(crate) fn field(field: &'static str, problem: impl Into<String>) -> ConfigError {
+    ConfigError::Field {
+        field,
+        problem: problem.into(),
+    }
+}

@@ -1,0 +1,380 @@
+//! Reading `config.json`.
+
+use super::{Config, ConfigError, Hooks, field, mounts, process};
+use crate::hooks::Hook;
+use crate::identity::{Extent, IdMaps, MapWriter};
+use oci_spec::runtime::{self as oci, Spec};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// No config.json needs more.
+const MAX_SIZE: u64 = 8 << 20;
+
+/// Reads and checks the bundle in `bundle`.
+pub fn load(bundle: &Path) -> Result<Config, ConfigError> {
+    let bundle = bundle
+        .canonicalize()
+        .map_err(|source| ConfigError::Bundle {
+            path: bundle.to_owned(),
+            source,
+        })?;
+    let path = bundle.join("config.json");
+    let failed = |source| ConfigError::File {
+        path: path.clone(),
+        source,
+    };
+    let size = fs::metadata(&path).map_err(failed)?.len();
+    if size > MAX_SIZE {
+        return Err(ConfigError::TooLarge {
+            path,
+            size,
+            limit: MAX_SIZE,
+        });
+    }
+    let bytes = fs::read(&path).map_err(failed)?;
+    let spec: Spec = serde_json::from_slice(&bytes).map_err(|source| ConfigError::Json {
+        path: path.clone(),
+        source,
+    })?;
+    convert(&spec, bundle, path)
+}
+
+fn convert(spec: &Spec, bundle: PathBuf, path: PathBuf) -> Result<Config, ConfigError> {
+    let major = spec.version().split('.').next();
+    if major != Some("1") {
+        return Err(ConfigError::Version {
+            path,
+            version: spec.version().clone(),
+        });
+    }
+    let Some(process) = spec.process() else {
+        return Err(field("process", "it is missing; say what to run"));
+    };
+    let Some(root) = spec.root() else {
+        return Err(field(
+            "root",
+            "it is missing; say which directory is the root file system",
+        ));
+    };
+    let root_path = bundle.join(root.path());
+    let root_path = root_path
+        .canonicalize()
+        .and_then(|p| fs::read_dir(&p).map(|_| p))
+        .map_err(|source| ConfigError::Root {
+            path: root_path,
+            source,
+        })?;
+    let linux = spec.linux().clone().unwrap_or_default_linux();
+    let resources = linux.resources().as_ref();
+    let memory = resources
+        .and_then(|r| r.memory().as_ref())
+        .and_then(|m| m.limit());
+    let hooks = spec
+        .hooks()
+        .as_ref()
+        .map(hooks)
+        .transpose()?
+        .unwrap_or_default();
+    let mounts = spec.mounts().iter().flatten();
+    let mut sysctls: Vec<(String, String)> = linux
+        .sysctl()
+        .iter()
+        .flatten()
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    sysctls.sort();
+    Ok(Config {
+        process: process::convert(process)?,
+        root: root_path,
+        root_readonly: root.readonly().unwrap_or(false),
+        as_caller: false,
+        mounts: mounts
+            .map(|m| mounts::convert(m, &bundle))
+            .collect::<Result<_, _>>()?,
+        hostname: spec.hostname().clone().unwrap_or_else(host_name),
+        domainname: spec.domainname().clone().unwrap_or_default(),
+        masked_paths: linux.masked_paths().clone().unwrap_or_default(),
+        readonly_paths: linux.readonly_paths().clone().unwrap_or_default(),
+        sysctls,
+        cpus: cpus(resources.and_then(|r| r.cpu().as_ref())),
+        memory_limit: memory
+            .and_then(|m| u64::try_from(m).ok())
+            .filter(|m| *m > 0),
+        annotations: spec
+            .annotations()
+            .iter()
+            .flatten()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect(),
+        hooks,
+        id_maps: id_maps(&linux),
+        cgroup: cgroup(&linux),
+        bundle,
+    })
+}
+
+/// `Linux` without the defaults that oci-spec's own `Default` brings.
+trait OrEmpty {
+    fn unwrap_or_default_linux(self) -> oci::Linux;
+}
+
+impl OrEmpty for Option<oci::Linux> {
+    fn unwrap_or_default_linux(self) -> oci::Linux {
+        self.unwrap_or_else(|| {
+            let mut linux = oci::Linux::default();
+            linux
+                .set_masked_paths(None)
+                .set_readonly_paths(None)
+                .set_resources(None);
+            linux
+        })
+    }
+}
+
+pub(super) fn host_name() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// How many CPUs the container is to see: what the launcher may use, or fewer by quota or set.
+pub(super) fn cpus(limits: Option<&oci::LinuxCpu>) -> u32 {
+    let here = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0))
+        .map(|set| {
+            (0..nix::sched::CpuSet::count())
+                .filter(|&c| set.is_set(c) == Ok(true))
+                .count()
+        })
+        .map_or(1, |n| u32::try_from(n).unwrap_or(1))
+        .max(1);
+    let Some(limits) = limits else { return here };
+    let quota = limits
+        .quota()
+        .and_then(|q| u64::try_from(q).ok())
+        .filter(|q| *q > 0);
+    let period = limits.period().filter(|p| *p > 0).unwrap_or(100_000);
+    let by_quota = quota.map(|q| u32::try_from(q.div_ceil(period)).unwrap_or(u32::MAX));
+    let by_set = limits
+        .cpus()
+        .as_deref()
+        .map(count_cpu_list)
+        .filter(|n| *n > 0);
+    here.min(by_quota.unwrap_or(here))
+        .min(by_set.unwrap_or(here))
+        .max(1)
+}
+
+/// How many numbers a list like `0-2,7` has.
+fn count_cpu_list(list: &str) -> u32 {
+    let count = |part: &str| -> Option<u32> {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        last.checked_sub(first)?.checked_add(1)
+    };
+    list.split(',')
+        .filter_map(count)
+        .fold(0, u32::saturating_add)
+}
+
+fn id_maps(linux: &oci::Linux) -> Option<IdMaps> {
+    let user = |n: &oci::LinuxNamespace| n.typ() == oci::LinuxNamespaceType::User;
+    linux.namespaces().iter().flatten().find(|n| user(n))?;
+    let extents = |mappings: &Option<Vec<oci::LinuxIdMapping>>| -> Vec<Extent> {
+        let extent = |m: &oci::LinuxIdMapping| Extent {
+            inside: m.container_id(),
+            outside: m.host_id(),
+            count: m.size(),
+        };
+        mappings.iter().flatten().map(extent).collect()
+    };
+    let (users, groups) = (extents(linux.uid_mappings()), extents(linux.gid_mappings()));
+    (!users.is_empty() && !groups.is_empty()).then_some(IdMaps {
+        users,
+        groups,
+        by: MapWriter::Privileged,
+    })
+}
+
+fn cgroup(linux: &oci::Linux) -> Option<String> {
+    let path = linux
+        .cgroups_path()
+        .as_ref()
+        .map(|p| format!("cgroupsPath {}", p.display()));
+    let limits = linux.resources().as_ref().is_some_and(|r| {
+        r.memory().is_some() || r.cpu().is_some() || r.pids().is_some() || r.unified().is_some()
+    });
+    path.or_else(|| limits.then(|| "resources".to_owned()))
+}
+
+fn hooks(hooks: &oci::Hooks) -> Result<Hooks, ConfigError> {
+    if hooks
+        .create_container()
+        .iter()
+        .chain(hooks.start_container())
+        .any(|h| !h.is_empty())
+    {
+        let problem = "createContainer and startContainer hooks would run inside the container's \
+                       namespaces, which are not the host's; use createRuntime and poststart";
+        return Err(field("hooks", problem));
+    }
+    let prestart = hooks.prestart();
+    let mut create = list(prestart)?;
+    create.extend(list(hooks.create_runtime())?);
+    Ok(Hooks {
+        create,
+        poststart: list(hooks.poststart())?,
+        poststop: list(hooks.poststop())?,
+    })
+}
+
+fn list(hooks: &Option<Vec<oci::Hook>>) -> Result<Vec<Hook>, ConfigError> {
+    let convert = |hook: &oci::Hook| {
+        if !hook.path().is_absolute() {
+            return Err(field(
+                "hooks.path",
+                format!("{} is not absolute", hook.path().display()),
+            ));
+        }
+        Ok(Hook {
+            path: hook.path().clone(),
+            args: hook.args().clone().unwrap_or_default(),
+            env: hook.env().clone().unwrap_or_default(),
+            timeout: hook.timeout().and_then(|t| u64::try_from(t).ok()),
+        })
+    };
+    hooks.iter().flatten().map(convert).collect()
+}
+
+/// The `config.json` that `ringfence spec` writes: a shell at a terminal in `rootfs`.
+pub fn example(rootless: bool) -> Result<String, serde_json::Error> {
+    let mut spec = match rootless {
+        true => Spec::rootless(
+            nix::unistd::geteuid().as_raw(),
+            nix::unistd::getegid().as_raw(),
+        ),
+        false => Spec::default(),
+    };
+    spec.set_hostname(Some("ringfence".to_owned()));
+    if let Some(process) = spec.process_mut() {
+        process.set_terminal(Some(true));
+    }
+    serde_json::to_string_pretty(&spec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle(config: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("rootfs")).unwrap();
+        fs::write(dir.path().join("config.json"), config).unwrap();
+        dir
+    }
+
+    fn error(config: &str) -> String {
+        load(bundle(config).path()).unwrap_err().to_string()
+    }
+
+    const GOOD: &str = r#"{"ociVersion":"1.0.2","root":{"path":"rootfs"},
+        "process":{"user":{"uid":0,"gid":0},"args":["sh"],"cwd":"/"}}"#;
+
+    #[test]
+    fn a_small_bundle_loads() {
+        let dir = bundle(GOOD);
+        let config = load(dir.path()).unwrap();
+        assert_eq!(config.process.args, ["sh"]);
+        assert_eq!(
+            config.root,
+            dir.path().canonicalize().unwrap().join("rootfs")
+        );
+        assert!(config.masked_paths.is_empty());
+        assert!(config.cpus >= 1);
+        assert!(config.cgroup.is_none());
+    }
+
+    #[test]
+    fn the_example_loads() {
+        for rootless in [false, true] {
+            let dir = bundle(&example(rootless).unwrap());
+            let config = load(dir.path()).unwrap();
+            assert!(config.process.terminal);
+            assert!(config.mounts.iter().any(|m| m.destination == "/proc"));
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let missing = load(Path::new("/nonexistent-bundle"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            missing.contains("/nonexistent-bundle") && missing.contains("--bundle"),
+            "{missing}"
+        );
+        let empty = tempfile::tempdir().unwrap();
+        let text = load(empty.path()).unwrap_err().to_string();
+        assert!(
+            text.contains("config.json") && text.contains("ringfence spec"),
+            "{text}"
+        );
+        let dir = bundle(GOOD);
+        fs::remove_dir(dir.path().join("rootfs")).unwrap();
+        let text = load(dir.path()).unwrap_err().to_string();
+        assert!(
+            text.contains("rootfs") && text.contains("root.path"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn bad_json_has_line_and_column() {
+        let text = error("{\n  \"ociVersion\": \"1.0.2\",\n  oops\n}");
+        assert!(text.contains("line 3 column 3"), "{text}");
+    }
+
+    #[test]
+    fn other_versions_are_refused() {
+        for version in ["2.0.0", "0.9", "", "eins"] {
+            let text = error(&GOOD.replace("1.0.2", version));
+            assert!(text.contains("1.x"), "{text}");
+        }
+    }
+
+    #[test]
+    fn senseless_fields_are_named() {
+        let cases = [
+            (GOOD.replace("[\"sh\"]", "[]"), "process.args"),
+            (
+                GOOD.replace("\"cwd\":\"/\"", "\"cwd\":\"tmp\""),
+                "process.cwd",
+            ),
+            (GOOD.replace("\"root\":{\"path\":\"rootfs\"},", ""), "root"),
+            (GOOD.replace("\"sh\"", "\"a\\u0000b\""), "NUL"),
+            (
+                GOOD.replacen('{', r#"{"mounts":[{"destination":"/x","type":"ext9"}],"#, 1),
+                "ext9",
+            ),
+            (
+                GOOD.replacen(
+                    '{',
+                    r#"{"mounts":[{"destination":"/x","type":"bind","source":"/no-such-file"}],"#,
+                    1,
+                ),
+                "/no-such-file",
+            ),
+        ];
+        for (config, expected) in cases {
+            let text = error(&config);
+            assert!(text.contains(expected), "{text} should name {expected}");
+        }
+    }
+
+    #[test]
+    fn cpu_lists_are_counted() {
+        assert_eq!(count_cpu_list("0-2,7"), 4);
+        assert_eq!(count_cpu_list(""), 0);
+        assert_eq!(count_cpu_list("5-1,x"), 0);
+    }
+}

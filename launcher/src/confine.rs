@@ -1,0 +1,71 @@
+//! What the sandbox process and the gofer do first, right after exec: an empty read-only root, no
+//! capability but those named, and no way to get any.
+
+use crate::sys;
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+
+/// Needed to change the root; what the sandbox process is given for the time until then.
+pub const CAP_SYS_ADMIN: u64 = 1 << 21;
+
+/// What a gofer works with: chown, override of file permissions, ownership, set-id bits, mknod.
+pub const GOFER_CAPABILITIES: u64 = 1 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 27;
+
+/// A step that the host refused.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what}: {answer}")]
+pub struct ConfineError {
+    what: &'static str,
+    answer: Errno,
+}
+
+fn refused(what: &'static str) -> impl FnOnce(Errno) -> ConfineError {
+    move |answer| ConfineError { what, answer }
+}
+
+/// Cuts this process off. `keep` holds the capabilities that stay. With `attached`, the host
+/// kills it when the launcher ends.
+///
+/// # Preconditions
+/// One thread; a mount namespace of its own; started by this crate.
+pub fn confine(keep: u64, attached: bool) -> Result<(), ConfineError> {
+    empty_root()?;
+    sys::set_capabilities(keep).map_err(refused("drop capabilities"))?;
+    prctl::set_no_new_privs().map_err(refused("set no_new_privs"))?;
+    if attached {
+        // Credentials do not change any more: a change would clear it.
+        prctl::set_pdeathsig(Signal::SIGKILL)
+            .map_err(refused("ask for the launcher's death signal"))?;
+        // The launcher may have died before that; then the other end is closed.
+        let socket = sys::borrow(sys::DONATED).map_err(refused("find the launcher's socket"))?;
+        let mut fds = [PollFd::new(socket, PollFlags::empty())];
+        if poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0) {
+            std::process::exit(128 + Signal::SIGKILL as i32);
+        }
+    }
+    Ok(())
+}
+
+fn empty_root() -> Result<(), ConfineError> {
+    const NONE: Option<&str> = None;
+    // Stacked over a directory that every Linux has.
+    let place = "/proc";
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
+        .map_err(refused("make the mounts private"))?;
+    let locked = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY;
+    mount(
+        Some("none"),
+        place,
+        Some("tmpfs"),
+        locked,
+        Some("mode=0555,size=4k"),
+    )
+    .map_err(refused("mount an empty root"))?;
+    nix::unistd::chdir(place).map_err(refused("enter the empty root"))?;
+    nix::unistd::pivot_root(".", ".").map_err(refused("pivot into the empty root"))?;
+    umount2(".", MntFlags::MNT_DETACH).map_err(refused("drop the host's root"))?;
+    nix::unistd::chdir("/").map_err(refused("enter the empty root"))
+}

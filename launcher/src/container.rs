@@ -1,0 +1,400 @@
+//! The life of a container, as OCI has it: create, start, state, kill, delete; and all at once,
+//! run.
+
+use crate::attach::{self, Signals};
+use crate::cgroup;
+use crate::client::{Client, ClientError};
+use crate::config::Config;
+use crate::error::LaunchError;
+use crate::hooks::{self, HookError};
+use crate::id::ContainerId;
+use crate::sandbox::{self, Options, Sandbox};
+use crate::state::{self, ContainerDir, Locked, Phase, ProcessId, State, StateError, StateRoot};
+use crate::sys;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+/// How long a killed process may take to be gone.
+const DEATH: u16 = 10_000;
+
+/// A container that is there.
+pub struct Container {
+    dir: ContainerDir,
+    state: State,
+}
+
+/// A directory that goes again unless the container came up.
+struct NewContainer {
+    dir: Option<ContainerDir>,
+}
+
+impl NewContainer {
+    fn dir(&self) -> Result<&ContainerDir, LaunchError> {
+        self.dir.as_ref().ok_or(LaunchError::Ended {
+            who: "launcher",
+            how: String::new(),
+        })
+    }
+}
+
+impl Drop for NewContainer {
+    fn drop(&mut self) {
+        if let Some(dir) = self.dir.take()
+            && let Err(e) = dir.remove()
+        {
+            tracing::warn!("{e}");
+        }
+    }
+}
+
+/// Makes and locks a new container's directory.
+fn reserve(root: &StateRoot, id: &ContainerId) -> Result<(NewContainer, Locked), LaunchError> {
+    loop {
+        let dir = root.create(id)?;
+        match dir.lock() {
+            Ok(lock) => return Ok((NewContainer { dir: Some(dir) }, lock)),
+            // Another command took the fresh directory for a left-over and removed it.
+            Err(StateError::Missing { .. }) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Brings a container up. Its processes end when the returned sandbox is dropped before it is let
+/// go.
+fn bring_up(
+    root: &StateRoot,
+    id: &ContainerId,
+    config: &Config,
+    options: &Options<'_>,
+    pid_file: Option<&Path>,
+) -> Result<(NewContainer, State, Sandbox), LaunchError> {
+    root.collect();
+    let (new, lock) = reserve(root, id)?;
+    let dir = new.dir()?;
+    let mut state = State {
+        id: id.to_string(),
+        bundle: config.bundle.clone(),
+        phase: Phase::Creating,
+        created: state::now(),
+        owner: options.identity.uid,
+        attached: options.attached,
+        launcher: ProcessId::own(),
+        sandbox: None,
+        gofer: None,
+        platform: options.platform.name().to_owned(),
+        annotations: config.annotations.clone(),
+        poststop: config.hooks.poststop.clone(),
+    };
+    dir.save(&state)?;
+    let booting = sandbox::boot(dir, config, options)?;
+    // While the sandbox boots.
+    state.sandbox = ProcessId::of(booting.sandbox.process.pid);
+    state.gofer = ProcessId::of(booting.sandbox.gofer.pid);
+    dir.save(&state)?;
+    cgroup::place(config, booting.sandbox.process.pid);
+    let mut sandbox = booting.finish()?;
+    if let Err(e) = hooks::run("createRuntime", &config.hooks.create, &oci_state(&state)) {
+        // The processes go before their directory does.
+        sandbox.end();
+        return Err(e.into());
+    }
+    state.phase = if options.start {
+        Phase::Running
+    } else {
+        Phase::Created
+    };
+    dir.save(&state)?;
+    if let Some(path) = pid_file {
+        let pid = sandbox.process.pid.to_string();
+        state::write_atomically(path, pid.as_bytes()).map_err(|source| LaunchError::Write {
+            path: path.to_owned(),
+            source,
+        })?;
+    }
+    drop(lock);
+    Ok((new, state, sandbox))
+}
+
+/// Creates a container and leaves it.
+pub fn create(
+    root: &StateRoot,
+    id: &ContainerId,
+    config: &Config,
+    options: &Options<'_>,
+    pid_file: Option<&Path>,
+) -> Result<(), LaunchError> {
+    let (mut new, _state, mut sandbox) = bring_up(root, id, config, options, pid_file)?;
+    sandbox.let_go();
+    new.dir = None;
+    Ok(())
+}
+
+/// Creates and starts a container, stays with it, and removes it. Its exit status.
+pub fn run(
+    root: &StateRoot,
+    id: &ContainerId,
+    config: &Config,
+    options: &Options<'_>,
+    pid_file: Option<&Path>,
+) -> Result<i32, LaunchError> {
+    let signals = Signals::block().map_err(crate::spawn::host("take signals as a descriptor"))?;
+    let (new, mut state, mut sandbox) = bring_up(root, id, config, options, pid_file)?;
+    let dir = new.dir()?;
+    if !options.start {
+        start_created(dir, &mut state)?;
+    }
+    run_poststart(config, &state);
+    let status = attach::attend(dir, &mut sandbox, Some(&signals));
+    let words = sandbox.process.words();
+    sandbox.gofer.end();
+    drop(new);
+    run_poststop(&mut state);
+    match status {
+        Some(status) if !words.is_empty() => Err(LaunchError::Crashed { status, words }),
+        Some(status) => Ok(status),
+        None => Err(LaunchError::Ended {
+            who: "sandbox process",
+            how: "somebody else took its exit status".to_owned(),
+        }),
+    }
+}
+
+/// Creates and starts a container and leaves it.
+pub fn run_detached(
+    root: &StateRoot,
+    id: &ContainerId,
+    config: &Config,
+    options: &Options<'_>,
+    pid_file: Option<&Path>,
+) -> Result<(), LaunchError> {
+    let (mut new, mut state, mut sandbox) = bring_up(root, id, config, options, pid_file)?;
+    if !options.start {
+        start_created(new.dir()?, &mut state)?;
+    }
+    run_poststart(config, &state);
+    sandbox.let_go();
+    new.dir = None;
+    Ok(())
+}
+
+fn start_created(dir: &ContainerDir, state: &mut State) -> Result<(), LaunchError> {
+    Client::connect(dir)?.start()?;
+    state.phase = Phase::Running;
+    dir.save(state)?;
+    Ok(())
+}
+
+/// As the spec says, these are warned of and no more.
+fn run_poststart(config: &Config, state: &State) {
+    if let Err(e) = hooks::run("poststart", &config.hooks.poststart, &oci_state(state)) {
+        warn(&e);
+    }
+}
+
+fn run_poststop(state: &mut State) {
+    state.sandbox = None;
+    let text = oci_state(state);
+    for hook in &state.poststop {
+        if let Err(e) = hooks::run("poststop", std::slice::from_ref(hook), &text) {
+            warn(&e);
+        }
+    }
+}
+
+fn warn(error: &HookError) {
+    tracing::warn!("{error}");
+}
+
+/// The state as OCI wants it printed.
+fn oci_state(state: &State) -> String {
+    oci_value(state).to_string()
+}
+
+fn oci_value(state: &State) -> serde_json::Value {
+    let status = state.status();
+    let pid = state
+        .sandbox
+        .filter(|_| status != "stopped")
+        .map_or(0, |p| p.pid);
+    json!({
+        "ociVersion": "1.2.0",
+        "id": state.id,
+        "status": status,
+        "pid": pid,
+        "bundle": state.bundle,
+        "annotations": state.annotations,
+    })
+}
+
+/// All containers, as `list` prints them; damaged ones are logged and left out.
+pub fn list(root: &StateRoot) -> Result<Vec<Container>, LaunchError> {
+    root.collect();
+    let load = |id: ContainerId| match Container::open(root, &id) {
+        Ok(container) => Some(container),
+        Err(LaunchError::State(StateError::Missing { .. })) => None,
+        Err(e) => {
+            tracing::warn!("{e}");
+            None
+        }
+    };
+    Ok(root.ids()?.into_iter().filter_map(load).collect())
+}
+
+impl Container {
+    /// The container called `id`.
+    pub fn open(root: &StateRoot, id: &ContainerId) -> Result<Container, LaunchError> {
+        let dir = root.open_container(id)?;
+        let state = match dir.load() {
+            // It is just being made, or removed.
+            Err(StateError::File { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                return Err(StateError::Missing {
+                    id: id.clone(),
+                    root: root.path().to_owned(),
+                }
+                .into());
+            }
+            other => other?,
+        };
+        Ok(Container { dir, state })
+    }
+
+    /// What is known of it.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// As OCI's `state` command prints it.
+    pub fn to_json(&self) -> serde_json::Value {
+        oci_value(&self.state)
+    }
+
+    /// Its pid, 0 when it is stopped.
+    pub fn pid(&self) -> i32 {
+        self.state
+            .sandbox
+            .filter(ProcessId::alive)
+            .map_or(0, |p| p.pid)
+    }
+
+    /// Starts the root process of a created container.
+    pub fn start(&mut self) -> Result<(), LaunchError> {
+        let _lock = self.dir.lock()?;
+        self.state = self.dir.load()?;
+        let status = self.state.status();
+        if status != "created" {
+            let hint = match status {
+                "running" => "; it was started already",
+                "stopped" => "; `ringfence delete` it and create it again",
+                _ => "",
+            };
+            return Err(self.status_error("start", status, hint));
+        }
+        match start_created(&self.dir, &mut self.state) {
+            Err(LaunchError::Client(ClientError::Channel(source))) => {
+                // It ended in the middle; what remains to be said is in its log.
+                Err(LaunchError::Talk {
+                    who: "sandbox process",
+                    source,
+                })
+            }
+            other => other,
+        }?;
+        // The spec's hooks are not in our state: the bundle may have changed since.
+        if let Ok(config) = crate::config::load(&self.state.bundle) {
+            run_poststart(&config, &self.state);
+        }
+        Ok(())
+    }
+
+    fn status_error(
+        &self,
+        what: &'static str,
+        status: &'static str,
+        hint: &'static str,
+    ) -> LaunchError {
+        LaunchError::Status {
+            what,
+            id: self.state.id.clone(),
+            status,
+            hint,
+        }
+    }
+
+    /// Sends a signal to the root process, or to all.
+    pub fn kill(&mut self, signal: i32, all: bool) -> Result<(), LaunchError> {
+        let status = self.state.status();
+        match status {
+            "created" | "running" => {}
+            // runc, too, lets `kill --all` of a stopped container pass.
+            "stopped" if all => return Ok(()),
+            _ => {
+                let hint = "; only a created or running one can get signals";
+                return Err(self.status_error("kill", status, hint));
+            }
+        }
+        if status == "created" {
+            // There is no process yet that could handle it.
+            if signal == Signal::SIGKILL as i32 || signal == Signal::SIGTERM as i32 {
+                self.kill_processes();
+            }
+            return Ok(());
+        }
+        match Client::connect(&self.dir).and_then(|mut c| c.signal(None, signal, all)) {
+            Ok(()) => Ok(()),
+            // It ended while we asked.
+            Err(_) if self.pid() == 0 => Ok(()),
+            // One that does not answer any more can still be killed.
+            Err(e) if signal == Signal::SIGKILL as i32 => {
+                tracing::warn!("{e}; killing its processes");
+                self.kill_processes();
+                Ok(())
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Ends our processes and waits until they are gone.
+    fn kill_processes(&self) {
+        for process in [self.state.sandbox, self.state.gofer].into_iter().flatten() {
+            let Ok(handle) = sys::pidfd_open(process.pid) else {
+                continue;
+            };
+            // The handle is of the process that has the number now.
+            if !process.alive() {
+                continue;
+            }
+            let _gone = sys::pidfd_send_signal(handle.as_fd(), Signal::SIGKILL as i32);
+            let mut fds = [PollFd::new(handle.as_fd(), PollFlags::POLLIN)];
+            let _late = poll(&mut fds, PollTimeout::from(DEATH));
+        }
+    }
+
+    /// Removes a stopped container; with `force`, one that is not stopped, too.
+    pub fn delete(mut self, force: bool) -> Result<(), LaunchError> {
+        let lock = self.dir.lock()?;
+        self.state = self.dir.load()?;
+        let status = self.state.status();
+        // The spec has `created` be an error; runc kills and removes it, and tools rely on that.
+        if !force && !matches!(status, "stopped" | "created") {
+            let hint = "; stop it first (`ringfence kill ID KILL`), or give --force";
+            return Err(self.status_error("delete", status, hint));
+        }
+        self.kill_processes();
+        cgroup::remove(&self.state);
+        self.dir.remove()?;
+        drop(lock);
+        run_poststop(&mut self.state);
+        Ok(())
+    }
+
+    /// A report of what the tasks inside do.
+    pub fn dump(&self) -> Result<String, LaunchError> {
+        Ok(Client::connect(&self.dir)?.dump()?)
+    }
+}

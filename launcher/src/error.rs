@@ -1,0 +1,139 @@
+//! Why a command on containers failed.
+
+use crate::client::ClientError;
+use crate::config::ConfigError;
+use crate::console::ConsoleError;
+use crate::hooks::HookError;
+use crate::id::IdError;
+use crate::seccomp::FilterError;
+use crate::spawn::SpawnError;
+use crate::state::StateError;
+use control::ChannelError;
+use control::message::{Failure, FailureKind};
+use platform_api::PlatformError;
+use platform_api::registry::RegistryError;
+use std::io;
+use std::path::PathBuf;
+
+/// Exit status for a failure of ours, as opposed to the container's.
+pub const EXIT_FAILURE: i32 = 128;
+/// Exit status when the program to run is not there.
+pub const EXIT_NOT_FOUND: i32 = 127;
+/// Exit status when the program to run cannot be executed.
+pub const EXIT_NOT_EXECUTABLE: i32 = 126;
+
+/// A failed command.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the variants wrap documented errors")]
+pub enum LaunchError {
+    #[error(transparent)]
+    Id(#[from] IdError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    /// The sandbox said no, and why.
+    #[error("{0}")]
+    Refused(Failure),
+    /// A process ended before it was of use.
+    #[error("the {who} ended before the container was up: {how}")]
+    Ended {
+        /// Which.
+        who: &'static str,
+        /// Status and last words.
+        how: String,
+    },
+    /// The sandbox process reported a fault of its own.
+    #[error("the sandbox failed (status {status}): {words}")]
+    Crashed {
+        /// Its exit status.
+        status: i32,
+        /// What it said.
+        words: String,
+    },
+    /// A process could not be talked to.
+    #[error("cannot talk to the {who}: {source}")]
+    Talk {
+        /// Which.
+        who: &'static str,
+        /// How it failed.
+        source: ChannelError,
+    },
+    /// No platform works here.
+    #[error("no platform works on this machine: {0}")]
+    NoPlatform(String),
+    /// A descriptor to hand on is not open.
+    #[error("descriptor {number} is to be preserved (--preserve-fds) but is not open")]
+    PreservedFd {
+        /// Its number.
+        number: u32,
+    },
+    /// `--overlay self` has no place.
+    #[error("cannot make a file in {path} for --overlay self: {source}; use --overlay memory")]
+    OverlayFile {
+        /// The bundle.
+        path: PathBuf,
+        /// The host's answer.
+        source: io::Error,
+    },
+    /// No log.
+    #[error("cannot write {path}: {source}; choose another directory with --debug-log")]
+    DebugLog {
+        /// The file.
+        path: PathBuf,
+        /// The host's answer.
+        source: io::Error,
+    },
+    /// A file the caller wants written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The host's answer.
+        source: io::Error,
+    },
+    /// Not in this state.
+    #[error("cannot {what} container `{id}`: it is {status}{hint}")]
+    Status {
+        /// The command.
+        what: &'static str,
+        /// The container.
+        id: String,
+        /// OCI's word.
+        status: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+}
+
+impl LaunchError {
+    /// What the command line tool exits with.
+    pub fn exit_code(&self) -> i32 {
+        let failure = match self {
+            LaunchError::Refused(failure) => failure,
+            LaunchError::Client(ClientError::Refused(failure)) => failure,
+            LaunchError::Crashed { status, .. } => return *status,
+            _ => return EXIT_FAILURE,
+        };
+        match failure.kind {
+            FailureKind::ProgramMissing => EXIT_NOT_FOUND,
+            FailureKind::ProgramNotExecutable => EXIT_NOT_EXECUTABLE,
+            _ => EXIT_FAILURE,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! OCI hooks: programs that the spec wants run at points of a container's life.
+//!
+//! | hook | when | namespaces | pid in its state |
+//! |---|---|---|---|
+//! | prestart, createRuntime | after the sandbox is up, before `create` returns | the runtime's | the sandbox process |
+//! | createContainer, startContainer | refused: they are to run inside the container's namespaces, which are not the host's | – | – |
+//! | poststart | after the root process was started | the runtime's | the sandbox process |
+//! | poststop | after the container was removed | the runtime's | 0 |
+
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// One program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Argument vector with the name first; empty means just the path.
+    pub args: Vec<String>,
+    /// `NAME=value`; the whole environment.
+    pub env: Vec<String>,
+    /// After how many seconds it is killed.
+    pub timeout: Option<u64>,
+}
+
+/// A hook that did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind} hook {path} {answer}")]
+pub struct HookError {
+    kind: &'static str,
+    path: PathBuf,
+    answer: String,
+}
+
+/// Runs `hooks` in order with the container's OCI state on standard input; the first failure ends
+/// it.
+pub fn run(kind: &'static str, hooks: &[Hook], state: &str) -> Result<(), HookError> {
+    hooks.iter().try_for_each(|hook| {
+        run_one(hook, state).map_err(|answer| HookError {
+            kind,
+            path: hook.path.clone(),
+            answer,
+        })
+    })
+}
+
+fn run_one(hook: &Hook, state: &str) -> Result<(), String> {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new(&hook.path);
+    if let Some((name, arguments)) = hook.args.split_first() {
+        command.arg0(name).args(arguments);
+    }
+    command
+        .env_clear()
+        .envs(hook.env.iter().filter_map(|e| e.split_once('=')));
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = command.spawn().map_err(|e| format!("cannot be run: {e}"))?;
+    if let Some(mut input) = child.stdin.take() {
+        // A hook that does not read its input is no failure.
+        let _unread = input.write_all(state.as_bytes());
+    }
+    let deadline = hook
+        .timeout
+        .map(|s| Instant::now() + Duration::from_secs(s.min(86_400)));
+    let status = loop {
+        let ended = match deadline {
+            None => child.wait().map(Some),
+            Some(_) => child.try_wait(),
+        };
+        match ended.map_err(|e| format!("cannot be waited for: {e}"))? {
+            Some(status) => break status,
+            None if deadline.is_some_and(|d| Instant::now() >= d) => {
+                let _ended = child.kill();
+                let _reaped = child.wait();
+                return Err(format!(
+                    "did not end within {} s",
+                    hook.timeout.unwrap_or(0)
+                ));
+            }
+            None => thread::sleep(Duration::from_millis(2)),
+        }
+    };
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("failed: {status}"))
+    }
+}

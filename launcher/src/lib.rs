@@ -1,0 +1,33 @@
+//! Containers from the host's side: the bundle, the state on disk, the sandbox process and the
+//! gofer with their namespaces, ids and descriptors, terminals, and the OCI life cycle.
+//!
+//! [`container`] is what the command line calls; [`sandbox`] brings the processes up; [`confine`]
+//! is what those do first. The kernel inside is reached through [`client`] alone.
+//!
+//! A process that uses [`container::create`] or [`container::run`] must have one thread: new
+//! processes start as copies of it.
+
+pub mod attach;
+mod cgroup;
+pub mod client;
+pub mod config;
+pub mod confine;
+pub mod console;
+pub mod container;
+mod donation;
+mod error;
+pub mod hooks;
+pub mod id;
+pub mod identity;
+pub mod platform;
+pub mod sandbox;
+mod seccomp;
+pub mod spawn;
+pub mod state;
+mod sys;
+
+pub use container::Container;
+pub use error::{EXIT_FAILURE, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, LaunchError};
+pub use id::ContainerId;
+pub use identity::Identity;
+pub use state::StateRoot;

@@ -1,0 +1,587 @@
+//! What is on disk about containers: `<root>/<id>/`, mode 0700, with `state.json` and the control
+//! socket.
+//!
+//! The directory itself is what is locked (flock): whoever changes a container's state holds it.
+//! `state.json` is replaced as a whole by rename, so that readers need no lock.
+
+use crate::id::ContainerId;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+const STATE_FILE: &str = "state.json";
+const SOCKET_FILE: &str = "control.sock";
+
+/// Trouble with the state directory.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The root could not be made or read.
+    #[error("cannot use {path} to keep container state: {source}; choose another with --root")]
+    Root {
+        /// Of the root.
+        path: PathBuf,
+        /// The host's answer.
+        source: io::Error,
+    },
+    /// The id is taken.
+    #[error("container `{0}` exists already; choose another id, or `ringfence delete {0}` first")]
+    Exists(ContainerId),
+    /// There is none of that id.
+    #[error("container `{id}` does not exist in {}; `ringfence list` shows those that do", root.display())]
+    Missing {
+        /// As asked.
+        id: ContainerId,
+        /// Where it was looked for.
+        root: PathBuf,
+    },
+    /// A file of a container's directory.
+    #[error("cannot {what} {path}: {source}")]
+    File {
+        /// The operation.
+        what: &'static str,
+        /// Of the file.
+        path: PathBuf,
+        /// The host's answer.
+        source: io::Error,
+    },
+    /// `state.json` is not what we write.
+    #[error("{path} is damaged: {source}; remove its directory once nothing of it runs")]
+    Damaged {
+        /// Of the file.
+        path: PathBuf,
+        /// From the parser.
+        source: serde_json::Error,
+    },
+}
+
+/// A process that is not confused with a later one of the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// Its number.
+    pub pid: i32,
+    /// When it was started, in ticks since the host's boot.
+    pub started: u64,
+}
+
+impl ProcessId {
+    /// The running process numbered `pid`.
+    pub fn of(pid: i32) -> Option<ProcessId> {
+        let (_, started) = status(pid)?;
+        Some(ProcessId { pid, started })
+    }
+
+    /// This process.
+    pub fn own() -> Option<ProcessId> {
+        ProcessId::of(std::process::id() as i32)
+    }
+
+    /// Whether it still runs. One that ended and was not reaped does not.
+    pub fn alive(&self) -> bool {
+        status(self.pid)
+            .is_some_and(|(state, started)| started == self.started && state != 'Z' && state != 'X')
+    }
+}
+
+/// State letter and start time from `/proc/<pid>/stat`.
+fn status(pid: i32) -> Option<(char, u64)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    parse_status(&text)
+}
+
+fn parse_status(text: &str) -> Option<(char, u64)> {
+    // The command's name is in parentheses and may hold anything.
+    let rest = &text[text.rfind(')')? + 1..];
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    // Field 22 of the whole, field 20 of what follows the name; one is taken.
+    let started = fields.nth(18)?.parse().ok()?;
+    Some((state, started))
+}
+
+/// How far a container came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Its launcher is at work.
+    Creating,
+    /// It can be started.
+    Created,
+    /// It was started.
+    Running,
+}
+
+/// What `state.json` holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct State {
+    /// The container's id.
+    pub id: String,
+    /// Absolute path of its bundle.
+    pub bundle: PathBuf,
+    /// How far it came.
+    pub phase: Phase,
+    /// Seconds and nanoseconds since 1970 of its creation.
+    pub created: Duration,
+    /// User who made it.
+    pub owner: u32,
+    /// Whether it ends with its launcher.
+    pub attached: bool,
+    /// The process that made it.
+    pub launcher: Option<ProcessId>,
+    /// The sandbox process.
+    pub sandbox: Option<ProcessId>,
+    /// The file server.
+    pub gofer: Option<ProcessId>,
+    /// Platform by name.
+    pub platform: String,
+    /// The spec's annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Hooks to run after it is gone, as in the spec.
+    pub poststop: Vec<crate::hooks::Hook>,
+}
+
+impl State {
+    /// OCI's word for where the container stands.
+    pub fn status(&self) -> &'static str {
+        let alive = self.sandbox.is_some_and(|p| p.alive());
+        match self.phase {
+            Phase::Creating if self.launcher.is_some_and(|p| p.alive()) => "creating",
+            Phase::Created if alive => "created",
+            Phase::Running if alive => "running",
+            _ => "stopped",
+        }
+    }
+
+    /// Whether nobody will come back for it: its launcher was to remove it and is gone.
+    fn abandoned(&self) -> bool {
+        let launcher_gone = !self.launcher.is_some_and(|p| p.alive());
+        let alive = [self.sandbox, self.gofer]
+            .iter()
+            .flatten()
+            .any(ProcessId::alive);
+        launcher_gone && !alive && (self.attached || self.phase == Phase::Creating)
+    }
+}
+
+/// The directory of all containers.
+#[derive(Clone, Debug)]
+pub struct StateRoot(PathBuf);
+
+/// One container's directory.
+#[derive(Debug)]
+pub struct ContainerDir {
+    id: ContainerId,
+    path: PathBuf,
+    dir: File,
+}
+
+/// The lock on a container's directory, until dropped.
+#[derive(Debug)]
+pub struct Locked(#[expect(dead_code, reason = "held, not used")] Flock<File>);
+
+impl StateRoot {
+    /// Makes the directory if need be.
+    pub fn open(path: &Path) -> Result<StateRoot, StateError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .and_then(|()| path.canonicalize())
+            .map(StateRoot)
+            .map_err(|source| StateError::Root {
+                path: path.to_owned(),
+                source,
+            })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes the directory of a new container.
+    pub fn create(&self, id: &ContainerId) -> Result<ContainerDir, StateError> {
+        let path = self.0.join(id.as_str());
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => self.open_container(id),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                Err(StateError::Exists(id.clone()))
+            }
+            Err(source) => Err(StateError::File {
+                what: "make",
+                path,
+                source,
+            }),
+        }
+    }
+
+    /// The directory of a container that is there.
+    pub fn open_container(&self, id: &ContainerId) -> Result<ContainerDir, StateError> {
+        let path = self.0.join(id.as_str());
+        match open_directory(&path) {
+            Ok(dir) => Ok(ContainerDir {
+                id: id.clone(),
+                path,
+                dir,
+            }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(StateError::Missing {
+                id: id.clone(),
+                root: self.0.clone(),
+            }),
+            Err(source) => Err(StateError::File {
+                what: "open",
+                path,
+                source,
+            }),
+        }
+    }
+
+    /// The ids there are, sorted.
+    pub fn ids(&self) -> Result<Vec<ContainerId>, StateError> {
+        let failed = |source| StateError::Root {
+            path: self.0.clone(),
+            source,
+        };
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(&self.0).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                ids.extend(
+                    entry
+                        .file_name()
+                        .to_str()
+                        .and_then(|n| ContainerId::new(n).ok()),
+                );
+            }
+        }
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// Removes what launchers that were killed could not. Trouble is logged and left to the next
+    /// command.
+    pub fn collect(&self) {
+        for id in self.ids().unwrap_or_default() {
+            let Ok(container) = self.open_container(&id) else {
+                continue;
+            };
+            // Somebody at work on it looks after it.
+            let Ok(Some(_lock)) = container.try_lock() else {
+                continue;
+            };
+            let stale = match container.load() {
+                Ok(state) => state.abandoned(),
+                // The launcher was killed before it wrote the file; a new one holds the lock.
+                Err(StateError::File { source, .. }) => source.kind() == io::ErrorKind::NotFound,
+                Err(_) => false,
+            };
+            if stale {
+                tracing::info!("removing what is left of container {id}");
+                if let Err(e) = container.remove() {
+                    tracing::warn!("{e}");
+                }
+            }
+        }
+    }
+}
+
+impl ContainerDir {
+    /// The container's id.
+    pub fn id(&self) -> &ContainerId {
+        &self.id
+    }
+
+    /// Where the directory is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Waits for the lock. Fails when the container was deleted meanwhile.
+    pub fn lock(&self) -> Result<Locked, StateError> {
+        self.take_lock(FlockArg::LockExclusive)?
+            .ok_or_else(|| self.missing())
+    }
+
+    fn try_lock(&self) -> Result<Option<Locked>, StateError> {
+        self.take_lock(FlockArg::LockExclusiveNonblock)
+    }
+
+    fn take_lock(&self, how: FlockArg) -> Result<Option<Locked>, StateError> {
+        let file = open_directory(&self.path).map_err(|_| self.missing())?;
+        let lock = match Flock::lock(file, how) {
+            Ok(lock) => lock,
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+            Err((_, e)) => return Err(self.failed("lock", e.into())),
+        };
+        // It may be another directory by now, or none.
+        let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+        match (lock.metadata(), fs::metadata(&self.path)) {
+            (Ok(held), Ok(named)) if same(&held, &named) => Ok(Some(Locked(lock))),
+            _ => Err(self.missing()),
+        }
+    }
+
+    /// Reads `state.json`.
+    pub fn load(&self) -> Result<State, StateError> {
+        let path = self.path.join(STATE_FILE);
+        let bytes = fs::read(&path).map_err(|source| StateError::File {
+            what: "read",
+            path: path.clone(),
+            source,
+        })?;
+        serde_json::from_slice(&bytes).map_err(|source| StateError::Damaged { path, source })
+    }
+
+    /// Replaces `state.json`.
+    pub fn save(&self, state: &State) -> Result<(), StateError> {
+        let path = self.path.join(STATE_FILE);
+        let bytes = serde_json::to_vec(state).map_err(|source| StateError::Damaged {
+            path: path.clone(),
+            source,
+        })?;
+        write_atomically(&path, &bytes).map_err(|source| StateError::File {
+            what: "write",
+            path,
+            source,
+        })
+    }
+
+    /// A path for the control socket that fits into a socket address, however long the real one.
+    pub fn socket_path(&self) -> PathBuf {
+        PathBuf::from(format!(
+            "/proc/self/fd/{}/{SOCKET_FILE}",
+            self.dir.as_raw_fd()
+        ))
+    }
+
+    /// Removes the directory and what we put there.
+    pub fn remove(&self) -> Result<(), StateError> {
+        for name in [SOCKET_FILE, STATE_FILE] {
+            match fs::remove_file(self.path.join(name)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(self.failed("empty", e));
+                }
+                _ => {}
+            }
+        }
+        match fs::remove_dir(&self.path) {
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                // A write that was cut short.
+                fs::remove_dir_all(&self.path).map_err(|e| self.failed("remove", e))
+            }
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(self.failed("remove", e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn failed(&self, what: &'static str, source: io::Error) -> StateError {
+        StateError::File {
+            what,
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    fn missing(&self) -> StateError {
+        let root = self.path.parent().unwrap_or(&self.path).to_owned();
+        StateError::Missing {
+            id: self.id.clone(),
+            root,
+        }
+    }
+}
+
+fn open_directory(path: &Path) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(path)
+}
+
+/// Writes beside the file and renames: readers see the old or the new, whole.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .and_then(|mut file| file.write_all(bytes))
+        .and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _gone = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Now, since 1970.
+pub fn now() -> Duration {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+/// RFC 3339, in UTC, as OCI tools print times.
+pub fn rfc3339(time: Duration) -> String {
+    let (days, second) = (time.as_secs() / 86_400, time.as_secs() % 86_400);
+    // Days to civil date: eras of 400 years that begin on 1 March.
+    let shifted = days + 719_468;
+    let era_day = shifted % 146_097;
+    let era_year = (era_day - era_day / 1_460 + era_day / 36_524 - era_day / 146_096) / 365;
+    let year_day = era_day - (365 * era_year + era_year / 4 - era_year / 100);
+    let shifted_month = (5 * year_day + 2) / 153;
+    let day = year_day - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = era_year + shifted / 146_097 * 400 + u64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:09}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60,
+        time.subsec_nanos()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(id: &str) -> State {
+        State {
+            id: id.to_owned(),
+            bundle: "/b".into(),
+            phase: Phase::Creating,
+            created: now(),
+            owner: 0,
+            attached: false,
+            launcher: ProcessId::own(),
+            sandbox: None,
+            gofer: None,
+            platform: "p".into(),
+            annotations: BTreeMap::new(),
+            poststop: Vec::new(),
+        }
+    }
+
+    fn root() -> (tempfile::TempDir, StateRoot) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = StateRoot::open(&dir.path().join("state")).unwrap();
+        (dir, root)
+    }
+
+    #[test]
+    fn an_id_is_taken_once_and_its_directory_is_private() {
+        let (_dir, root) = root();
+        let id = ContainerId::new("a").unwrap();
+        let container = root.create(&id).unwrap();
+        assert!(matches!(root.create(&id), Err(StateError::Exists(_))));
+        assert_eq!(
+            fs::metadata(container.path()).unwrap().mode() & 0o777,
+            0o700
+        );
+        container.remove().unwrap();
+        assert!(matches!(
+            root.open_container(&id),
+            Err(StateError::Missing { .. })
+        ));
+        assert!(matches!(container.lock(), Err(StateError::Missing { .. })));
+    }
+
+    #[test]
+    fn a_reader_never_sees_half_a_state() {
+        let (_dir, root) = root();
+        let container = root.create(&ContainerId::new("a").unwrap()).unwrap();
+        let mut state = sample("a");
+        container.save(&state).unwrap();
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                for n in 0..200 {
+                    state.platform = "x".repeat(n * 50);
+                    container.save(&state).unwrap();
+                }
+            });
+            for _ in 0..200 {
+                container.load().unwrap();
+            }
+        });
+        assert_eq!(fs::read_dir(container.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_lock_is_exclusive() {
+        let (_dir, root) = root();
+        let container = root.create(&ContainerId::new("a").unwrap()).unwrap();
+        let held = container.lock().unwrap();
+        assert!(container.try_lock().unwrap().is_none());
+        drop(held);
+        assert!(container.try_lock().unwrap().is_some());
+    }
+
+    #[test]
+    fn only_abandoned_containers_are_collected() {
+        let (_dir, root) = root();
+        let dead = Some(ProcessId {
+            pid: 1,
+            started: u64::MAX,
+        });
+        let put = |id: &str, change: fn(&mut State)| {
+            let container = root.create(&ContainerId::new(id).unwrap()).unwrap();
+            let mut state = sample(id);
+            change(&mut state);
+            state.sandbox = dead;
+            container.save(&state).unwrap();
+        };
+        put("creating", |_| {});
+        put("killed-while-creating", |s| s.launcher = None);
+        put("stopped", |s| {
+            s.launcher = None;
+            s.phase = Phase::Running;
+        });
+        put("attached", |s| {
+            s.launcher = None;
+            s.phase = Phase::Running;
+            s.attached = true;
+        });
+        root.create(&ContainerId::new("empty").unwrap()).unwrap();
+        root.collect();
+        let ids: Vec<String> = root
+            .ids()
+            .unwrap()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(ids, ["creating", "stopped"]);
+    }
+
+    #[test]
+    fn process_status_survives_odd_names() {
+        let line = "12 (a) b) S 1 12 12 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0";
+        assert_eq!(parse_status(line), Some(('S', 4242)));
+        assert!(ProcessId::own().unwrap().alive());
+    }
+
+    #[test]
+    fn times_are_calendar_dates() {
+        assert_eq!(rfc3339(Duration::ZERO), "1970-01-01T00:00:00.000000000Z");
+        let leap = Duration::new(1_709_210_096, 5);
+        assert_eq!(rfc3339(leap), "2024-02-29T12:34:56.000000005Z");
+        assert_eq!(
+            rfc3339(Duration::from_secs(1_735_689_599)),
+            "2024-12-31T23:59:59.000000000Z"
+        );
+    }
+}

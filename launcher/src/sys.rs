@@ -1,0 +1,355 @@
+//! The host calls of the launcher for which there is no safe wrapper, and the code that runs in a
+//! new process before it becomes the sandbox process or the gofer.
+// UNSAFETY: raw clone, execveat, open_tree, capset and adoption of descriptors. The child half
+// runs in a copy of a process with one thread, touches only what was prepared before, and ends in
+// exec or _exit.
+#![expect(
+    unsafe_code,
+    reason = "clone, exec and capabilities have no safe wrapper"
+)]
+
+use nix::errno::Errno;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Exit status of a child that could not become what it was to be.
+pub(crate) const EXIT_BEFORE_EXEC: i32 = 71;
+/// The number of the one donated descriptor.
+pub(crate) const DONATED: RawFd = 3;
+/// Descriptors are parked above this before they are put in their places.
+const PARK: RawFd = 64;
+
+/// What the child does between clone and exec; all of it prepared beforehand.
+pub(crate) struct Child<'a> {
+    /// The executable, by descriptor: its path need not be reachable for nobody.
+    pub(crate) exe: BorrowedFd<'a>,
+    /// Argument vector.
+    pub(crate) argv: Vec<CString>,
+    /// `CLONE_NEW…`
+    pub(crate) namespaces: i32,
+    /// Becomes [`DONATED`].
+    pub(crate) donated: BorrowedFd<'a>,
+    /// Becomes standard input and output.
+    pub(crate) null: BorrowedFd<'a>,
+    /// Becomes standard error.
+    pub(crate) words: BorrowedFd<'a>,
+    /// User and group to become once the id maps stand, dropping other groups when `drop_groups`.
+    pub(crate) become_ids: Option<(u32, u32)>,
+    /// Whether supplementary groups can and shall be dropped.
+    pub(crate) drop_groups: bool,
+    /// Capabilities kept across exec, bit n being number n.
+    pub(crate) keep: u64,
+    /// Made the controlling terminal, so that its window changes reach the process.
+    pub(crate) terminal: Option<BorrowedFd<'a>>,
+    /// Opened in the child's namespaces and sent back over `donated` in one message.
+    pub(crate) trees: Vec<CString>,
+}
+
+struct Failed(&'static CStr, Errno);
+
+fn check(result: libc::c_long, what: &'static CStr) -> Result<libc::c_long, Failed> {
+    Errno::result(result).map_err(|e| Failed(what, e))
+}
+
+/// Starts the child. It waits for one byte on `donated` before it changes ids: by then its id
+/// maps must stand.
+///
+/// # Preconditions
+/// This process has one thread: the child is a copy of it and allocates.
+pub(crate) fn start(child: &Child<'_>) -> Result<libc::pid_t, Errno> {
+    let mut argv: Vec<*const libc::c_char> = child.argv.iter().map(|a| a.as_ptr()).collect();
+    argv.push(std::ptr::null());
+    let flags = (child.namespaces | libc::SIGCHLD) as libc::c_ulong;
+    // SAFETY: no stack is given and memory is not shared, so this is fork with namespaces.
+    let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
+    if pid != 0 {
+        return Ok(pid as libc::pid_t);
+    }
+    let Failed(what, errno) = match run(child, &argv) {
+        Ok(never) => match never {},
+        Err(failed) => failed,
+    };
+    let text = format!("cannot {}: {}\n", what.to_string_lossy(), errno.desc());
+    // SAFETY: plain write of our own bytes, then the end.
+    unsafe {
+        libc::write(2, text.as_ptr().cast(), text.len());
+        libc::_exit(EXIT_BEFORE_EXEC);
+    }
+}
+
+enum Never {}
+
+fn run(child: &Child<'_>, argv: &[*const libc::c_char]) -> Result<Never, Failed> {
+    // SAFETY: each call gets descriptors that are open or pointers to what `child` and the stack
+    // hold; results are checked.
+    unsafe {
+        // Out of the way of the places that they are to take.
+        let park = |fd: BorrowedFd<'_>| {
+            check(
+                libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, PARK).into(),
+                c"duplicate a descriptor",
+            )
+        };
+        let words = park(child.words)? as RawFd;
+        let null = park(child.null)? as RawFd;
+        let donated = park(child.donated)? as RawFd;
+        let exe = park(child.exe)? as RawFd;
+        let terminal = child.terminal.map(park).transpose()?;
+        for (from, to) in [(words, 2), (null, 0), (null, 1), (donated, DONATED)] {
+            check(libc::dup2(from, to).into(), c"place a descriptor")?;
+        }
+        check(
+            libc::prctl(libc::PR_SET_DUMPABLE, 1).into(),
+            c"become dumpable",
+        )?;
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        check(
+            libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()).into(),
+            c"unblock signals",
+        )?;
+        for signal in 1..=31 {
+            if signal != libc::SIGPIPE && signal != libc::SIGKILL && signal != libc::SIGSTOP {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+        }
+        check(libc::setsid().into(), c"make a session")?;
+        if let Some(terminal) = terminal {
+            check(
+                libc::ioctl(terminal as RawFd, libc::TIOCSCTTY, 0).into(),
+                c"make the container's terminal the controlling one",
+            )?;
+        }
+        let mut byte = 0u8;
+        let admitted = libc::read(DONATED, (&raw mut byte).cast(), 1);
+        if admitted != 1 {
+            return Err(Failed(c"wait for the launcher", Errno::ECONNRESET));
+        }
+        if !child.trees.is_empty() {
+            send_trees(&child.trees)?;
+        }
+        if let Some((uid, gid)) = child.become_ids {
+            if child.drop_groups {
+                check(libc::setgroups(0, std::ptr::null()).into(), c"drop groups")?;
+            }
+            check(
+                libc::setresgid(gid, gid, gid).into(),
+                c"change the group id",
+            )?;
+            check(libc::setresuid(uid, uid, uid).into(), c"change the user id")?;
+            check(
+                libc::prctl(libc::PR_SET_DUMPABLE, 1).into(),
+                c"become dumpable",
+            )?;
+        }
+        limit_capabilities(child.keep)?;
+        let above = (DONATED + 1) as libc::c_uint;
+        check(
+            libc::syscall(
+                libc::SYS_close_range,
+                above,
+                u32::MAX,
+                libc::CLOSE_RANGE_CLOEXEC,
+            ),
+            c"close descriptors",
+        )?;
+        let environment = [std::ptr::null::<libc::c_char>()];
+        check(
+            libc::syscall(
+                libc::SYS_execveat,
+                exe,
+                c"".as_ptr(),
+                argv.as_ptr(),
+                environment.as_ptr(),
+                libc::AT_EMPTY_PATH,
+            ),
+            c"execute ringfence's own binary again",
+        )?;
+    }
+    Err(Failed(
+        c"execute ringfence's own binary again",
+        Errno::ENOEXEC,
+    ))
+}
+
+/// Opens each tree here and sends all of them to the launcher, with a byte.
+fn send_trees(trees: &[CString]) -> Result<(), Failed> {
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    let mut numbers = Vec::with_capacity(trees.len());
+    for path in trees {
+        let tree = open_tree(path).map_err(|e| Failed(c"open a tree for the gofer", e))?;
+        numbers.push(std::os::fd::IntoRawFd::into_raw_fd(tree));
+    }
+    sendmsg::<()>(
+        DONATED,
+        &[std::io::IoSlice::new(b"t")],
+        &[ControlMessage::ScmRights(&numbers)],
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )
+    .map(drop)
+    .map_err(|e| Failed(c"send trees to the launcher", e))
+}
+
+/// A descriptor of `path` on a detached mount of its own, so that nothing above it is reachable
+/// from it; on hosts that do not allow that, a plain `O_PATH` one.
+pub(crate) fn open_tree(path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE as u32;
+    // SAFETY: a NUL-terminated path and plain flags.
+    let cloned =
+        unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
+    if cloned >= 0 {
+        // SAFETY: a new descriptor of ours.
+        return Ok(unsafe { OwnedFd::from_raw_fd(cloned as RawFd) });
+    }
+    // SAFETY: as above.
+    let plain = unsafe { libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
+    Errno::result(plain)?;
+    // SAFETY: a new descriptor of ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(plain) })
+}
+
+#[repr(C)]
+struct CapHeader {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`
+const CAP_VERSION: u32 = 0x2008_0522;
+
+/// Leaves `keep` in every set, ambient too, so that it survives exec whatever the user id.
+fn limit_capabilities(keep: u64) -> Result<(), Failed> {
+    for number in 0..64 {
+        let dropped = match keep >> number & 1 {
+            // SAFETY: plain numbers.
+            0 => unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) },
+            _ => 0,
+        };
+        match Errno::result(dropped) {
+            // Past the last capability this kernel knows.
+            Err(Errno::EINVAL) => break,
+            // Without CAP_SETPCAP there is nothing in the other sets either.
+            Err(Errno::EPERM) | Ok(_) => {}
+            Err(e) => return Err(Failed(c"limit capabilities", e)),
+        }
+    }
+    set_capabilities(keep).map_err(|e| Failed(c"limit capabilities", e))?;
+    for number in (0..64).filter(|n| keep >> n & 1 == 1) {
+        // SAFETY: plain numbers.
+        let raised = unsafe {
+            libc::prctl(
+                libc::PR_CAP_AMBIENT,
+                libc::PR_CAP_AMBIENT_RAISE,
+                number,
+                0,
+                0,
+            )
+        };
+        check(raised.into(), c"keep a capability")?;
+    }
+    Ok(())
+}
+
+/// Sets permitted, effective and inheritable capabilities of this thread; ambient ones that are
+/// not among them fall.
+pub(crate) fn set_capabilities(keep: u64) -> Result<(), Errno> {
+    let header = CapHeader {
+        version: CAP_VERSION,
+        pid: 0,
+    };
+    let half = |bits: u64| {
+        let bits = bits as u32;
+        CapData {
+            effective: bits,
+            permitted: bits,
+            inheritable: bits,
+        }
+    };
+    let data = [half(keep), half(keep >> 32)];
+    // SAFETY: both structures have the layout of version 3 and live through the call.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw const header, &raw const data) })
+        .map(drop)
+}
+
+/// Receives the descriptors that [`send_trees`] sent.
+pub(crate) fn receive_trees(socket: BorrowedFd<'_>) -> Result<Vec<OwnedFd>, Errno> {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+    let mut space = nix::cmsg_space!([RawFd; control::MAX_FDS]);
+    let mut byte = [0u8];
+    let mut iov = [std::io::IoSliceMut::new(&mut byte)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags)?;
+    let mut trees = Vec::new();
+    for part in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(numbers) = part {
+            // SAFETY: the kernel has just installed these for us.
+            trees.extend(numbers.iter().map(|&n| unsafe { OwnedFd::from_raw_fd(n) }));
+        }
+    }
+    if message.bytes == 0 {
+        return Err(Errno::ECONNRESET);
+    }
+    Ok(trees)
+}
+
+/// A handle of a process that is not a child.
+pub(crate) fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: plain numbers.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: a new descriptor of ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Signals the process behind a handle.
+pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
+    // SAFETY: plain numbers and no siginfo.
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            0usize,
+            0,
+        )
+    };
+    Errno::result(sent).map(drop)
+}
+
+/// Whether `number` is an open descriptor; the caller says that it is one donated to this process
+/// and used by nobody else.
+pub(crate) fn borrow(number: RawFd) -> Result<BorrowedFd<'static>, Errno> {
+    // SAFETY: fcntl on any number is harmless.
+    Errno::result(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
+    // SAFETY: open, as just seen; donated descriptors stay open for the process's whole life.
+    Ok(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// Sets a terminal's window size.
+pub(crate) fn set_window_size(terminal: BorrowedFd<'_>, size: libc::winsize) -> Result<(), Errno> {
+    // SAFETY: the structure lives through the call.
+    let set = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+    Errno::result(set).map(drop)
+}
+
+/// A terminal's window size.
+pub(crate) fn window_size(terminal: BorrowedFd<'_>) -> Result<libc::winsize, Errno> {
+    // SAFETY: all zero is a valid winsize; it lives through the call.
+    unsafe {
+        let mut size: libc::winsize = std::mem::zeroed();
+        Errno::result(libc::ioctl(
+            terminal.as_raw_fd(),
+            libc::TIOCGWINSZ,
+            &raw mut size,
+        ))?;
+        Ok(size)
+    }
+}
