@@ -44,6 +44,8 @@ const PLAIN: &[i64] = &[
     libc::SYS_symlinkat,
     libc::SYS_linkat,
     libc::SYS_unlinkat,
+    // The C library makes the first of these where there are no flags.
+    libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_ftruncate,
     libc::SYS_fchownat,
@@ -100,6 +102,9 @@ pub fn compile() -> Result<Vec<u8>, FilterError> {
         libc::SYS_openat,
         condition(2, SeccompCmpOp::MaskedEq(not(access)), 0)?,
     )?;
+    // The C library names its heaps.
+    let naming = libc::PR_SET_VMA as u64;
+    allow(libc::SYS_prctl, condition(0, SeccompCmpOp::Eq, naming)?)?;
     // FIFOs and sockets; never devices.
     for kind in [libc::S_IFIFO, libc::S_IFSOCK] {
         let format = SeccompCmpOp::MaskedEq(libc::S_IFMT.into());

@@ -105,7 +105,7 @@ impl Connection {
         // Descriptors that come with a request are not wanted, and closed.
         let (call, _) = self.channel.recv::<Call>()?;
         self.tree.forget(&call.forget);
-        tracing::trace!(tree = self.name, request = ?call.request);
+        tracing::debug!(tree = self.name, request = ?call.request);
         let (reply, fd) = match self.tree.serve(call.request) {
             Ok(answer) => answer,
             Err(e) => (Reply::Failed(e as i32), None),

@@ -71,9 +71,10 @@ fn serve(tree: &Path, readonly: bool, descriptors: usize) -> Channel {
         name: "t".into(),
     };
     std::thread::spawn(move || {
-        Server::new(vec![config], Magic::unconfined(), descriptors)
-            .unwrap()
-            .run();
+        let server = Server::new(vec![config], Magic::unconfined(), descriptors).unwrap();
+        // As a gofer process has it; here it binds this thread alone.
+        crate::filter::install(&crate::compile().unwrap()).unwrap();
+        server.run();
     });
     ours
 }
@@ -120,26 +121,13 @@ fn a_file_is_made_written_listed_renamed_and_removed() {
     };
     let Reply::Entries {
         list: found,
-        next: Some(next),
+        next: None,
     } = c.call(list).0
     else {
         panic!()
     };
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].entry.unwrap().attr.size, 5);
-    let list = Request::ReadDir {
-        dir: ROOT,
-        from: next,
-        nodes: true,
-    };
-    assert_eq!(
-        c.call(list).0,
-        Reply::Entries {
-            list: vec![],
-            next: None
-        }
-    );
-
     let d = c.entry(Request::Mkdir {
         dir: ROOT,
         name: name("d"),
@@ -521,4 +509,104 @@ fn a_broken_frame_ends_that_connection_alone() {
     )
     .unwrap();
     assert!(matches!(a.recv::<Reply>().unwrap().0, Reply::Attr(_)));
+}
+
+#[test]
+fn the_filter_lets_every_request_through() {
+    let mut c = Client::new(false);
+    std::fs::write(c.path("a"), "abc").unwrap();
+    let a = c.lookup(ROOT, "a").node;
+    assert!(matches!(
+        c.call(Request::StatFs { node: a }).0,
+        Reply::Statfs(_)
+    ));
+    assert_eq!(c.call(Request::Sync { node: ROOT }).0, Reply::Done);
+    let (key, value) = (name("user.key"), name("value"));
+    let set = Request::SetXattr {
+        node: a,
+        name: key.clone(),
+        value: value.clone(),
+        flags: 0,
+    };
+    match c.call(set).0 {
+        Reply::Done => {
+            let get = Request::GetXattr {
+                node: a,
+                name: key.clone(),
+            };
+            assert_eq!(c.call(get).0, Reply::Bytes(value));
+            let list = c.call(Request::ListXattr { node: a }).0;
+            assert_eq!(list, Reply::Names(vec![key.clone()]));
+            let remove = Request::RemoveXattr { node: a, name: key };
+            assert_eq!(c.call(remove).0, Reply::Done);
+        }
+        // Not every host file system has them.
+        other => assert_eq!(other, Reply::Failed(Errno::EOPNOTSUPP as i32)),
+    }
+    let owner = owner(0o600);
+    let set = SetAttr {
+        perm: Some(0o604),
+        uid: Some(owner.uid),
+        gid: Some(owner.gid),
+        size: Some(2),
+        atime: Some(Time { sec: 1, nsec: 2 }),
+        mtime: Some(Time { sec: 3, nsec: 4 }),
+    };
+    let Reply::Attr(attr) = c.call(Request::SetAttr { node: a, set }).0 else {
+        panic!()
+    };
+    assert_eq!((attr.mode & 0o7777, attr.size), (0o604, 2));
+    assert_eq!((attr.atime.sec, attr.mtime.nsec), (1, 4));
+    for access in [Access::Read, Access::ReadWrite, Access::Append] {
+        let (reply, fds) = c.call(Request::Open { node: a, access });
+        assert!(matches!(reply, Reply::Opened(_)));
+        assert_eq!(fds.len(), 1);
+    }
+    let link = Request::Symlink {
+        dir: ROOT,
+        name: name("s"),
+        target: name("/x"),
+        owner,
+    };
+    let link = c.entry(link).node;
+    assert_eq!(
+        c.call(Request::ReadLink { node: link }).0,
+        Reply::Bytes(name("/x"))
+    );
+    let rename = Request::Rename {
+        dir: ROOT,
+        name: name("a"),
+        moved: Some(a),
+        new_dir: ROOT,
+        new_name: name("s"),
+        replaced: Some(link),
+        flags: 2,
+    };
+    assert!(matches!(c.call(rename).0, Reply::Changed { .. }));
+    let back = Request::ReadLink { node: link };
+    assert_eq!(c.call(back).0, Reply::Bytes(name("/x")));
+    // Much at once, so that the allocator maps and unmaps.
+    for i in 0..700 {
+        let long = format!("{i:0200}");
+        c.entry(Request::Mkdir {
+            dir: ROOT,
+            name: name(&long),
+            owner,
+        });
+    }
+    let (mut seen, mut from) = (0, Some(0));
+    while let Some(at) = from {
+        let list = Request::ReadDir {
+            dir: ROOT,
+            from: at,
+            nodes: true,
+        };
+        let Reply::Entries { list, next } = c.call(list).0 else {
+            panic!()
+        };
+        assert!(list.len() < 1000);
+        seen += list.len();
+        from = next;
+    }
+    assert_eq!(seen, 702);
 }

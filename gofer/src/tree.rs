@@ -21,8 +21,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
 
-/// How much of a directory one reply holds, in bytes of the host's entries.
+/// How much of a directory is asked of the host at once, in bytes of its entries.
 const LISTING: usize = 32 << 10;
+/// A reply with so many entries is full.
+const LISTED: usize = 512;
 
 /// One tree.
 pub(crate) struct Tree {
@@ -210,24 +212,28 @@ impl Tree {
             let from = i64::try_from(from).map_err(|_| Errno::EINVAL)?;
             lseek(&listing, from, Whence::SeekSet)?;
         }
-        let found = sys::getdents(listing.as_fd(), &mut self.buf)?;
-        let next = found.last().map(|e| e.next);
-        let mut list = Vec::with_capacity(found.len());
-        for e in found {
-            if e.name == b"." || e.name == b".." {
-                continue;
+        let mut list = Vec::new();
+        let mut next = Some(from);
+        // The end is said with the last entries, not in a reply of its own.
+        while next.is_some() && list.len() < LISTED {
+            let found = sys::getdents(listing.as_fd(), &mut self.buf)?;
+            next = found.last().map(|e| e.next);
+            for e in found {
+                if e.name == b"." || e.name == b".." {
+                    continue;
+                }
+                let entry = if nodes {
+                    self.entry(dir, &parent, &e.name)?
+                } else {
+                    None
+                };
+                list.push(DirEntry {
+                    name: e.name,
+                    ino: e.ino,
+                    kind: e.kind,
+                    entry,
+                });
             }
-            let entry = if nodes {
-                self.entry(dir, &parent, &e.name)?
-            } else {
-                None
-            };
-            list.push(DirEntry {
-                name: e.name,
-                ino: e.ino,
-                kind: e.kind,
-                entry,
-            });
         }
         Ok(Reply::Entries { list, next })
     }

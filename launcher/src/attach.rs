@@ -23,6 +23,13 @@ const FORWARDED: &[Signal] = &[
     Signal::SIGALRM,
     Signal::SIGCONT,
 ];
+/// Those that ask this process to end, while there is no container yet to hand them to.
+const ENDING: &[Signal] = &[
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+];
 const CHUNK: usize = 8192;
 
 /// The signals that concern an attached container, as a descriptor.
@@ -38,6 +45,27 @@ impl Signals {
         set.add(Signal::SIGWINCH);
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
         SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map(Signals)
+    }
+
+    /// Waits until `fd` is readable or closed; a signal that asks this process to end comes back
+    /// instead.
+    pub(crate) fn wait_unless_ready(&self, fd: BorrowedFd<'_>) -> Option<Signal> {
+        loop {
+            let mut fds = [
+                PollFd::new(fd, PollFlags::POLLIN),
+                PollFd::new(self.0.as_fd(), PollFlags::POLLIN),
+            ];
+            let _interrupted = poll(&mut fds, PollTimeout::NONE);
+            if fds[0].any() == Some(true) {
+                return None;
+            }
+            while let Ok(Some(info)) = self.0.read_signal() {
+                let signal = Signal::try_from(info.ssi_signo as i32).ok();
+                if let Some(signal) = signal.filter(|s| ENDING.contains(s)) {
+                    return Some(signal);
+                }
+            }
+        }
     }
 }
 

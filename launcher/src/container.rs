@@ -71,6 +71,7 @@ fn bring_up(
     config: &Config,
     options: &Options<'_>,
     pid_file: Option<&Path>,
+    signals: Option<&Signals>,
 ) -> Result<(NewContainer, State, Sandbox), LaunchError> {
     root.collect();
     let (new, lock) = reserve(root, id)?;
@@ -96,7 +97,7 @@ fn bring_up(
     state.gofer = ProcessId::of(booting.sandbox.gofer.pid);
     dir.save(&state)?;
     cgroup::place(config, booting.sandbox.process.pid);
-    let mut sandbox = booting.finish()?;
+    let mut sandbox = booting.finish(signals)?;
     if let Err(e) = hooks::run("createRuntime", &config.hooks.create, &oci_state(&state)) {
         // The processes go before their directory does.
         sandbox.end();
@@ -127,7 +128,7 @@ pub fn create(
     options: &Options<'_>,
     pid_file: Option<&Path>,
 ) -> Result<(), LaunchError> {
-    let (mut new, _state, mut sandbox) = bring_up(root, id, config, options, pid_file)?;
+    let (mut new, _state, mut sandbox) = bring_up(root, id, config, options, pid_file, None)?;
     sandbox.let_go();
     new.dir = None;
     Ok(())
@@ -142,7 +143,8 @@ pub fn run(
     pid_file: Option<&Path>,
 ) -> Result<i32, LaunchError> {
     let signals = Signals::block().map_err(crate::spawn::host("take signals as a descriptor"))?;
-    let (new, mut state, mut sandbox) = bring_up(root, id, config, options, pid_file)?;
+    let (new, mut state, mut sandbox) =
+        bring_up(root, id, config, options, pid_file, Some(&signals))?;
     let dir = new.dir()?;
     if !options.start {
         start_created(dir, &mut state)?;
@@ -171,7 +173,7 @@ pub fn run_detached(
     options: &Options<'_>,
     pid_file: Option<&Path>,
 ) -> Result<(), LaunchError> {
-    let (mut new, mut state, mut sandbox) = bring_up(root, id, config, options, pid_file)?;
+    let (mut new, mut state, mut sandbox) = bring_up(root, id, config, options, pid_file, None)?;
     if !options.start {
         start_created(new.dir()?, &mut state)?;
     }

@@ -66,6 +66,12 @@ pub enum LaunchError {
         /// What it said.
         words: String,
     },
+    /// Somebody did not want to wait for it.
+    #[error("interrupted by {signal} before the container was up")]
+    Interrupted {
+        /// By what.
+        signal: nix::sys::signal::Signal,
+    },
     /// A process could not be talked to.
     #[error("cannot talk to the {who}: {source}")]
     Talk {
@@ -128,6 +134,7 @@ impl LaunchError {
             LaunchError::Refused(failure) => failure,
             LaunchError::Client(ClientError::Refused(failure)) => failure,
             LaunchError::Crashed { status, .. } => return *status,
+            LaunchError::Interrupted { signal } => return 128 + *signal as i32,
             _ => return EXIT_FAILURE,
         };
         match failure.kind {

@@ -4,6 +4,7 @@
 //! parallel; their id maps; one message to each; then the sandbox's answer. Every step is undone,
 //! last first, when a later one fails: each is held by a value that undoes it when dropped.
 
+use crate::attach::Signals;
 use crate::client;
 use crate::config::{Config, Source};
 use crate::confine::{CAP_SYS_ADMIN, GOFER_CAPABILITIES};
@@ -292,9 +293,14 @@ pub(crate) fn boot(
 }
 
 impl Booting {
-    /// Waits for the sandbox's answer.
-    pub(crate) fn finish(mut self) -> Result<Sandbox, LaunchError> {
+    /// Waits for the sandbox's answer, or for somebody who has had enough of it.
+    pub(crate) fn finish(mut self, signals: Option<&Signals>) -> Result<Sandbox, LaunchError> {
         let sandbox = &mut self.sandbox;
+        if let Some(signals) = signals
+            && let Some(signal) = signals.wait_unless_ready(sandbox.process.channel.socket())
+        {
+            return Err(LaunchError::Interrupted { signal });
+        }
         match sandbox.process.channel.recv::<BootReply>() {
             Ok((BootReply::Ready | BootReply::Started, _)) => Ok(self.sandbox),
             Ok((BootReply::Failed(failure), _)) => Err(sandbox.refused(failure)),

@@ -196,7 +196,13 @@ impl Spawner {
             terminal: start.terminal,
             trees: start.trees,
         };
-        let pid = sys::start(&child).map_err(|answer| SpawnError::Namespaces { role, answer })?;
+        let name = if role == "boot" {
+            "sandbox process"
+        } else {
+            "gofer"
+        };
+        let pid =
+            sys::start(&child).map_err(|answer| SpawnError::Namespaces { role: name, answer })?;
         tracing::debug!(role, pid, "started");
         Ok(Process {
             pid,

@@ -31,7 +31,7 @@ impl Command {
             .root
             .canonicalize()
             .and_then(|p| std::fs::read_dir(&p).map(|_| p))
-            .map_err(|source| ConfigError::Root {
+            .map_err(|source| ConfigError::Tree {
                 path: self.root.clone(),
                 source,
             })?;

@@ -153,6 +153,14 @@ pub enum ConfigError {
         /// The host's answer.
         source: io::Error,
     },
+    /// The tree a bare command is to run on is not there.
+    #[error("the tree {path} cannot be used: {source}; name a directory with --root")]
+    Tree {
+        /// Of the directory.
+        path: PathBuf,
+        /// The host's answer.
+        source: io::Error,
+    },
     /// A bind mount's source is not there.
     #[error("cannot mount {path} on {destination}: {source}")]
     BindSource {

@@ -53,6 +53,20 @@ impl BootError {
     }
 }
 
+impl BootError {
+    /// A step of building the container's kernel or its files, refused by our own code.
+    pub(crate) fn guest(what: &str, path: &str) -> impl FnOnce(abi::Errno) -> BootError {
+        let text = format!("cannot {what} {path} in the container");
+        move |errno| {
+            BootError::Failed(Failure {
+                kind: FailureKind::Internal,
+                errno: Some(errno.code()),
+                text: format!("{text}: {errno}"),
+            })
+        }
+    }
+}
+
 impl From<BootError> for Failure {
     fn from(error: BootError) -> Failure {
         match error {

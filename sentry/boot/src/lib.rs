@@ -4,8 +4,11 @@
 //! host calls the sentry makes; [`server`] answers the launcher while the container runs.
 
 mod error;
+pub mod kernel;
 mod log;
+mod mounts;
 pub mod process;
+mod search;
 pub mod seccomp;
 pub mod server;
 mod sys;
@@ -13,3 +16,8 @@ mod winch;
 
 pub use error::BootError;
 pub use process::DonatedFds;
+
+/// The table of system calls, for `ringfence help syscalls`.
+pub fn syscalls_help() -> String {
+    syscalls::table::help_text()
+}

@@ -2,8 +2,8 @@
 //!
 //! Two steps, because Linux has two. [`Program::open`] goes from the file through `#!` lines to
 //! an ELF file and its interpreter; it fails with the call's error and changes nothing. Then the
-//! task computes its new credentials from [`Program::file`], and [`Program::load`] fills an empty
-//! [`mm::Mm`]: segments, vDSO, stack with [`Strings`] and auxiliary vector. That lies behind the
+//! task computes its new credentials from [`Program::file`], and [`load`] fills an empty
+//! [`mm::Mm`]: segments, vDSO, stack with arguments and auxiliary vector. That lies behind the
 //! point of no return: when it fails, the process ends by `SIGSEGV`.
 //!
 //! `elf`, `script` and `stack` are plain functions over bytes. All that they read is the guest's
@@ -19,7 +19,5 @@ mod segments;
 mod stack;
 mod strings;
 
-pub use hardware::Hardware;
-pub use load::{LoadSpec, Start, Vdso};
+pub use load::{LoadOptions, Loaded, VdsoParts, load};
 pub use program::{Executable, Program};
-pub use strings::Strings;

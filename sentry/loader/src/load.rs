@@ -6,10 +6,9 @@ use crate::segments::{self, Mapped, Place};
 use crate::stack::{self, Content, at};
 use abi::Errno;
 use abi::page::{PAGE_SIZE, TASK_SIZE, page_up};
-use auth::Creds;
-use ctx::UserMemory;
+use ctx::{SysResult, UserMemory};
 use memmap::Mappable;
-use mm::{ExecInfo, Layout, MapFile, MapFlags, MapRequest, Mm, MmLimits, Prot};
+use mm::{Layout, MapFile, MapFlags, MapRequest, Mm, MmLimits, Prot};
 use std::any::Any;
 use std::sync::Arc;
 use vfs::FsCtx;
@@ -17,135 +16,120 @@ use vfs::FsCtx;
 /// `USER_HZ`
 const CLOCK_TICKS: u64 = 100;
 
-/// The vDSO's pages, the same for all processes.
-#[derive(Clone)]
-pub struct Vdso {
-    /// [`vdso::PARAMS_BELOW`] bytes, mapped just below the image.
-    pub params: Arc<dyn Mappable>,
-    /// [`vdso::IMAGE_PAGES`] pages.
-    pub image: Arc<dyn Mappable>,
-}
-
 /// How a program is to be loaded.
-pub struct LoadSpec<'a> {
-    /// The credentials it will have.
-    pub creds: &'a Creds,
-    /// `AT_SECURE`: it was given what its caller does not have.
-    pub secure: bool,
+pub struct LoadOptions {
     /// Limits in force.
     pub limits: MmLimits,
     /// Whether addresses are random (personality(2), `ADDR_NO_RANDOMIZE`).
     pub randomize: bool,
-    /// prctl(PR_GET_DUMPABLE) of the new process: 0, 1 or 2.
-    pub dumpable: u8,
-    /// What the machine can do.
-    pub hardware: Hardware,
-    /// The vDSO; without it all functions are system calls.
-    pub vdso: Option<&'a Vdso>,
+    /// Real and effective user, real and effective group that it will run as.
+    pub ids: [u32; 4],
+    /// `AT_SECURE`: it was given what its caller does not have.
+    pub secure: bool,
+    /// Parameters and image of the vDSO, the same for all processes; without them all its
+    /// functions are system calls.
+    pub vdso: Option<VdsoParts>,
 }
 
-impl std::fmt::Debug for LoadSpec<'_> {
+/// Parameters ([`vdso::PARAMS_BELOW`] bytes) and image ([`vdso::IMAGE_PAGES`] pages).
+pub type VdsoParts = (Arc<dyn Mappable>, Arc<dyn Mappable>);
+
+impl std::fmt::Debug for LoadOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "LoadSpec(secure: {}, {:?})", self.secure, self.limits)
+        write!(f, "LoadOptions(secure: {}, {:?})", self.secure, self.limits)
     }
 }
 
 /// Where a loaded program begins. All other registers start as zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
+pub struct Loaded {
     /// Instruction pointer.
     pub entry: u64,
     /// Stack pointer.
     pub stack: u64,
 }
 
-impl Program {
-    /// Loads it into `mm`, which must be fresh, and leaves there what [`Mm::exec_info`] tells,
-    /// an [`Executable`] among it.
-    ///
-    /// # Errors
-    /// What lies in headers and could not be seen before (`EINVAL`, `EEXIST`, `EFAULT`), and
-    /// `ENOMEM`. On Linux the old program is gone by then: the caller ends the process by
-    /// `SIGSEGV`.
-    pub fn load(self, cx: &dyn FsCtx, mm: &Mm, spec: &LoadSpec<'_>) -> Result<Start, Errno> {
-        let limits = &spec.limits;
-        let layout = mm.choose_layout(limits, spec.randomize);
-        let random = random_bytes::<24>();
-        let (seed, gap) = random.split_last_chunk::<8>().unwrap_or((&[], &[0; 8]));
-        let seed: [u8; 16] = seed.try_into().unwrap_or_default();
-        let gap = if spec.randomize {
-            u64::from_le_bytes(*gap)
-        } else {
-            0
-        };
+/// Loads `program` into `mm`, which must be fresh, and leaves there what [`Mm::exec_info`] tells,
+/// an [`Executable`] among it.
+///
+/// # Errors
+/// What lies in headers and could not be seen before (`EINVAL`, `EEXIST`, `EFAULT`), and
+/// `ENOMEM`. On Linux the old program is gone by then, and the process ends by `SIGSEGV`: the
+/// caller's choice.
+pub fn load(cx: &dyn FsCtx, mm: &Mm, program: Program, options: &LoadOptions) -> SysResult<Loaded> {
+    let limits = &options.limits;
+    let layout = mm.choose_layout(limits, options.randomize);
+    let random = random_bytes::<24>();
+    let (seed, gap) = random.split_last_chunk::<8>().unwrap_or((&[], &[0; 8]));
+    let seed: [u8; 16] = seed.try_into().unwrap_or_default();
+    let gap = if options.randomize {
+        u64::from_le_bytes(*gap)
+    } else {
+        0
+    };
 
-        // The stack's place is taken before anything of the program's, as there: a file that
-        // wants to lie there fails.
-        let mut content = Content {
-            filename: self.strings.filename(),
-            argv: self.strings.argv(),
-            envp: self.strings.envp(),
-            random: seed,
-            gap,
-            // As many entries as there will be; their values follow.
-            auxv: &[(at::NULL, 0); AUXV_LEN],
-        };
-        let draft = stack::build(layout.stack_top, &content)?;
-        let stack_start = map_stack(
-            mm,
-            limits,
-            &layout,
-            &draft,
-            self.object.segments.executable_stack,
-        )?;
+    // The stack's place is taken before anything of the program's, as there: a file that
+    // wants to lie there fails.
+    let mut content = Content {
+        filename: program.strings.filename(),
+        argv: program.strings.argv(),
+        envp: program.strings.envp(),
+        random: seed,
+        gap,
+        // As many entries as there will be; their values follow.
+        auxv: &[(at::NULL, 0); AUXV_LEN],
+    };
+    let draft = stack::build(layout.stack_top, &content)?;
+    let stack_start = map_stack(
+        mm,
+        limits,
+        &layout,
+        &draft,
+        program.object.segments.executable_stack,
+    )?;
 
-        let place = match &self.interpreter {
-            Some(_) => Place::Near(layout.pie_base),
-            // An interpreter run by its own name keeps clear of where programs and heaps go.
-            None => Place::Anywhere,
-        };
-        let program = segments::map(cx, mm, limits, &self.object, place)?;
-        let interpreter = match &self.interpreter {
-            Some(object) => Some(segments::map(cx, mm, limits, object, Place::Anywhere)?),
-            None => None,
-        };
-        let vdso = match spec.vdso {
-            Some(pages) => map_vdso(mm, limits, pages)?,
-            None => 0,
-        };
-        mm.set_brk(heap_start(&layout, &program, &self)?);
+    let place = match &program.interpreter {
+        Some(_) => Place::Near(layout.pie_base),
+        // An interpreter run by its own name keeps clear of where programs and heaps go.
+        None => Place::Anywhere,
+    };
+    let mapped = segments::map(cx, mm, limits, &program.object, place)?;
+    let interpreter = match &program.interpreter {
+        Some(object) => Some(segments::map(cx, mm, limits, object, Place::Anywhere)?),
+        None => None,
+    };
+    let vdso = match &options.vdso {
+        Some(pages) => map_vdso(mm, limits, pages)?,
+        None => 0,
+    };
+    mm.set_brk(heap_start(&layout, &mapped, &program)?);
 
-        let auxv = auxiliary(spec, &self, &program, interpreter.as_ref(), vdso);
-        content.auxv = &auxv;
-        let image = stack::build(layout.stack_top, &content)?;
-        mm.write(image.pointer, &image.bytes)?;
+    let auxv = auxiliary(options, &program, &mapped, interpreter.as_ref(), vdso);
+    content.auxv = &auxv;
+    let image = stack::build(layout.stack_top, &content)?;
+    mm.write(image.pointer, &image.bytes)?;
 
-        mm.set_exec_info(ExecInfo {
-            code_start: if program.code.1 == 0 {
-                0
-            } else {
-                program.code.0
-            },
-            code_end: program.code.1,
-            data_start: program.data.0,
-            data_end: program.data.1,
-            stack_start: image.pointer,
-            arg_start: image.args.0,
-            arg_end: image.args.1,
-            env_start: image.env.0,
-            env_end: image.env.1,
-            auxv: image.auxv,
-            exe: Some(Arc::new(self.object.file) as Arc<dyn Any + Send + Sync>),
-            dumpable: spec.dumpable,
-            vdso,
-        });
-        debug_assert!(stack_start <= image.pointer);
-        let entry = interpreter.map_or(program.entry, |i| i.entry);
-        Ok(Start {
-            entry,
-            stack: image.pointer,
-        })
-    }
+    mm.update_exec_info(|info| {
+        info.code_start = if mapped.code.1 == 0 { 0 } else { mapped.code.0 };
+        info.code_end = mapped.code.1;
+        info.data_start = mapped.data.0;
+        info.data_end = mapped.data.1;
+        info.stack_start = image.pointer;
+        info.arg_start = image.args.0;
+        info.arg_end = image.args.1;
+        info.env_start = image.env.0;
+        info.env_end = image.env.1;
+        info.auxv = image.auxv;
+        info.exe = Some(Arc::new(program.object.file) as Arc<dyn Any + Send + Sync>);
+        info.dumpable = u8::from(program.readable);
+        info.vdso = vdso;
+    });
+    debug_assert!(stack_start <= image.pointer);
+    let entry = interpreter.map_or(mapped.entry, |i| i.entry);
+    Ok(Loaded {
+        entry,
+        stack: image.pointer,
+    })
 }
 
 impl Executable {
@@ -174,7 +158,11 @@ fn map_stack(
 }
 
 /// Maps the vDSO and its parameters; returns the address of its image.
-fn map_vdso(mm: &Mm, limits: &MmLimits, pages: &Vdso) -> Result<u64, Errno> {
+fn map_vdso(
+    mm: &Mm,
+    limits: &MmLimits,
+    (params_pages, image_pages): &VdsoParts,
+) -> Result<u64, Errno> {
     let image_len = vdso::IMAGE_PAGES.saturating_mul(PAGE_SIZE);
     let params = mm.find_free(vdso::PARAMS_BELOW.saturating_add(image_len))?;
     let image = params
@@ -187,11 +175,11 @@ fn map_vdso(mm: &Mm, limits: &MmLimits, pages: &Vdso) -> Result<u64, Errno> {
             vdso::PARAMS_BELOW,
             Prot::READ,
             Prot::READ,
-            &pages.params,
+            params_pages,
             "[vvar]",
         ),
         // Debuggers put breakpoints into a copy.
-        (image, image_len, code, Prot::all(), &pages.image, "[vdso]"),
+        (image, image_len, code, Prot::all(), image_pages, "[vdso]"),
     ] {
         let request = MapRequest {
             addr,
@@ -229,19 +217,20 @@ fn heap_start(layout: &Layout, mapped: &Mapped, program: &Program) -> Result<u64
 const AUXV_LEN: usize = 17;
 
 fn auxiliary(
-    spec: &LoadSpec<'_>,
+    options: &LoadOptions,
     program: &Program,
     mapped: &Mapped,
     interpreter: Option<&Mapped>,
     vdso: u64,
 ) -> [(u64, u64); AUXV_LEN] {
-    let creds = spec.creds;
+    let hardware = Hardware::host();
+    let [ruid, euid, rgid, egid] = options.ids.map(u64::from);
     let header = &program.object.header;
     [
         // A vDSO at zero is none: AT_IGNORE.
         (if vdso == 0 { 1 } else { at::SYSINFO_EHDR }, vdso),
-        (at::MINSIGSTKSZ, spec.hardware.min_signal_stack),
-        (at::HWCAP, spec.hardware.hwcap),
+        (at::MINSIGSTKSZ, hardware.min_signal_stack),
+        (at::HWCAP, hardware.hwcap),
         (at::PAGESZ, PAGE_SIZE),
         (at::CLKTCK, CLOCK_TICKS),
         (at::PHDR, mapped.table),
@@ -250,12 +239,12 @@ fn auxiliary(
         (at::BASE, interpreter.map_or(0, |i| i.bias)),
         (at::FLAGS, 0),
         (at::ENTRY, mapped.entry),
-        (at::UID, u64::from(creds.ruid)),
-        (at::EUID, u64::from(creds.euid)),
-        (at::GID, u64::from(creds.rgid)),
-        (at::EGID, u64::from(creds.egid)),
-        (at::SECURE, u64::from(spec.secure)),
-        (at::HWCAP2, spec.hardware.hwcap2),
+        (at::UID, ruid),
+        (at::EUID, euid),
+        (at::GID, rgid),
+        (at::EGID, egid),
+        (at::SECURE, u64::from(options.secure)),
+        (at::HWCAP2, hardware.hwcap2),
     ]
 }
 

@@ -4,9 +4,9 @@ use crate::elf::{HEADER_LEN, Header, Segments};
 use crate::script::{self, HEAD_LEN};
 use crate::strings::Strings;
 use abi::Errno;
-use ctx::{Dst, SysErr, SysResult};
+use ctx::{Dst, Resource, SysErr, SysResult};
 use std::sync::Arc;
-use vfs::{DenyWrite, File, FsCtx, LookupFlags, Start, access};
+use vfs::{DenyWrite, File, FsCtx, LookupFlags, Start, VfsPath, access};
 
 /// `#!` lines that may lead to one another before a program must come.
 const SCRIPTS_MAX: u32 = 5;
@@ -120,7 +120,7 @@ pub struct Program {
     pub(crate) object: Object,
     pub(crate) interpreter: Option<Object>,
     pub(crate) strings: Strings,
-    readable: bool,
+    pub(crate) readable: bool,
 }
 
 impl std::fmt::Debug for Program {
@@ -130,21 +130,29 @@ impl std::fmt::Debug for Program {
 }
 
 impl Program {
-    /// Finds out what `file` is, follows `#!` lines (which change the arguments), and reads the
-    /// headers of program and interpreter. `closes` says that the path it was called by leads
-    /// through a descriptor which is closed on exec, so that a script's interpreter could not
-    /// open it.
+    /// Opens `path` from `start`, finds out what it is, follows `#!` lines (which change the
+    /// arguments), and reads the headers of program and interpreter. An empty path, where `lookup`
+    /// allows it, is `start` itself.
     ///
     /// # Errors
     /// `ENOEXEC`; `ELOOP` for too many `#!` lines; `ELIBBAD` for a bad interpreter; `ENOENT`,
     /// `EACCES`, `EIO` and others of opening and reading; `E2BIG`.
     pub fn open(
         cx: &dyn FsCtx,
-        file: Executable,
-        mut strings: Strings,
-        closes: bool,
+        start: Start,
+        path: &[u8],
+        lookup: LookupFlags,
+        argv: Vec<Vec<u8>>,
+        envp: Vec<Vec<u8>>,
     ) -> SysResult<Program> {
-        let mut file = file;
+        let mut file = Executable::new(vfs::open_exec(cx, start, path, lookup)?);
+        let place = file
+            .file
+            .path()
+            .filter(|_| path.is_empty())
+            .map(VfsPath::text);
+        let called = place.as_deref().unwrap_or(path);
+        let mut strings = Strings::new(called, argv, envp, cx.limit(Resource::Stack))?;
         let mut called = strings.filename().to_vec();
         let mut scripts = 0;
         let header = loop {
@@ -157,9 +165,6 @@ impl Program {
                 break Header::parse(&head, false).ok_or(Errno::ENOEXEC)?;
             };
             let line = line?;
-            if closes {
-                return Err(Errno::ENOENT.into());
-            }
             strings.interpret(&called, &line.interpreter, line.argument.as_deref())?;
             file = Executable::open(cx, &line.interpreter)?;
             called = line.interpreter;
@@ -186,13 +191,8 @@ impl Program {
         &self.object.file.file
     }
 
-    /// Whether the task may read the program and its interpreter. If not, the process is not dumpable.
-    pub fn is_readable(&self) -> bool {
-        self.readable
-    }
-
-    /// Arguments as they will be, environment, name.
-    pub fn strings(&self) -> &Strings {
-        &self.strings
+    /// The last component of the path: what the thread will be called.
+    pub fn name(&self) -> &[u8] {
+        self.strings.comm()
     }
 }

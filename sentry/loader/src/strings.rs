@@ -1,12 +1,9 @@
 //! Arguments and environment, with the limits that execve(2) sets them.
 
 use abi::Errno;
-use ctx::UserMemory;
 
 /// Bytes in one string, with its NUL.
 const STRING_MAX: usize = 32 * 4096;
-/// Strings in a vector.
-const COUNT_MAX: u64 = 0x7fff_ffff;
 /// What there is room for whatever the stack's limit (`ARG_MAX`).
 const ROOM_MIN: u64 = 128 << 10;
 /// What there never is more room for: three quarters of the usual stack.
@@ -14,7 +11,7 @@ const ROOM_MAX: u64 = 6 << 20;
 
 /// The strings a program starts with, and how much room they take.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Strings {
+pub(crate) struct Strings {
     filename: Vec<u8>,
     argv: Vec<Vec<u8>>,
     envp: Vec<Vec<u8>>,
@@ -29,7 +26,7 @@ impl Strings {
     ///
     /// # Errors
     /// `E2BIG`
-    pub fn new(
+    pub(crate) fn new(
         filename: &[u8],
         argv: Vec<Vec<u8>>,
         envp: Vec<Vec<u8>>,
@@ -41,31 +38,6 @@ impl Strings {
             out.charge(s)?;
         }
         (out.argv, out.envp) = (argv, envp);
-        out.name_something()?;
-        Ok(out)
-    }
-
-    /// As [`Strings::new`], with the vectors at `argv` and `envp` in `memory`; 0 is an empty one.
-    ///
-    /// # Errors
-    /// `E2BIG`, `EFAULT`
-    pub fn read(
-        memory: &dyn UserMemory,
-        filename: &[u8],
-        argv: u64,
-        envp: u64,
-        stack: u64,
-    ) -> Result<Strings, Errno> {
-        // Pointers are bounded like the strings they stand beside, so that a vector without an
-        // end is given up early.
-        let argv = pointers(memory, argv)?;
-        let envp = pointers(memory, envp)?;
-        let counts = (argv.len() as u64, envp.len() as u64);
-        let mut out = Strings::empty(filename, counts, stack)?;
-        // Linux copies from the end; whichever string is at fault, the answers differ only where
-        // there are several.
-        out.envp = out.copy(memory, &envp)?;
-        out.argv = out.copy(memory, &argv)?;
         out.name_something()?;
         Ok(out)
     }
@@ -96,18 +68,6 @@ impl Strings {
             self.argv.push(Vec::new());
         }
         Ok(())
-    }
-
-    fn copy(&mut self, memory: &dyn UserMemory, at: &[u64]) -> Result<Vec<Vec<u8>>, Errno> {
-        let mut out = Vec::with_capacity(at.len());
-        for &pointer in at {
-            let text = memory
-                .read_cstr(pointer, STRING_MAX - 1)?
-                .ok_or(Errno::E2BIG)?;
-            self.charge(&text)?;
-            out.push(text);
-        }
-        Ok(out)
     }
 
     fn charge(&mut self, string: &[u8]) -> Result<(), Errno> {
@@ -153,56 +113,27 @@ impl Strings {
     }
 
     /// The path it was called by: `AT_EXECFN`.
-    pub fn filename(&self) -> &[u8] {
+    pub(crate) fn filename(&self) -> &[u8] {
         &self.filename
     }
 
     /// Arguments; one at least.
-    pub fn argv(&self) -> &[Vec<u8>] {
+    pub(crate) fn argv(&self) -> &[Vec<u8>] {
         &self.argv
     }
 
     /// Environment.
-    pub fn envp(&self) -> &[Vec<u8>] {
+    pub(crate) fn envp(&self) -> &[Vec<u8>] {
         &self.envp
     }
 
     /// The last component of the path: the new name of the thread (`comm`, which holds 15 bytes
     /// of it).
-    pub fn comm(&self) -> &[u8] {
+    pub(crate) fn comm(&self) -> &[u8] {
         self.filename
             .rsplit(|b| *b == b'/')
             .next()
             .unwrap_or_default()
-    }
-}
-
-/// A vector of pointers up to its null.
-fn pointers(memory: &dyn UserMemory, at: u64) -> Result<Vec<u64>, Errno> {
-    let mut out = Vec::new();
-    if at == 0 {
-        return Ok(out);
-    }
-    let mut at = at;
-    let mut buf = [0; 512];
-    loop {
-        let got = memory.read_some(at, &mut buf)?;
-        let words = buf.get(..got).unwrap_or(&buf).chunks_exact(8);
-        let count = words.len() as u64;
-        if count == 0 {
-            return Err(Errno::EFAULT);
-        }
-        for word in words {
-            match word.try_into().map(u64::from_le_bytes) {
-                Ok(0) | Err(_) => return Ok(out),
-                Ok(pointer) => out.push(pointer),
-            }
-        }
-        // More pointers than there is ever room for.
-        if out.len() as u64 > COUNT_MAX.min(ROOM_MAX / 8) {
-            return Err(Errno::E2BIG);
-        }
-        at = at.checked_add(count * 8).ok_or(Errno::EFAULT)?;
     }
 }
 

@@ -32,6 +32,12 @@ impl Default for AltStack {
 }
 
 impl AltStack {
+    /// With other flags.
+    #[must_use]
+    pub fn with_flags(self, flags: u32) -> AltStack {
+        AltStack { flags, ..self }
+    }
+
     /// None.
     pub const DISABLED: AltStack = AltStack {
         sp: 0,

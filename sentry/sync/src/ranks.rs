@@ -29,14 +29,15 @@ macro_rules! ranks {
 ranks! {
     /// Boot and control state of a sandbox.
     Control,
+    /// Position of an open file (`f_pos`): held while the file does its part, which may be
+    /// anything (reading /proc/mounts takes the mount table).
+    FilePosition,
     /// The rename lock of a filesystem: topology changes across directories.
     Rename,
     /// Mount tree of a mount namespace.
     Mounts,
     /// One directory's children (taken nested, parent before child).
     Directory,
-    /// Position of an open file (`f_pos`).
-    FilePosition,
     /// Which epolls contain which: held while one epoll is put into another.
     EpollTopology,
     /// Epoll instance (taken nested, outer before inner).

@@ -18,6 +18,21 @@ pub(crate) const TEXT_OFFSET: u64 = 0x800;
 std::arch::global_asm!(
     ".pushsection .rodata.ringfence_vdso, \"a\", @progbits",
     ".balign 64",
+    // Visible to other objects of this program (code and blob may be compiled apart), and no further.
+    ".globl ringfence_vdso_begin",
+    ".hidden ringfence_vdso_begin",
+    ".globl ringfence_vdso_clock_gettime",
+    ".hidden ringfence_vdso_clock_gettime",
+    ".globl ringfence_vdso_gettimeofday",
+    ".hidden ringfence_vdso_gettimeofday",
+    ".globl ringfence_vdso_time",
+    ".hidden ringfence_vdso_time",
+    ".globl ringfence_vdso_getcpu",
+    ".hidden ringfence_vdso_getcpu",
+    ".globl ringfence_vdso_clock_getres",
+    ".hidden ringfence_vdso_clock_getres",
+    ".globl ringfence_vdso_end",
+    ".hidden ringfence_vdso_end",
     "ringfence_vdso_begin:",
     // Time of clock r10d (0 to 7) in rax, carry clear; carry set: make the system call.
     // Layout of the parameters: see params.rs.

@@ -89,9 +89,9 @@ impl FdTable {
         min: i32,
         limit: u64,
     ) -> Result<i32, Errno> {
-        self.table
-            .write()
-            .insert(Slot { file, cloexec }, min, limit)
+        let mut slot = Some(Slot { file, cloexec });
+        // What finds no place is dropped by us, after the lock.
+        self.table.write().insert(&mut slot, min, limit)
     }
 
     /// Gives two files their descriptors, both or none (pipe2, socketpair).
@@ -102,9 +102,11 @@ impl FdTable {
         limit: u64,
     ) -> Result<[i32; 2], Errno> {
         let [a, b] = files;
+        let mut a = Some(Slot { file: a, cloexec });
+        let mut b = Some(Slot { file: b, cloexec });
         let mut table = self.table.write();
-        let first = table.insert(Slot { file: a, cloexec }, 0, limit)?;
-        let second = table.insert(Slot { file: b, cloexec }, 0, limit);
+        let first = table.insert(&mut a, 0, limit)?;
+        let second = table.insert(&mut b, 0, limit);
         match second {
             Ok(second) => Ok([first, second]),
             Err(e) => {
@@ -260,7 +262,8 @@ impl FdTable {
 }
 
 impl Table {
-    fn insert(&mut self, slot: Slot, min: i32, limit: u64) -> Result<i32, Errno> {
+    /// Takes `slot` where there is a place for it.
+    fn insert(&mut self, slot: &mut Option<Slot>, min: i32, limit: u64) -> Result<i32, Errno> {
         let min = usize::try_from(min).map_err(|_| Errno::EINVAL)?;
         let from = min.max(self.free_from);
         let at = (from..self.slots.len())
@@ -272,7 +275,7 @@ impl Table {
         if self.slots.len() <= at {
             self.slots.resize_with(at + 1, || None);
         }
-        self.slots[at] = Some(slot);
+        self.slots[at] = slot.take();
         if min <= self.free_from {
             self.free_from = at + 1;
         }

@@ -3,7 +3,7 @@
 
 use crate::Tty;
 use abi::{Errno, libc};
-use ctx::{Ctx, JobControl, Restart, SysErr, Terminal};
+use ctx::{Ctx, GroupSignaller, JobControl, Restart, SysErr, Terminal};
 use std::any::Any;
 use std::sync::Arc;
 
@@ -72,6 +72,15 @@ impl Tty {
         s.signaller = Some(job.signaller());
         drop(s);
         job.set_controlling_terminal(Some(self.handle()));
+    }
+
+    /// Makes it the terminal of `session`, whose leader is in the foreground: for the container's
+    /// first process, which was given it rather than having opened it.
+    pub fn belong_to(&self, session: i32, signaller: Arc<dyn GroupSignaller>) {
+        let mut s = self.state.lock();
+        s.session = session;
+        s.foreground = session;
+        s.signaller = Some(signaller);
     }
 
     /// On open without `O_NOCTTY`: a session leader without a terminal gets this one, if it is

@@ -81,6 +81,18 @@ impl Cache {
     }
 }
 
+impl Cache {
+    /// Closes everything that nobody uses.
+    fn shrink(&self) {
+        let all = std::mem::take(&mut *self.queue.lock());
+        let left: Vec<_> = all
+            .into_iter()
+            .filter(|w| w.upgrade().is_some_and(|node| node.close_idle()))
+            .collect();
+        self.queue.lock().extend(left);
+    }
+}
+
 impl Node {
     /// A descriptor for `access`, from before or from the gofer.
     pub(crate) fn handle(&self, access: Access) -> Result<Handle, Errno> {
@@ -91,8 +103,13 @@ impl Node {
             node: self.id,
             access,
         })?;
-        let (Reply::Opened(opened), Some(fd)) = (answer.reply, answer.fd) else {
+        let Reply::Opened(opened) = answer.reply else {
             return nonsense();
+        };
+        let Some(fd) = answer.fd else {
+            // There are too many; the next may find room.
+            self.fs.cache.shrink();
+            return Err(Errno::ENFILE);
         };
         Ok(self.keep(access, opened, fd))
     }

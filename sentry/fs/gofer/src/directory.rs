@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use sync::{Mutex, RwLock, ranks};
 
-/// After so many look-ups a directory is listed instead.
-const PATIENCE: u32 = 3;
+/// After so many look-ups a directory is listed instead; more where it is large: listing costs
+/// about a tenth of a look-up for each entry.
+const PATIENCE: u64 = 4;
+/// Bytes of a directory for each further look-up.
+const PATIENCE_SIZE: u64 = 512;
 /// A directory with more entries is never listed for look-ups.
 const LARGE: usize = 20_000;
 /// Positions 0 and 1 are `.` and `..`.
@@ -94,7 +97,8 @@ impl Node {
             if let Some(child) = self.known(name) {
                 return Ok(child);
             }
-            let patient = self.directory.asked.fetch_add(1, Ordering::Relaxed) < PATIENCE;
+            let asked = self.directory().asked.fetch_add(1, Ordering::Relaxed);
+            let patient = u64::from(asked) < PATIENCE + self.known_size() / PATIENCE_SIZE;
             if !patient
                 && self.list_all()?
                 && let Some(answer) = self.find_listed(name)
@@ -122,12 +126,12 @@ impl Node {
 
     /// The listing's answer, where there is a listing.
     fn find_listed(&self, name: &[u8]) -> Option<Result<Arc<Node>, Errno>> {
-        let listing = self.directory.listing.read();
+        let listing = self.directory().listing.read();
         Some(listing.as_ref()?.get(name).cloned().ok_or(Errno::ENOENT))
     }
 
     fn known(&self, name: &[u8]) -> Option<Arc<Node>> {
-        self.directory.known.lock().get(name)?.upgrade()
+        self.directory().known.lock().get(name)?.upgrade()
     }
 
     /// The node behind `name`, if it is known without asking.
@@ -139,7 +143,7 @@ impl Node {
     }
 
     fn remember(&self, name: &[u8], child: &Arc<Node>) {
-        let mut known = self.directory.known.lock();
+        let mut known = self.directory().known.lock();
         // Names of nodes that are gone make room.
         if known.len() >= 64 && known.len().is_power_of_two() {
             known.retain(|_, node| node.strong_count() > 0);
@@ -149,8 +153,8 @@ impl Node {
 
     /// `name` leads to `child` now.
     pub(crate) fn name_added(&self, name: &[u8], child: &Arc<Node>) {
-        let mut listing = self.directory.listing.write();
-        self.directory.changes.fetch_add(1, Ordering::Relaxed);
+        let mut listing = self.directory().listing.write();
+        self.directory().changes.fetch_add(1, Ordering::Relaxed);
         let old = listing.as_mut().and_then(|l| l.insert(name, child.clone()));
         drop(listing);
         drop(old);
@@ -159,31 +163,31 @@ impl Node {
 
     /// `name` is gone; returns what it led to, if that is known.
     pub(crate) fn name_removed(&self, name: &[u8]) -> Option<Arc<Node>> {
-        let mut listing = self.directory.listing.write();
-        self.directory.changes.fetch_add(1, Ordering::Relaxed);
+        let mut listing = self.directory().listing.write();
+        self.directory().changes.fetch_add(1, Ordering::Relaxed);
         let listed = listing.as_mut().and_then(|l| l.remove(name));
         drop(listing);
-        let known = self.directory.known.lock().remove(name);
+        let known = self.directory().known.lock().remove(name);
         listed.or_else(|| known?.upgrade())
     }
 
     /// Lists the whole directory, with all attributes; false where it is too large, or changes
     /// all the time.
     pub(crate) fn list_all(&self) -> Result<bool, Errno> {
-        if self.directory.listing.read().is_some() {
+        if self.directory().listing.read().is_some() {
             return Ok(true);
         }
         for _ in 0..3 {
-            if self.directory.large.load(Ordering::Relaxed) {
+            if self.directory().large.load(Ordering::Relaxed) {
                 return Ok(false);
             }
-            let before = self.directory.changes.load(Ordering::Relaxed);
+            let before = self.directory().changes.load(Ordering::Relaxed);
             let Some(all) = self.gather()? else {
-                self.directory.large.store(true, Ordering::Relaxed);
+                self.directory().large.store(true, Ordering::Relaxed);
                 return Ok(false);
             };
-            let mut listing = self.directory.listing.write();
-            if self.directory.changes.load(Ordering::Relaxed) != before {
+            let mut listing = self.directory().listing.write();
+            if self.directory().changes.load(Ordering::Relaxed) != before {
                 // A name came or went meanwhile.
                 drop(listing);
                 continue;
@@ -192,7 +196,7 @@ impl Node {
             let old = listing.replace(all);
             drop(listing);
             drop(old);
-            *self.directory.known.lock() = HashMap::new();
+            *self.directory().known.lock() = HashMap::new();
             if let Some(me) = self.me.upgrade() {
                 self.fs.note_listed(&me, entries);
             }
@@ -231,10 +235,10 @@ impl Node {
 
     /// Gives the listing up; it can be had again.
     pub(crate) fn drop_listing(&self) {
-        let old = self.directory.listing.write().take();
+        let old = self.directory().listing.write().take();
         let Some(old) = old else { return };
         self.fs.note_dropped(old.entries.len());
-        self.directory.asked.store(0, Ordering::Relaxed);
+        self.directory().asked.store(0, Ordering::Relaxed);
         for (_, name, node) in old.from(0) {
             if Arc::strong_count(node) > 1 {
                 self.remember(name, node);
@@ -244,6 +248,6 @@ impl Node {
 
     /// Runs `f` with the listing, if there is one.
     pub(crate) fn with_listing<T>(&self, f: impl FnOnce(&Listing) -> T) -> Option<T> {
-        self.directory.listing.read().as_ref().map(f)
+        self.directory().listing.read().as_ref().map(f)
     }
 }

@@ -14,7 +14,7 @@ use sync::{Mutex, ranks};
 use vfs::{DeviceRegistry, FileType, Inode};
 
 /// Most entries of listed directories that are kept.
-const MAX_LISTED: usize = 200_000;
+const MAX_LISTED: usize = 50_000;
 
 /// How a tree is used.
 #[derive(Clone, Debug)]

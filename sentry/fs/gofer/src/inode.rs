@@ -13,6 +13,7 @@ use ctx::{Ctx, SysErr};
 use nix::unistd::ftruncate;
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use vfs::{
     Attr, Caching, FileOps, FileType, Inode, Link, NewFile, NewKind, OpenFlags, SetAttr, VfsPath,
 };
@@ -336,15 +337,30 @@ impl Inode for Node {
     }
 
     fn get_xattr(&self, _cx: &dyn Ctx, name: &[u8]) -> Result<Vec<u8>, Errno> {
-        match self
-            .ask(Request::GetXattr {
-                node: self.id,
-                name: name.to_vec(),
-            })?
-            .reply
-        {
-            Reply::Bytes(value) => Ok(value),
-            _ => nonsense(),
+        const CAPABILITY: &[u8] = b"security.capability";
+        // The gofer knows no others.
+        if name.starts_with(b"trusted.") || (name.starts_with(b"security.") && name != CAPABILITY) {
+            return Err(Errno::ENODATA);
+        }
+        if !name.starts_with(b"user.") && name != CAPABILITY {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if name == CAPABILITY && self.no_capability.load(Ordering::Relaxed) {
+            return Err(Errno::ENODATA);
+        }
+        let request = Request::GetXattr {
+            node: self.id,
+            name: name.to_vec(),
+        };
+        match self.ask(request).map(|answer| answer.reply) {
+            Ok(Reply::Bytes(value)) => Ok(value),
+            Ok(_) => nonsense(),
+            Err(e) => {
+                if name == CAPABILITY && self.fs.options.exclusive {
+                    self.no_capability.store(true, Ordering::Relaxed);
+                }
+                Err(e)
+            }
         }
     }
 

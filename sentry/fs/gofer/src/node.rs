@@ -54,12 +54,15 @@ pub(crate) struct Node {
     pub(crate) handles: Mutex<Handles, ranks::Leaf>,
     /// Held while bytes are put at the end and their place is found out.
     pub(crate) append: Mutex<(), ranks::Append>,
-    pub(crate) directory: Directory,
+    /// Made when it is first looked into: files need none.
+    directory: OnceLock<Box<Directory>>,
     pub(crate) mappings: Mappings,
     /// The place it was last mapped from, while it is mapped: for /proc/PID/maps.
     pub(crate) mapped_at: Mutex<Option<VfsPath>, ranks::Leaf>,
     pub(crate) fifo: Option<Fifo>,
     pub(crate) endpoint: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// It has no `security.capability`, which cannot be set either: exec asks for it each time.
+    pub(crate) no_capability: AtomicBool,
     /// A symbolic link's target never changes.
     pub(crate) target: OnceLock<Vec<u8>>,
 }
@@ -91,13 +94,27 @@ impl Node {
             dirty: AtomicBool::new(false),
             handles: Mutex::default(),
             append: Mutex::default(),
-            directory: Directory::default(),
+            directory: OnceLock::new(),
             mappings: Mappings::new(),
             mapped_at: Mutex::default(),
             fifo: (kind == FileType::Fifo).then(Fifo::new),
             endpoint: OnceLock::new(),
+            no_capability: AtomicBool::new(false),
             target: OnceLock::new(),
         })
+    }
+
+    /// What is known of its names.
+    pub(crate) fn directory(&self) -> &Directory {
+        self.directory.get_or_init(Box::default)
+    }
+
+    /// Takes the children of a node that is no more.
+    fn children(&mut self) -> Vec<Arc<Node>> {
+        let children = self.directory.get_mut().map(|d| d.take());
+        let children = children.unwrap_or_default();
+        self.fs.note_dropped(children.len());
+        children
     }
 
     pub(crate) fn is_dir(&self) -> bool {
@@ -194,6 +211,11 @@ impl Node {
         self.state.lock().attr.dev
     }
 
+    /// The size as it was last heard of.
+    pub(crate) fn known_size(&self) -> u64 {
+        self.state.lock().attr.size
+    }
+
     /// The length now.
     pub(crate) fn length(&self) -> Result<u64, Errno> {
         match self.any_handle() {
@@ -207,13 +229,10 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.fs.gone(self);
         // Not by recursion: a guest can build trees deeper than our stack.
-        let mut left = self.directory.take();
-        self.fs.note_dropped(left.len());
+        let mut left = self.children();
         while let Some(node) = left.pop() {
             if let Some(mut node) = Arc::into_inner(node) {
-                let below = node.directory.take();
-                node.fs.note_dropped(below.len());
-                left.extend(below);
+                left.extend(node.children());
             }
         }
     }

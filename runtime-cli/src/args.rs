@@ -1,0 +1,325 @@
+//! What can be said on the command line.
+
+use crate::Build;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Runs containers and commands on a Linux kernel in user space.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ringfence",
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    /// Directory that holds the state of containers [default: /run/ringfence; rootless:
+    /// $XDG_RUNTIME_DIR/ringfence]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) global: Global,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// How guest code is run: a name that `ringfence platforms` shows, or `auto` for the fastest
+    /// that is ready
+    #[arg(long, global = true, value_name = "NAME", default_value = "auto")]
+    pub(crate) platform: String,
+
+    /// File that warnings and errors are appended to
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+
+    /// Form of the log
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+
+    /// Log more
+    #[arg(long, global = true)]
+    pub(crate) debug: bool,
+
+    /// Directory for logs of each process, the sandbox's among them
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) debug_log: Option<PathBuf>,
+
+    /// Log each system call of the guest (into --debug-log's directory)
+    #[arg(long, global = true, requires = "debug_log")]
+    pub(crate) strace: bool,
+
+    /// Make namespaces without privileges; always so for an ordinary user
+    #[arg(
+        long, global = true, num_args = 0..=1, require_equals = true,
+        default_value = "auto", default_missing_value = "true", value_name = "WHEN"
+    )]
+    pub(crate) rootless: Rootless,
+
+    /// Network of the container; only `none` (loopback) is there so far
+    #[arg(long, global = true, value_enum, default_value_t = Network::None)]
+    pub(crate) network: Network,
+
+    /// What stands above the container's files [default: none; for `do`: memory]
+    #[arg(long, global = true, value_enum)]
+    pub(crate) overlay: Option<Overlay>,
+
+    /// Accepted for runc's callers; nothing is done in cgroups yet
+    #[arg(long, global = true)]
+    pub(crate) systemd_cgroup: bool,
+
+    /// Accepted for runc's callers; there is no CRIU in it
+    #[arg(long, global = true, value_name = "PATH", hide = true)]
+    pub(crate) criu: Option<PathBuf>,
+
+    /// Accepted for other runtimes' callers: `debug` is as --debug, others are the default
+    #[arg(long, global = true, value_name = "LEVEL", hide = true)]
+    pub(crate) log_level: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rootless {
+    Auto,
+    True,
+    False,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Network {
+    None,
+    Sandbox,
+    Host,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Overlay {
+    /// Writes go through to the files
+    None,
+    /// A throw-away layer in memory
+    Memory,
+    /// A throw-away layer in a nameless file of the bundle
+    #[value(name = "self")]
+    SelfBacked,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a bundle's container: create, start, wait, delete
+    Run(Run),
+    /// Run a command on a tree of this machine, below a throw-away overlay
+    Do(Do),
+    /// Create a container; its program waits for `start`
+    Create(Create),
+    /// Start a created container's program
+    Start(Id),
+    /// Print a container's state as JSON
+    State(Id),
+    /// Send a signal to a container
+    Kill(Kill),
+    /// Remove a stopped container
+    Delete(Delete),
+    /// List containers
+    List(List),
+    /// Write an example config.json
+    Spec(Spec),
+    /// Show the platforms in this binary and whether they work here
+    Platforms,
+    /// Show help on a command, or on `syscalls`
+    Help(Help),
+    /// Print what a container's tasks are doing
+    #[command(hide = true)]
+    Dump(Id),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Id {
+    /// The container's id
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The container's id: letters, digits and `_+-.`
+    pub(crate) id: String,
+    /// Directory that holds config.json
+    #[arg(long, short, value_name = "DIR", default_value = ".")]
+    pub(crate) bundle: PathBuf,
+    /// Unix socket that is sent the terminal's master
+    #[arg(long, value_name = "PATH")]
+    pub(crate) console_socket: Option<PathBuf>,
+    /// File that the process id is written to
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// How many further descriptors, from 3 on, are handed to the program
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) preserve_fds: u32,
+    /// Accepted for runc's callers; the sandbox always pivots, out of an empty root
+    #[arg(long)]
+    pub(crate) no_pivot: bool,
+    /// Accepted for runc's callers; the container has no host keyring in any case
+    #[arg(long)]
+    pub(crate) no_new_keyring: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) create: Create,
+    /// Come back once the container runs
+    #[arg(long, short)]
+    pub(crate) detach: bool,
+    /// Accepted for runc's callers; nobody is reparented to this process
+    #[arg(long)]
+    pub(crate) no_subreaper: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Do {
+    /// The tree that the command sees as /
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub(crate) root: PathBuf,
+    /// Where it starts [default: this directory, if it is there]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<PathBuf>,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Kill {
+    /// The container's id
+    pub(crate) id: String,
+    /// By name, with or without SIG, or by number
+    #[arg(default_value = "SIGTERM")]
+    pub(crate) signal: String,
+    /// Signal all processes in it
+    #[arg(long, short)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// The container's id
+    pub(crate) id: String,
+    /// Kill it first if it runs; no error if it does not exist
+    #[arg(long, short)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only ids
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// Form
+    #[arg(long, short, value_enum, default_value_t = ListFormat::Table)]
+    pub(crate) format: ListFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Spec {
+    /// Directory that config.json is written to
+    #[arg(long, short, value_name = "DIR", default_value = ".")]
+    pub(crate) bundle: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Help {
+    /// A command, or `syscalls`
+    #[arg(action = ArgAction::Append)]
+    pub(crate) topic: Vec<String>,
+}
+
+/// The command line's description.
+pub(crate) fn description(build: &Build) -> clap::Command {
+    Cli::command().version(build.version)
+}
+
+/// Reads the command line; help and version come back as errors that print themselves.
+pub(crate) fn parse(build: &Build, arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let matches = description(build).try_get_matches_from(arguments)?;
+    Cli::from_arg_matches(&matches)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Cli, clap::Error> {
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        parse(&Build::default(), &words)
+    }
+
+    #[test]
+    fn the_description_is_consistent() {
+        description(&Build::default()).debug_assert();
+    }
+
+    #[test]
+    fn options_stand_before_or_after_the_id() {
+        for line in [
+            "ringfence --root /s --debug run --bundle /b --pid-file /p c1",
+            "ringfence --root=/s run c1 -b /b --debug --pid-file=/p",
+        ] {
+            let cli = read(line).unwrap();
+            assert_eq!(cli.root, Some("/s".into()));
+            assert!(cli.global.debug);
+            let Command::Run(run) = cli.command else {
+                panic!("{line}")
+            };
+            assert_eq!(
+                (run.create.id.as_str(), run.create.bundle),
+                ("c1", "/b".into())
+            );
+            assert_eq!(run.create.pid_file, Some("/p".into()));
+        }
+    }
+
+    #[test]
+    fn what_callers_of_runc_pass_is_accepted() {
+        for line in [
+            "runc --root /s --log /l --log-format json --systemd-cgroup create --bundle /b \
+             --pid-file /p --no-pivot --no-new-keyring --preserve-fds 0 --console-socket /c id",
+            "runc --rootless=true --criu /x --log-level debug run id",
+            "runc --rootless run id",
+            "runc kill --all id 9",
+            "runc delete --force id",
+            "runc list -q -f json",
+        ] {
+            let words: Vec<OsString> = line.split_ascii_whitespace().map(OsString::from).collect();
+            parse(&Build::default(), &words).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_command_keeps_its_own_options() {
+        let cli = read("ringfence --platform x do --root /t ls -l --root / -- x").unwrap();
+        let Command::Do(command) = cli.command else {
+            panic!()
+        };
+        assert_eq!(command.root, PathBuf::from("/t"));
+        assert_eq!(command.command, ["ls", "-l", "--root", "/", "--", "x"]);
+        let cli = read("ringfence do -- ls -l").unwrap();
+        let Command::Do(command) = cli.command else {
+            panic!()
+        };
+        assert_eq!(command.command, ["ls", "-l"]);
+    }
+}

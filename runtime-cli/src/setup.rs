@@ -1,0 +1,127 @@
+//! From the command line to what the launcher takes.
+
+use crate::args::{Cli, Command, Global, Network, Overlay, Rootless};
+use crate::{Build, command, help, lifecycle, list, platform_list};
+use launcher::identity::Identity;
+use launcher::sandbox::{self, Console, Debug, Options};
+use launcher::{EXIT_FAILURE, LaunchError, StateRoot};
+use std::path::{Path, PathBuf};
+
+/// Why a command failed, and with which status.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) text: String,
+    pub(crate) code: i32,
+}
+
+impl Failure {
+    pub(crate) fn new(text: impl Into<String>) -> Failure {
+        Failure {
+            text: text.into(),
+            code: EXIT_FAILURE,
+        }
+    }
+}
+
+impl<E: Into<LaunchError>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        let error = error.into();
+        Failure {
+            text: error.to_string(),
+            code: error.exit_code(),
+        }
+    }
+}
+
+/// The caller's world.
+pub(crate) struct Setup {
+    pub(crate) global: Global,
+    pub(crate) identity: Identity,
+    root: Option<PathBuf>,
+}
+
+/// Runs the command. The exit status.
+pub(crate) fn dispatch(build: &Build, cli: Cli) -> Result<i32, Failure> {
+    let forced = cli.global.rootless == Rootless::True;
+    let identity = Identity::current(forced);
+    if identity.uid != 0 && cli.global.rootless == Rootless::False {
+        return Err(Failure::new(
+            "an ordinary user cannot do without --rootless; leave --rootless=false out, or be root",
+        ));
+    }
+    let setup = Setup {
+        global: cli.global,
+        identity,
+        root: cli.root,
+    };
+    match cli.command {
+        Command::Run(run) => lifecycle::run(&setup, &run),
+        Command::Do(run) => command::run(&setup, run),
+        Command::Create(create) => lifecycle::create(&setup, &create),
+        Command::Start(id) => lifecycle::start(&setup, &id.id),
+        Command::State(id) => lifecycle::state(&setup, &id.id),
+        Command::Kill(kill) => lifecycle::kill(&setup, &kill),
+        Command::Delete(delete) => lifecycle::delete(&setup, &delete),
+        Command::Dump(id) => lifecycle::dump(&setup, &id.id),
+        Command::List(how) => list::run(&setup, &how),
+        Command::Spec(spec) => lifecycle::spec(&setup, &spec),
+        Command::Platforms => platform_list::run(),
+        Command::Help(topic) => help::run(build, &topic.topic),
+    }
+}
+
+impl Setup {
+    /// The directory of state.
+    pub(crate) fn state_root(&self) -> Result<StateRoot, Failure> {
+        let default;
+        let path: &Path = match &self.root {
+            Some(path) => path,
+            None => {
+                default = self.identity.default_state_root();
+                &default
+            }
+        };
+        Ok(StateRoot::open(path)?)
+    }
+
+    /// How a container is brought up.
+    pub(crate) fn options(
+        &self,
+        root: &StateRoot,
+        overlay: sandbox::Overlay,
+    ) -> Result<Options<'static>, Failure> {
+        if self.global.network != Network::None {
+            return Err(Failure::new(format!(
+                "--network {} is not there yet; only `none` is: a loopback interface and nothing \
+                 else",
+                if self.global.network == Network::Host {
+                    "host"
+                } else {
+                    "sandbox"
+                }
+            )));
+        }
+        let overlay = match self.global.overlay {
+            None => overlay,
+            Some(Overlay::None) => sandbox::Overlay::None,
+            Some(Overlay::Memory) => sandbox::Overlay::Memory,
+            Some(Overlay::SelfBacked) => sandbox::Overlay::SelfBacked,
+        };
+        Ok(Options {
+            identity: self.identity,
+            platform: launcher::platform::choose(&self.global.platform, root)?,
+            sentry_rules: boot::seccomp::sentry_rules(),
+            overlay,
+            attached: true,
+            start: true,
+            console: Console::Caller,
+            preserve_fds: 0,
+            debug: Debug {
+                dir: self.global.debug_log.clone(),
+                verbose: self.global.debug,
+                json: self.global.log_format == crate::args::LogFormat::Json,
+                strace: self.global.strace,
+            },
+        })
+    }
+}

@@ -1,0 +1,274 @@
+//! The container's file tree, from the launcher's message.
+
+use crate::error::BootError;
+use crate::process::DonatedFds;
+use abi::Errno;
+use control::boot::{BootArgs, MountSource, MountSpec as WireMount, OverlayMode};
+use fs_devpts::{DevPts, Tty};
+use hostmem::MemoryFile;
+use std::sync::Arc;
+use time::Clocks;
+use vfs::{
+    DeviceRegistry, FileType, Inode, KernelFsCtx, LookupFlags, MountFlags, MountNamespace,
+    MountSpec, NewFile, NewKind, OpenFlags, Start, VfsPath,
+};
+
+/// What every file system is made of.
+pub(crate) struct Parts {
+    pub(crate) memory: Arc<MemoryFile>,
+    pub(crate) devices: Arc<DeviceRegistry>,
+    pub(crate) clocks: Arc<Clocks>,
+    /// Bytes the guest sees as the machine's memory: default size of a tmpfs is half of it.
+    pub(crate) memory_limit: u64,
+}
+
+/// The root file system, with its overlay where one was asked for.
+pub(crate) fn root(
+    args: &BootArgs,
+    fds: &mut DonatedFds,
+    parts: &Parts,
+) -> Result<Arc<MountNamespace>, BootError> {
+    let socket = fds.take(
+        args.root.connection,
+        "the root file system's gofer connection",
+    )?;
+    let overlaid = args.root.overlay != OverlayMode::None;
+    let options = fs_gofer::Options {
+        exclusive: true,
+        readonly: overlaid || args.root.readonly,
+        devices: parts.devices.clone(),
+    };
+    let lower = fs_gofer::connect(socket, options)
+        .map_err(BootError::guest("open the container's root directory", "/"))?;
+    let memory =
+        match args.root.overlay {
+            OverlayMode::None => None,
+            OverlayMode::Memory => Some(parts.memory.clone()),
+            OverlayMode::SelfBacked(fd) => {
+                let file = fds.take(fd, "the overlay's file")?;
+                Some(MemoryFile::from_file(file).map_err(|e| {
+                    BootError::Kernel(format!("cannot use the overlay's file: {e}"))
+                })?)
+            }
+        };
+    let (root, fstype) = match memory {
+        None => (lower, "ringfence"),
+        Some(memory) => {
+            let options = fs_tmpfs::Options::parse("mode=755", parts.memory_limit)
+                .map_err(BootError::guest("prepare the overlay", "/"))?;
+            let upper = fs_tmpfs::Tmpfs::root(&memory, &parts.devices, options, &parts.clocks);
+            let cx = ctx::KernelCtx::new(parts.clocks.clone());
+            let united = fs_overlay::mount(&cx, lower, upper)
+                .map_err(BootError::guest("put the overlay over", "/"))?;
+            (united, "overlay")
+        }
+    };
+    let mut spec = MountSpec::new(root, fstype);
+    if args.root.readonly {
+        spec.flags |= MountFlags::RDONLY;
+    }
+    Ok(MountNamespace::new(spec))
+}
+
+/// Everything that is mounted below the root, in the bundle's order.
+pub(crate) struct Builder<'a> {
+    pub(crate) parts: &'a Parts,
+    pub(crate) cx: &'a KernelFsCtx,
+    pub(crate) mounts: &'a Arc<MountNamespace>,
+    pub(crate) proc: Arc<dyn Inode>,
+    /// The container's own terminal, which gets the name /dev/pts/0.
+    pub(crate) console: Option<Arc<Tty>>,
+}
+
+impl Builder<'_> {
+    /// Mounts all of `args.mounts`.
+    pub(crate) fn all(&self, args: &BootArgs, fds: &mut DonatedFds) -> Result<(), BootError> {
+        for mount in &args.mounts {
+            self.one(mount, fds)?;
+        }
+        Ok(())
+    }
+
+    fn one(&self, mount: &WireMount, fds: &mut DonatedFds) -> Result<(), BootError> {
+        let dest = mount.destination.as_str();
+        let failed = |what| BootError::guest(what, dest);
+        let (mut spec, directory) = match &mount.source {
+            MountSource::Kernel { fstype, device } => {
+                let mut spec = self.kernel(fstype, &mount.data).map_err(failed("mount"))?;
+                spec.source = device.clone().into_bytes();
+                (spec, true)
+            }
+            MountSource::Bind {
+                connection,
+                directory,
+                path,
+            } => {
+                let socket = fds.take(*connection, "a bind mount's gofer connection")?;
+                let options = fs_gofer::Options {
+                    exclusive: false,
+                    readonly: mount.flags.readonly,
+                    devices: self.parts.devices.clone(),
+                };
+                let root = fs_gofer::connect(socket, options).map_err(failed("bind"))?;
+                let mut spec = MountSpec::new(root, "ringfence");
+                spec.source = path.clone().into_bytes();
+                (spec, *directory)
+            }
+            MountSource::Inside { path } => {
+                let from = self
+                    .find(path)
+                    .map_err(failed("find the source of a bind mount for"))?;
+                let at = self
+                    .point(dest, from.is_dir())
+                    .map_err(failed("make the mount point"))?;
+                let bound = self
+                    .mounts
+                    .bind(&from, &at, false)
+                    .map_err(failed("bind"))?;
+                bound.set_flags(flags(mount));
+                return Ok(());
+            }
+        };
+        spec.flags |= flags(mount);
+        let at = self
+            .point(dest, directory)
+            .map_err(failed("make the mount point"))?;
+        self.mounts.mount(&at, spec).map_err(failed("mount"))?;
+        Ok(())
+    }
+
+    /// A file system of the sentry's own.
+    fn kernel(&self, fstype: &str, data: &str) -> Result<MountSpec, Errno> {
+        let tmpfs = |data: &str| -> Result<MountSpec, Errno> {
+            let options = fs_tmpfs::Options::parse(data, self.parts.memory_limit)?;
+            let p = self.parts;
+            let none = MountFlags::empty();
+            Ok(fs_tmpfs::Tmpfs::mount_spec(
+                &p.memory, &p.devices, options, &p.clocks, none,
+            ))
+        };
+        match fstype {
+            "proc" => Ok(MountSpec::new(self.proc.clone(), "proc")),
+            "tmpfs" | "devtmpfs" => tmpfs(data),
+            "devpts" => {
+                let pts = DevPts::new(self.cx, data)?;
+                fs_dev::register_terminals(&self.parts.devices, &pts, self.console.clone());
+                if let Some(console) = &self.console {
+                    pts.adopt(self.cx, console);
+                }
+                let mut spec = MountSpec::new(pts.root(), "devpts");
+                spec.options = data.to_owned();
+                Ok(spec)
+            }
+            // Named by nearly every bundle; an empty directory stands in their place until they
+            // are built, and docs/compat.md says so.
+            "sysfs" | "mqueue" | "cgroup" | "cgroup2" => {
+                let mut spec = tmpfs("mode=755,size=0")?;
+                spec.fstype = fstype.to_owned();
+                Ok(spec)
+            }
+            _ => Err(Errno::ENODEV),
+        }
+    }
+
+    /// Fills /dev, once it and what lies below are mounted.
+    pub(crate) fn devices(&self) -> Result<(), BootError> {
+        let failed = BootError::guest("fill", "/dev");
+        let dev = self
+            .point("/dev", true)
+            .map_err(BootError::guest("make", "/dev"))?;
+        fs_dev::populate(self.cx, dev.inode(), self.console.is_some()).map_err(failed)
+    }
+
+    fn find(&self, path: &str) -> Result<VfsPath, Errno> {
+        vfs::walk::resolve(self.cx, Start::Cwd, path.as_bytes(), LookupFlags::FOLLOW)
+            .map_err(|e| e.errno())
+    }
+
+    /// The place of a mount; directories on the way, and the place itself, are made when they are
+    /// missing. Symbolic links of the image are followed inside the image alone: this walk knows
+    /// no other tree.
+    pub(crate) fn point(&self, path: &str, directory: bool) -> Result<VfsPath, Errno> {
+        match self.find(path) {
+            Ok(at) => return Ok(at),
+            Err(Errno::ENOENT) => {}
+            Err(e) => return Err(e),
+        }
+        if let Some((parent, _)) = path.trim_end_matches('/').rsplit_once('/')
+            && !parent.is_empty()
+        {
+            self.point(parent, true)?;
+        }
+        let path_bytes = path.as_bytes();
+        if directory {
+            vfs::mkdir(self.cx, Start::Cwd, path_bytes, 0o755).map_err(|e| e.errno())?;
+        } else {
+            let flags = OpenFlags::CREAT | OpenFlags::RDONLY;
+            vfs::open(
+                self.cx,
+                Start::Cwd,
+                path_bytes,
+                flags,
+                0o644,
+                LookupFlags::empty(),
+            )
+            .map_err(|e| e.errno())?;
+        }
+        self.find(path)
+    }
+
+    /// Hides `paths`: an empty read-only directory, or /dev/null, over each that is there.
+    pub(crate) fn mask(&self, paths: &[String]) -> Result<(), BootError> {
+        for path in paths {
+            let failed = |what| BootError::guest(what, path.as_str());
+            let Ok(at) = self.find(path) else { continue };
+            let mut spec = if at.is_dir() {
+                self.kernel("tmpfs", "mode=755,size=0")
+                    .map_err(failed("hide"))?
+            } else {
+                let null = NewKind::Device(FileType::CharDevice, abi::stat::makedev(1, 3));
+                let dir = self
+                    .kernel("tmpfs", "size=64k")
+                    .map_err(failed("hide"))?
+                    .root;
+                let owner = NewFile {
+                    perm: 0o666,
+                    uid: 0,
+                    gid: 0,
+                };
+                let node = dir
+                    .create(self.cx, b"null", null, &owner)
+                    .map_err(failed("hide"))?;
+                MountSpec::new(node, "tmpfs")
+            };
+            spec.flags |= MountFlags::RDONLY;
+            self.mounts.mount(&at, spec).map_err(failed("hide"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes `paths` read-only by binding each upon itself.
+    pub(crate) fn read_only(&self, paths: &[String]) -> Result<(), BootError> {
+        for path in paths {
+            let failed = |what| BootError::guest(what, path.as_str());
+            let Ok(at) = self.find(path) else { continue };
+            let bound = self
+                .mounts
+                .bind(&at, &at, true)
+                .map_err(failed("make read-only"))?;
+            bound.set_flags(at.mount.flags() | MountFlags::RDONLY);
+        }
+        Ok(())
+    }
+}
+
+fn flags(mount: &WireMount) -> MountFlags {
+    let f = mount.flags;
+    let mut flags = MountFlags::empty();
+    flags.set(MountFlags::RDONLY, f.readonly);
+    flags.set(MountFlags::NOSUID, f.nosuid);
+    flags.set(MountFlags::NODEV, f.nodev);
+    flags.set(MountFlags::NOEXEC, f.noexec);
+    flags.set(MountFlags::NOATIME, f.noatime);
+    flags
+}

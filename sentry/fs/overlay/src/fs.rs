@@ -1,0 +1,199 @@
+//! One overlay.
+
+use crate::node::{Layers, Node, Place};
+use abi::Errno;
+use ctx::Ctx;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use sync::{Mutex, ranks};
+use vfs::{Attr, File, FileOps, FileType, Inode, Mount, MountSpec, OpenFlags, SetAttr, VfsPath};
+
+/// On a directory of the upper tree: what is below does not show through.
+pub(crate) const OPAQUE: &[u8] = b"trusted.overlay.opaque";
+/// On a copied file: the identity it has had below.
+pub(crate) const ORIGIN: &[u8] = b"trusted.overlay.origin";
+/// Attributes that are ours alone.
+pub(crate) const PRIVATE: &[u8] = b"trusted.overlay.";
+
+/// Set in the inode numbers of files that are of the upper tree alone.
+const UPPER: u64 = 1 << 48;
+
+/// How a file is known to the guest: device and inode number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    pub(crate) dev: u64,
+    pub(crate) ino: u64,
+}
+
+impl Identity {
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        [self.dev.to_le_bytes(), self.ino.to_le_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Identity> {
+        let (dev, ino) = bytes.split_at_checked(8)?;
+        let word = |b: &[u8]| b.try_into().ok().map(u64::from_le_bytes);
+        Some(Identity {
+            dev: word(dev)?,
+            ino: word(ino)?,
+        })
+    }
+}
+
+/// One overlay.
+pub(crate) struct Overlay {
+    dev: u64,
+    /// Device of the lower tree's root, for which `dev` stands.
+    lower_dev: u64,
+    nodes: Mutex<HashMap<Identity, Weak<Node>>, ranks::Leaf>,
+    /// Files with several names below that were copied up: the other names must find them.
+    shared: Mutex<HashMap<Identity, Arc<Node>>, ranks::Leaf>,
+    /// For places of files of the two trees, which are not mounted anywhere.
+    hidden: Arc<Mount>,
+}
+
+/// Unites `lower` and `upper`, both roots of trees; returns the root of the whole. The upper root
+/// takes owner, mode and times of the lower one.
+///
+/// # Errors
+/// What the two trees say.
+pub fn mount(
+    cx: &dyn Ctx,
+    lower: Arc<dyn Inode>,
+    upper: Arc<dyn Inode>,
+) -> Result<Arc<dyn Inode>, Errno> {
+    if lower.kind() != FileType::Directory || upper.kind() != FileType::Directory {
+        return Err(Errno::ENOTDIR);
+    }
+    let attr = lower.attr(cx)?;
+    let set = SetAttr {
+        perm: Some(attr.perm),
+        uid: Some(attr.uid),
+        gid: Some(attr.gid),
+        atime: Some(attr.atime),
+        mtime: Some(attr.mtime),
+        ..SetAttr::default()
+    };
+    upper.set_attr(cx, &set)?;
+    let fs = Arc::new(Overlay {
+        dev: vfs::anon::next_dev(),
+        lower_dev: attr.dev,
+        nodes: Mutex::default(),
+        shared: Mutex::default(),
+        hidden: Mount::detached(MountSpec::new(upper.clone(), "overlay")),
+    });
+    let identity = fs.below(&attr);
+    let layers = Layers {
+        lower: Some(lower),
+        upper: Some(upper),
+    };
+    Ok(fs.intern(identity, FileType::Directory, layers, None))
+}
+
+impl Overlay {
+    /// The identity of a file of the lower tree.
+    pub(crate) fn below(&self, attr: &Attr) -> Identity {
+        let dev = if attr.dev == self.lower_dev {
+            self.dev
+        } else {
+            attr.dev
+        };
+        Identity { dev, ino: attr.ino }
+    }
+
+    /// The identity of a file that is of the upper tree alone, or was copied there.
+    pub(crate) fn above(&self, cx: &dyn Ctx, upper: &Arc<dyn Inode>) -> Result<Identity, Errno> {
+        if let Ok(origin) = upper.get_xattr(cx, ORIGIN)
+            && let Some(identity) = Identity::from_bytes(&origin)
+        {
+            return Ok(identity);
+        }
+        Ok(Identity {
+            dev: self.dev,
+            ino: upper.attr(cx)?.ino | UPPER,
+        })
+    }
+
+    /// The node of a file, made where there is none yet.
+    pub(crate) fn intern(
+        self: &Arc<Self>,
+        identity: Identity,
+        kind: FileType,
+        layers: Layers,
+        place: Option<Place>,
+    ) -> Arc<Node> {
+        let fresh = Node::build(self, identity, kind, layers, place);
+        let mut nodes = self.nodes.lock();
+        let known = nodes
+            .get(&identity)
+            .and_then(Weak::upgrade)
+            .filter(|n| n.kind == kind);
+        if known.is_none() {
+            nodes.insert(identity, Arc::downgrade(&fresh));
+        }
+        drop(nodes);
+        known.unwrap_or(fresh)
+    }
+
+    /// `node` is no more.
+    pub(crate) fn gone(&self, node: &Node) {
+        let mut nodes = self.nodes.lock();
+        // Another may have taken its place already.
+        if nodes
+            .get(&node.identity)
+            .is_some_and(|n| std::ptr::eq(n.as_ptr(), node))
+        {
+            nodes.remove(&node.identity);
+        }
+    }
+
+    /// Keeps a copied file that has other names below.
+    pub(crate) fn keep(&self, node: &Arc<Node>) {
+        let old = self.shared.lock().insert(node.identity, node.clone());
+        drop(old);
+    }
+
+    /// The last name is gone.
+    pub(crate) fn let_go(&self, node: &Node) {
+        let old = self.shared.lock().remove(&node.identity);
+        drop(old);
+    }
+
+    /// A file of one of the two trees, open for ourselves.
+    pub(crate) fn open(
+        &self,
+        cx: &dyn Ctx,
+        inode: &Arc<dyn Inode>,
+        flags: OpenFlags,
+    ) -> Result<(Arc<dyn FileOps>, Arc<File>), Errno> {
+        let at = VfsPath::unlisted(&self.hidden, inode.clone(), b"overlay");
+        let opened = inode.clone().open(cx, &at, flags);
+        let ops = opened.map_err(ctx::SysErr::errno)?;
+        let file = File::new(ops.clone(), Some(at), flags, cx.creds());
+        Ok((ops, file))
+    }
+
+    /// The upper tree's root.
+    pub(crate) fn root_upper(&self) -> Option<Arc<dyn Inode>> {
+        Some(self.hidden.root().inode().clone())
+    }
+
+    /// Device number of the overlay.
+    pub(crate) fn dev(&self) -> u64 {
+        self.dev
+    }
+}
+
+/// Whether a file of the upper tree only says that a name is gone.
+pub(crate) fn is_whiteout(cx: &dyn Ctx, upper: &Arc<dyn Inode>) -> Result<bool, Errno> {
+    Ok(upper.kind() == FileType::CharDevice && upper.attr(cx)?.rdev == 0)
+}
+
+/// `Ok(None)` for `ENOENT`.
+pub(crate) fn absent_is_none<T>(result: Result<T, Errno>) -> Result<Option<T>, Errno> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(e) => Err(e),
+    }
+}

@@ -1,0 +1,169 @@
+//! `fd`, `fdinfo`, `mounts` and `mountinfo`.
+
+use crate::node::{Directory, Entry, Target, Text, link, number, text};
+use crate::{Owner, Proc};
+use abi::{Errno, libc};
+use ctx::Ctx;
+use std::fmt::Write;
+use std::sync::Arc;
+use task::Task;
+use vfs::{File, FileType, Inode, Link, MountFlags};
+
+/// `/proc/PID/fd`, or `/proc/PID/fdinfo`.
+pub(crate) struct FdDir {
+    pub(crate) task: Arc<Task>,
+    pub(crate) info: bool,
+}
+
+impl Directory for FdDir {
+    fn find(&self, proc: &Arc<Proc>, _cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        let name_text = std::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
+        let fd: i32 = name_text.parse().map_err(|_| Errno::ENOENT)?;
+        if fd.to_string() != name_text {
+            return Err(Errno::ENOENT);
+        }
+        let fds = self.task.fds().ok_or(Errno::ENOENT)?;
+        let file = fds.get_path_ok(fd).map_err(|_| Errno::ENOENT)?;
+        let owner = Owner::Task(self.task.clone());
+        let ino = number(self.task.tid(), name);
+        if self.info {
+            let cloexec = fds.cloexec(fd).unwrap_or(false);
+            return Ok(text(proc, ino, owner, Arc::new(Info { file, cloexec })));
+        }
+        Ok(link(proc, ino, owner, Arc::new(FdLink(file))))
+    }
+
+    fn list(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<Entry>, Errno> {
+        let fds = self.task.fds().ok_or(Errno::ENOENT)?;
+        let kind = if self.info {
+            FileType::Regular
+        } else {
+            FileType::Symlink
+        };
+        Ok(fds
+            .list()
+            .into_iter()
+            .map(|(n, _)| Entry::new(n.to_string(), kind))
+            .collect())
+    }
+
+    fn perm(&self) -> u32 {
+        if self.info { 0o555 } else { 0o500 }
+    }
+}
+
+struct FdLink(Arc<File>);
+
+impl Target for FdLink {
+    fn text(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        Ok(self.0.name())
+    }
+
+    fn follow(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Link, Errno> {
+        Ok(match self.0.path() {
+            Some(place) => Link::Place(place.clone()),
+            None => Link::File(self.0.clone()),
+        })
+    }
+
+    fn perm(&self) -> u32 {
+        let flags = self.0.flags();
+        0o100 | if flags.readable() { 0o400 } else { 0 } | if flags.writable() { 0o200 } else { 0 }
+    }
+}
+
+struct Info {
+    file: Arc<File>,
+    cloexec: bool,
+}
+
+impl Text for Info {
+    fn read(&self, _proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        let cloexec = if self.cloexec {
+            libc::O_CLOEXEC as u32
+        } else {
+            0
+        };
+        let mount = self.file.path().map_or(0, |p| p.mount.id());
+        let ino = self.file.attr(cx).map_or(0, |a| a.ino);
+        let mut s = format!(
+            "pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{mount}\nino:\t{ino}\n",
+            self.file.position(),
+            self.file.flags().bits() | cloexec,
+        );
+        s.push_str(&self.file.ops().fdinfo());
+        Ok(s.into_bytes())
+    }
+}
+
+/// Spaces, tabs, newlines and backslashes as octal, as getmntent(3) expects them.
+fn escaped(name: &[u8]) -> String {
+    let mut s = String::new();
+    for b in name {
+        match b {
+            b' ' | b'\t' | b'\n' | b'\\' => {
+                let _ = write!(s, "\\{b:03o}");
+            }
+            b => s.push(char::from(*b)),
+        }
+    }
+    s
+}
+
+fn read_only(flags: MountFlags) -> &'static str {
+    if flags.contains(MountFlags::RDONLY) {
+        "ro"
+    } else {
+        "rw"
+    }
+}
+
+/// `mounts`
+pub(crate) fn mounts(proc: &Proc, _task: &Task) -> Result<Vec<u8>, Errno> {
+    let mut s = String::new();
+    for m in proc.mounts.list() {
+        let point = m.mountpoint().map_or_else(|| b"/".to_vec(), |p| p.text());
+        let options = [m.flags().options(), m.options().to_owned()];
+        let options: Vec<&str> = options
+            .iter()
+            .map(String::as_str)
+            .filter(|o| !o.is_empty())
+            .collect();
+        let _ = writeln!(
+            s,
+            "{} {} {} {} 0 0",
+            escaped(m.source()),
+            escaped(&point),
+            m.fstype(),
+            options.join(",")
+        );
+    }
+    Ok(s.into_bytes())
+}
+
+/// `mountinfo`
+pub(crate) fn mountinfo(proc: &Proc, _task: &Task) -> Result<Vec<u8>, Errno> {
+    let mut s = String::new();
+    for m in proc.mounts.list() {
+        let (point, parent) = match m.mountpoint() {
+            Some(p) => (p.text(), p.mount.id()),
+            None => (b"/".to_vec(), m.id()),
+        };
+        let mut own = vec![read_only(m.flags())];
+        if !m.options().is_empty() {
+            own.push(m.options());
+        }
+        let _ = writeln!(
+            s,
+            "{} {parent} 0:{} / {} {} - {} {} {}",
+            m.id(),
+            m.id(),
+            escaped(&point),
+            m.flags().options(),
+            m.fstype(),
+            escaped(m.source()),
+            own.join(","),
+        );
+    }
+    Ok(s.into_bytes())
+}

@@ -1,0 +1,41 @@
+//! procfs (proc(5)), as far as shells, libc and ordinary tools read it.
+//!
+//! Stands above tasks: every file is made up from the kernel's state when it is opened. Names are
+//! never cached.
+#![forbid(unsafe_code)]
+
+mod fds;
+mod memory;
+mod node;
+mod process;
+mod status;
+mod system;
+mod tree;
+
+use std::sync::Arc;
+use task::Kernel;
+use vfs::{Inode, MountNamespace};
+
+/// What all files of an instance share.
+pub(crate) struct Proc {
+    pub(crate) kernel: Arc<Kernel>,
+    pub(crate) mounts: Arc<MountNamespace>,
+    pub(crate) dev: u64,
+}
+
+/// The root of a new instance, which shows the tasks of `kernel` and the mounts of `mounts`.
+pub fn root(kernel: &Arc<Kernel>, mounts: &Arc<MountNamespace>) -> Arc<dyn Inode> {
+    let proc = Arc::new(Proc {
+        kernel: kernel.clone(),
+        mounts: mounts.clone(),
+        dev: abi::stat::makedev(0, 5),
+    });
+    node::directory(&proc, 1, Owner::Root, Arc::new(tree::Top))
+}
+
+/// Whose a file is.
+#[derive(Clone)]
+pub(crate) enum Owner {
+    Root,
+    Task(Arc<task::Task>),
+}

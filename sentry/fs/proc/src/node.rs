@@ -1,0 +1,335 @@
+//! The three kinds of files there are here: directories made up on look-up, texts made up on
+//! open, and symbolic links.
+
+use crate::{Owner, Proc};
+use abi::Errno;
+use abi::stat::Statfs;
+use ctx::{Ctx, Dst, Src, SysErr, SysResult};
+use std::any::Any;
+use std::sync::Arc;
+use vfs::{
+    Attr, Caching, DirSink, File, FileOps, FileType, Inode, Link, OpenFlags, SetAttr, VfsPath,
+    Written,
+};
+
+/// `PROC_SUPER_MAGIC`
+const MAGIC: i64 = 0x9fa0;
+
+/// One name of a directory.
+pub(crate) struct Entry {
+    pub(crate) name: Vec<u8>,
+    pub(crate) kind: FileType,
+}
+
+impl Entry {
+    pub(crate) fn new(name: impl Into<Vec<u8>>, kind: FileType) -> Entry {
+        Entry {
+            name: name.into(),
+            kind,
+        }
+    }
+}
+
+/// What a directory holds.
+pub(crate) trait Directory: Send + Sync {
+    /// Finds a name.
+    fn find(&self, proc: &Arc<Proc>, cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno>;
+    /// Lists the names, without `.` and `..`.
+    fn list(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<Entry>, Errno>;
+    /// Permission bits.
+    fn perm(&self) -> u32 {
+        0o555
+    }
+    /// Number of links, where it is known without work.
+    fn links(&self) -> u64 {
+        2
+    }
+}
+
+/// What a regular file says, and what it does with what is written to it.
+pub(crate) trait Text: Send + Sync {
+    /// Its contents now.
+    fn read(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno>;
+    /// Takes a whole write.
+    fn write(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx, _data: &[u8]) -> Result<(), Errno> {
+        Err(Errno::EACCES)
+    }
+    /// Permission bits.
+    fn perm(&self) -> u32 {
+        0o444
+    }
+}
+
+/// Where a symbolic link leads.
+pub(crate) trait Target: Send + Sync {
+    /// What readlink(2) prints.
+    fn text(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno>;
+    /// Where a walk goes; the text, unless it is a magic link.
+    fn follow(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Link, Errno> {
+        Ok(Link::Path(self.text(proc, cx)?))
+    }
+    /// Permission bits.
+    fn perm(&self) -> u32 {
+        0o777
+    }
+}
+
+#[derive(Clone)]
+enum Kind {
+    Directory(Arc<dyn Directory>),
+    Text(Arc<dyn Text>),
+    Link(Arc<dyn Target>),
+}
+
+struct Node {
+    proc: Arc<Proc>,
+    ino: u64,
+    owner: Owner,
+    kind: Kind,
+}
+
+/// A directory.
+pub(crate) fn directory(
+    proc: &Arc<Proc>,
+    ino: u64,
+    owner: Owner,
+    d: Arc<dyn Directory>,
+) -> Arc<dyn Inode> {
+    Arc::new(Node {
+        proc: proc.clone(),
+        ino,
+        owner,
+        kind: Kind::Directory(d),
+    })
+}
+
+/// A regular file.
+pub(crate) fn text(proc: &Arc<Proc>, ino: u64, owner: Owner, t: Arc<dyn Text>) -> Arc<dyn Inode> {
+    Arc::new(Node {
+        proc: proc.clone(),
+        ino,
+        owner,
+        kind: Kind::Text(t),
+    })
+}
+
+/// A symbolic link.
+pub(crate) fn link(proc: &Arc<Proc>, ino: u64, owner: Owner, t: Arc<dyn Target>) -> Arc<dyn Inode> {
+    Arc::new(Node {
+        proc: proc.clone(),
+        ino,
+        owner,
+        kind: Kind::Link(t),
+    })
+}
+
+/// An inode number for `name` of process `id`: stable, and different for different names.
+pub(crate) fn number(id: i32, name: &[u8]) -> u64 {
+    // FNV-1a over the name, beside the process.
+    let hash = name.iter().fold(0x811c_9dc5u32, |h, b| {
+        (h ^ u32::from(*b)).wrapping_mul(0x0100_0193)
+    });
+    (u64::from(id.unsigned_abs()) << 32 | u64::from(hash)).max(2)
+}
+
+impl Inode for Node {
+    fn attr(&self, cx: &dyn Ctx) -> Result<Attr, Errno> {
+        let (uid, gid) = match &self.owner {
+            Owner::Root => (0, 0),
+            Owner::Task(t) => {
+                let c = t.creds();
+                (c.euid, c.egid)
+            }
+        };
+        let (perm, nlink) = match &self.kind {
+            Kind::Directory(d) => (d.perm(), d.links()),
+            Kind::Text(t) => (t.perm(), 1),
+            Kind::Link(l) => (l.perm(), 1),
+        };
+        let now = cx.clocks().wall();
+        Ok(Attr {
+            dev: self.proc.dev,
+            ino: self.ino,
+            kind: self.kind(),
+            perm,
+            nlink,
+            uid,
+            gid,
+            rdev: 0,
+            size: 0,
+            blksize: 1024,
+            blocks: 0,
+            atime: now,
+            mtime: now,
+            ctime: now,
+            btime: None,
+        })
+    }
+
+    fn kind(&self) -> FileType {
+        match self.kind {
+            Kind::Directory(_) => FileType::Directory,
+            Kind::Text(_) => FileType::Regular,
+            Kind::Link(_) => FileType::Symlink,
+        }
+    }
+
+    fn set_attr(&self, _cx: &dyn Ctx, set: &SetAttr) -> Result<(), Errno> {
+        // O_TRUNC of a writable file is allowed and does nothing, as in Linux.
+        if set.perm.is_some() || set.uid.is_some() || set.gid.is_some() {
+            Err(Errno::EPERM)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn lookup(&self, cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        match &self.kind {
+            Kind::Directory(d) => d.find(&self.proc, cx, name),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    fn readlink(&self, cx: &dyn Ctx) -> Result<Link, Errno> {
+        match &self.kind {
+            Kind::Link(l) => l.follow(&self.proc, cx),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn readlink_text(&self, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        match &self.kind {
+            Kind::Link(l) => l.text(&self.proc, cx),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn open(
+        self: Arc<Self>,
+        cx: &dyn Ctx,
+        _at: &VfsPath,
+        _flags: OpenFlags,
+    ) -> Result<Arc<dyn FileOps>, SysErr> {
+        match &self.kind {
+            Kind::Directory(_) => Ok(Arc::new(Open {
+                node: self.clone(),
+                text: Vec::new(),
+            })),
+            Kind::Text(t) => {
+                // One consistent text for all reads of this description.
+                let text = t.read(&self.proc, cx)?;
+                Ok(Arc::new(Open {
+                    node: self.clone(),
+                    text,
+                }))
+            }
+            Kind::Link(_) => Err(Errno::ELOOP.into()),
+        }
+    }
+
+    fn statfs(&self, _cx: &dyn Ctx) -> Result<Statfs, Errno> {
+        Ok(Statfs {
+            kind: MAGIC,
+            bsize: 4096,
+            frsize: 4096,
+            namelen: 255,
+            ..Statfs::default()
+        })
+    }
+
+    fn caching(&self) -> Caching {
+        Caching::Never
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+struct Open {
+    node: Arc<Node>,
+    text: Vec<u8>,
+}
+
+impl FileOps for Open {
+    fn read(&self, cx: &dyn Ctx, _file: &File, offset: u64, dst: &mut Dst<'_>) -> SysResult {
+        let Kind::Text(t) = &self.node.kind else {
+            return Err(Errno::EISDIR.into());
+        };
+        // Reading from the start again shows the present state (top, free keep files open).
+        let fresh;
+        let text = if offset == 0 {
+            fresh = t.read(&self.node.proc, cx)?;
+            &fresh
+        } else {
+            &self.text
+        };
+        let from = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(text.len());
+        let max = dst.remaining();
+        let end = from.saturating_add(max).min(text.len());
+        Ok(dst.put(&text[from..end])?)
+    }
+
+    fn write(
+        &self,
+        cx: &dyn Ctx,
+        _file: &File,
+        offset: u64,
+        _append: bool,
+        src: &mut Src<'_>,
+    ) -> SysResult<Written> {
+        let Kind::Text(t) = &self.node.kind else {
+            return Err(Errno::EINVAL.into());
+        };
+        let mut data = vec![0; src.remaining().min(4096)];
+        let count = src.take(&mut data)?;
+        t.write(&self.node.proc, cx, &data[..count])?;
+        Ok(Written {
+            count,
+            end: offset.saturating_add(count as u64),
+        })
+    }
+
+    fn size(&self, _cx: &dyn Ctx) -> Result<u64, Errno> {
+        Ok(0)
+    }
+
+    fn readdir(
+        &self,
+        cx: &dyn Ctx,
+        _file: &File,
+        from: u64,
+        sink: &mut dyn DirSink,
+    ) -> Result<u64, Errno> {
+        let Kind::Directory(d) = &self.node.kind else {
+            return Err(Errno::ENOTDIR);
+        };
+        let mut entries = vec![
+            Entry::new(".", FileType::Directory),
+            Entry::new("..", FileType::Directory),
+        ];
+        entries.extend(d.list(&self.node.proc, cx)?);
+        let mut at = from;
+        for e in entries
+            .iter()
+            .skip(usize::try_from(from).unwrap_or(usize::MAX))
+        {
+            let ino = if e.name.starts_with(b".") {
+                self.node.ino
+            } else {
+                number(0, &e.name)
+            };
+            if !sink.entry(&e.name, ino, e.kind, at + 1) {
+                break;
+            }
+            at += 1;
+        }
+        Ok(at)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

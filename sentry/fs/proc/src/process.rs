@@ -1,0 +1,215 @@
+//! `/proc/PID` and `/proc/PID/task/TID`.
+
+use crate::node::{Directory, Entry, Target, Text, directory, link, number, text};
+use crate::tree::number_of;
+use crate::{Owner, Proc, fds, memory, status};
+use abi::Errno;
+use ctx::Ctx;
+use std::any::Any;
+use std::sync::Arc;
+use task::Task;
+use vfs::{FileType, Inode, Link, VfsPath};
+
+/// The directory of a process, or of one of its threads.
+pub(crate) struct ProcessDir {
+    pub(crate) task: Arc<Task>,
+    pub(crate) thread: bool,
+}
+
+/// Name and how the text is made.
+type TextFile = (
+    &'static str,
+    u32,
+    fn(&Proc, &Task) -> Result<Vec<u8>, Errno>,
+);
+
+const TEXTS: &[TextFile] = &[
+    ("auxv", 0o400, memory::auxv),
+    ("cmdline", 0o444, memory::cmdline),
+    ("comm", 0o644, status::comm),
+    ("environ", 0o400, memory::environ),
+    ("limits", 0o444, status::limits),
+    ("maps", 0o444, memory::maps),
+    ("mountinfo", 0o444, fds::mountinfo),
+    ("mounts", 0o444, fds::mounts),
+    ("oom_score", 0o444, |_, _| Ok(b"0\n".to_vec())),
+    ("oom_score_adj", 0o644, status::oom_score_adj),
+    ("personality", 0o400, |_, _| Ok(b"00000000\n".to_vec())),
+    ("smaps", 0o444, memory::smaps),
+    ("stat", 0o444, status::stat),
+    ("statm", 0o444, memory::statm),
+    ("status", 0o444, status::status),
+    ("wchan", 0o444, |_, _| Ok(b"0".to_vec())),
+];
+
+const LINKS: &[(&str, Place)] = &[
+    ("cwd", Place::Cwd),
+    ("exe", Place::Exe),
+    ("root", Place::Root),
+];
+
+impl Directory for ProcessDir {
+    fn find(&self, proc: &Arc<Proc>, _cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        let owner = Owner::Task(self.task.clone());
+        let ino = number(self.task.tid(), name);
+        if let Some(file) = TEXTS.iter().find(|(n, ..)| n.as_bytes() == name) {
+            return Ok(text(
+                proc,
+                ino,
+                owner,
+                Arc::new(TaskText {
+                    task: self.task.clone(),
+                    file,
+                }),
+            ));
+        }
+        if let Some((_, place)) = LINKS.iter().find(|(n, _)| n.as_bytes() == name) {
+            let target = TaskLink {
+                task: self.task.clone(),
+                place: *place,
+            };
+            return Ok(link(proc, ino, owner, Arc::new(target)));
+        }
+        let dir: Arc<dyn Directory> = match name {
+            b"fd" => Arc::new(fds::FdDir {
+                task: self.task.clone(),
+                info: false,
+            }),
+            b"fdinfo" => Arc::new(fds::FdDir {
+                task: self.task.clone(),
+                info: true,
+            }),
+            b"task" if !self.thread => Arc::new(Threads {
+                task: self.task.clone(),
+            }),
+            _ => return Err(Errno::ENOENT),
+        };
+        Ok(directory(proc, ino, owner, dir))
+    }
+
+    fn list(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<Entry>, Errno> {
+        let mut all: Vec<Entry> = TEXTS
+            .iter()
+            .map(|(n, ..)| Entry::new(*n, FileType::Regular))
+            .collect();
+        all.extend(LINKS.iter().map(|(n, _)| Entry::new(*n, FileType::Symlink)));
+        all.push(Entry::new("fd", FileType::Directory));
+        all.push(Entry::new("fdinfo", FileType::Directory));
+        if !self.thread {
+            all.push(Entry::new("task", FileType::Directory));
+        }
+        Ok(all)
+    }
+}
+
+struct TaskText {
+    task: Arc<Task>,
+    file: &'static TextFile,
+}
+
+impl Text for TaskText {
+    fn read(&self, proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        (self.file.2)(proc, &self.task)
+    }
+
+    fn write(&self, _proc: &Arc<Proc>, cx: &dyn Ctx, data: &[u8]) -> Result<(), Errno> {
+        match self.file.0 {
+            "comm" if cx.pid() == self.task.tgid() => {
+                let end = data.iter().position(|b| *b == b'\n').unwrap_or(data.len());
+                self.task.set_name(&data[..end]);
+                Ok(())
+            }
+            "comm" => Err(Errno::EINVAL),
+            "oom_score_adj" => status::set_oom_score_adj(&self.task, cx, data),
+            _ => Err(Errno::EACCES),
+        }
+    }
+
+    fn perm(&self) -> u32 {
+        self.file.1
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Cwd,
+    Exe,
+    Root,
+}
+
+struct TaskLink {
+    task: Arc<Task>,
+    place: Place,
+}
+
+impl TaskLink {
+    fn place(&self) -> Result<VfsPath, Errno> {
+        let fs = || self.task.fs().ok_or(Errno::ENOENT);
+        match self.place {
+            Place::Cwd => Ok(fs()?.cwd()),
+            Place::Root => Ok(fs()?.root()),
+            Place::Exe => {
+                let info = self.task.mm().ok_or(Errno::ENOENT)?.exec_info();
+                let exe: &(dyn Any + Send + Sync) = &**info.exe.as_ref().ok_or(Errno::ENOENT)?;
+                let exe = exe
+                    .downcast_ref::<loader::Executable>()
+                    .ok_or(Errno::ENOENT)?;
+                exe.file.path().cloned().ok_or(Errno::ENOENT)
+            }
+        }
+    }
+}
+
+impl Target for TaskLink {
+    fn text(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        Ok(self.place()?.text())
+    }
+    fn follow(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Link, Errno> {
+        Ok(Link::Place(self.place()?))
+    }
+}
+
+/// `/proc/PID/task`
+struct Threads {
+    task: Arc<Task>,
+}
+
+impl Directory for Threads {
+    fn find(&self, proc: &Arc<Proc>, _cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        let tid = number_of(name).ok_or(Errno::ENOENT)?;
+        let task = proc
+            .kernel
+            .task(tid)
+            .filter(|t| t.tgid() == self.task.tgid())
+            .ok_or(Errno::ENOENT)?;
+        let dir = ProcessDir {
+            task: task.clone(),
+            thread: true,
+        };
+        Ok(directory(
+            proc,
+            number(tid, b"task"),
+            Owner::Task(task),
+            Arc::new(dir),
+        ))
+    }
+
+    fn list(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<Entry>, Errno> {
+        let mut tids: Vec<i32> = self
+            .task
+            .group()
+            .threads()
+            .iter()
+            .map(|t| t.tid())
+            .collect();
+        tids.sort_unstable();
+        Ok(tids
+            .into_iter()
+            .map(|t| Entry::new(t.to_string(), FileType::Directory))
+            .collect())
+    }
+
+    fn links(&self) -> u64 {
+        2 + self.task.group().threads().len() as u64
+    }
+}

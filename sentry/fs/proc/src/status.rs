@@ -1,0 +1,208 @@
+//! `stat`, `status`, `limits`, and the small values of a process.
+
+use crate::Proc;
+use abi::Errno;
+use ctx::{Ctx, Resource};
+use std::fmt::Write;
+use task::Task;
+use task::resource_from_number;
+
+/// Clock ticks a second, as sysconf(_SC_CLK_TCK) has it.
+const NANOS_PER_TICK: u64 = 10_000_000;
+
+/// `comm`
+pub(crate) fn comm(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
+    let mut name = task.name();
+    name.push(b'\n');
+    Ok(name)
+}
+
+/// `oom_score_adj`
+pub(crate) fn oom_score_adj(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
+    Ok(format!("{}\n", task.group().oom_score_adj()).into_bytes())
+}
+
+/// A write to `oom_score_adj`: lowering it needs `CAP_SYS_RESOURCE`.
+pub(crate) fn set_oom_score_adj(task: &Task, cx: &dyn Ctx, data: &[u8]) -> Result<(), Errno> {
+    let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+    let value: i32 = text.trim().parse().map_err(|_| Errno::EINVAL)?;
+    if !(-1000..=1000).contains(&value) {
+        return Err(Errno::EINVAL);
+    }
+    let group = task.group();
+    if value < group.oom_score_adj() && !cx.creds().effective.has(auth::Capability::SysResource) {
+        return Err(Errno::EACCES);
+    }
+    group.set_oom_score_adj(value);
+    Ok(())
+}
+
+/// The numbers of a process's place among others.
+struct Place {
+    parent: i32,
+    group: i32,
+    session: i32,
+    terminal: u64,
+    foreground: i32,
+}
+
+fn place(proc: &Proc, task: &Task) -> Place {
+    let (k, pid) = (&proc.kernel, task.tgid());
+    let session = k.session(pid).unwrap_or(0);
+    let terminal = k.terminal_of(session);
+    Place {
+        parent: k.parent(pid),
+        group: k.process_group(pid).unwrap_or(0),
+        session,
+        terminal: terminal.as_ref().map_or(0, |t| t.device()),
+        foreground: terminal.as_ref().map_or(-1, |t| t.foreground()),
+    }
+}
+
+/// `stat`
+pub(crate) fn stat(proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
+    let p = place(proc, task);
+    let group = task.group();
+    let (time, children) = (group.cpu_time(), group.children_time());
+    let usage = task.mm().map(|m| m.usage()).unwrap_or_default();
+    let info = task.mm().map(|m| m.exec_info()).unwrap_or_default();
+    let ticks = |ns: u64| ns / NANOS_PER_TICK;
+    let start = (task.start_time().max(0) as u64) / NANOS_PER_TICK;
+    let rss_limit = group.limits().get(Resource::Rss).soft;
+    let mut s = format!("{} (", task.tid()).into_bytes();
+    s.extend(task.name());
+    let rest = format!(
+        ") {} {} {} {} {} {} 4194304 0 0 0 0 {} {} {} {} 20 0 {} 0 {start} {} {} {rss_limit} {} {} {} 0 0 {} {} 0 0 0 0 0 17 0 0 0 0 0 0 {} {} {} {} {} {} {} 0\n",
+        char::from(task.state_letter()),
+        p.parent,
+        p.group,
+        p.session,
+        p.terminal,
+        p.foreground,
+        ticks(time.user),
+        ticks(time.system),
+        ticks(children.user),
+        ticks(children.system),
+        group.threads().len().max(1),
+        usage.virtual_,
+        usage.resident / 4096,
+        info.code_start,
+        info.code_end,
+        info.stack_start,
+        task.pending().bits() & 0x7fff_ffff,
+        task.blocked().bits() & 0x7fff_ffff,
+        info.data_start,
+        info.data_end,
+        info.data_end,
+        info.arg_start,
+        info.arg_end,
+        info.env_start,
+        info.env_end,
+    );
+    s.extend(rest.into_bytes());
+    Ok(s)
+}
+
+/// `status`
+pub(crate) fn status(proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
+    let group = task.group();
+    let c = task.creds();
+    let letter = char::from(task.state_letter());
+    let word = match letter {
+        'R' => "running",
+        'S' => "sleeping",
+        'T' => "stopped",
+        _ => "zombie",
+    };
+    let mut s = String::new();
+    let _ = writeln!(s, "Name:\t{}", String::from_utf8_lossy(&task.name()));
+    let _ = writeln!(s, "Umask:\t{:04o}", task.fs().map_or(0o22, |f| f.umask()));
+    let _ = writeln!(s, "State:\t{letter} ({word})");
+    let _ = writeln!(s, "Tgid:\t{}\nNgid:\t0\nPid:\t{}", task.tgid(), task.tid());
+    let _ = writeln!(
+        s,
+        "PPid:\t{}\nTracerPid:\t0",
+        proc.kernel.parent(task.tgid())
+    );
+    let _ = writeln!(s, "Uid:\t{}\t{}\t{}\t{}", c.ruid, c.euid, c.suid, c.fsuid);
+    let _ = writeln!(s, "Gid:\t{}\t{}\t{}\t{}", c.rgid, c.egid, c.sgid, c.fsgid);
+    let _ = writeln!(s, "FDSize:\t{}", task.fds().map_or(0, |f| f.size().max(64)));
+    let groups: Vec<String> = c.groups.iter().map(u32::to_string).collect();
+    let _ = writeln!(s, "Groups:\t{} ", groups.join(" "));
+    if let Some(u) = task.mm().map(|m| m.usage()) {
+        for (name, bytes) in [
+            ("VmPeak", u.peak_virtual),
+            ("VmSize", u.virtual_),
+            ("VmLck", u.locked),
+            ("VmHWM", u.peak_resident),
+            ("VmRSS", u.resident),
+            ("VmData", u.data),
+            ("VmStk", u.stack),
+            ("VmExe", u.text),
+        ] {
+            let _ = writeln!(s, "{name}:\t{:>8} kB", bytes / 1024);
+        }
+    }
+    let _ = writeln!(s, "Threads:\t{}", group.threads().len().max(1));
+    let _ = writeln!(
+        s,
+        "SigPnd:\t{:016x}\nShdPnd:\t{:016x}",
+        task.pending().bits(),
+        group.pending().bits()
+    );
+    let _ = writeln!(s, "SigBlk:\t{:016x}", task.blocked().bits());
+    for (name, set) in [
+        ("CapInh", c.inheritable),
+        ("CapPrm", c.permitted),
+        ("CapEff", c.effective),
+        ("CapBnd", c.bounding),
+        ("CapAmb", c.ambient),
+    ] {
+        let _ = writeln!(s, "{name}:\t{:016x}", set.bits());
+    }
+    let _ = writeln!(s, "NoNewPrivs:\t{}\nSeccomp:\t0", i32::from(c.no_new_privs));
+    Ok(s.into_bytes())
+}
+
+/// `limits`
+pub(crate) fn limits(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
+    const ROWS: &[(&str, &str)] = &[
+        ("Max cpu time", "seconds"),
+        ("Max file size", "bytes"),
+        ("Max data size", "bytes"),
+        ("Max stack size", "bytes"),
+        ("Max core file size", "bytes"),
+        ("Max resident set", "bytes"),
+        ("Max processes", "processes"),
+        ("Max open files", "files"),
+        ("Max locked memory", "bytes"),
+        ("Max address space", "bytes"),
+        ("Max file locks", "locks"),
+        ("Max pending signals", "signals"),
+        ("Max msgqueue size", "bytes"),
+        ("Max nice priority", ""),
+        ("Max realtime priority", ""),
+        ("Max realtime timeout", "us"),
+    ];
+    let mut s = format!(
+        "{:<25} {:<20} {:<20} {:<10}\n",
+        "Limit", "Soft Limit", "Hard Limit", "Units"
+    );
+    let shown = |v: u64| {
+        if v == u64::MAX {
+            "unlimited".to_owned()
+        } else {
+            v.to_string()
+        }
+    };
+    for (n, (name, unit)) in (0u32..).zip(ROWS) {
+        let l = task.group().limits().get(resource_from_number(n)?);
+        let _ = writeln!(
+            s,
+            "{name:<25} {:<20} {:<20} {unit:<10}",
+            shown(l.soft),
+            shown(l.hard)
+        );
+    }
+    Ok(s.into_bytes())
+}

@@ -1,0 +1,90 @@
+//! The top directory.
+
+use crate::node::{Directory, Entry, Target, directory, link, number, text};
+use crate::process::ProcessDir;
+use crate::system::{self, SYSTEM};
+use crate::{Owner, Proc};
+use abi::Errno;
+use ctx::Ctx;
+use std::sync::Arc;
+use vfs::{FileType, Inode};
+
+/// `/proc`
+pub(crate) struct Top;
+
+impl Directory for Top {
+    fn find(&self, proc: &Arc<Proc>, _cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        let ino = number(0, name);
+        match name {
+            b"self" => return Ok(link(proc, ino, Owner::Root, Arc::new(SelfLink))),
+            b"mounts" => return Ok(link(proc, ino, Owner::Root, Arc::new(Fixed("self/mounts")))),
+            b"sys" => {
+                return Ok(directory(
+                    proc,
+                    ino,
+                    Owner::Root,
+                    Arc::new(system::SysDir::top()),
+                ));
+            }
+            _ => {}
+        }
+        if let Some((_, kind)) = SYSTEM.iter().find(|(n, _)| n.as_bytes() == name) {
+            return Ok(text(proc, ino, Owner::Root, Arc::new(*kind)));
+        }
+        let pid = number_of(name).ok_or(Errno::ENOENT)?;
+        let task = proc.kernel.task(pid).ok_or(Errno::ENOENT)?;
+        let dir = ProcessDir {
+            task: task.clone(),
+            thread: false,
+        };
+        Ok(directory(
+            proc,
+            number(pid, b""),
+            Owner::Task(task),
+            Arc::new(dir),
+        ))
+    }
+
+    fn list(&self, proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<Entry>, Errno> {
+        let mut all: Vec<Entry> = SYSTEM
+            .iter()
+            .map(|(n, _)| Entry::new(*n, FileType::Regular))
+            .collect();
+        all.push(Entry::new("self", FileType::Symlink));
+        all.push(Entry::new("mounts", FileType::Symlink));
+        all.push(Entry::new("sys", FileType::Directory));
+        all.extend(
+            proc.kernel
+                .pids()
+                .iter()
+                .map(|p| Entry::new(p.to_string(), FileType::Directory)),
+        );
+        Ok(all)
+    }
+}
+
+/// A decimal number without sign and leading zeros.
+pub(crate) fn number_of(name: &[u8]) -> Option<i32> {
+    let s = std::str::from_utf8(name).ok()?;
+    let n: i32 = s.parse().ok()?;
+    (n > 0 && n.to_string() == s).then_some(n)
+}
+
+struct SelfLink;
+
+impl Target for SelfLink {
+    fn text(&self, _proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        match cx.pid() {
+            0 => Err(Errno::ENOENT),
+            pid => Ok(pid.to_string().into_bytes()),
+        }
+    }
+}
+
+struct Fixed(&'static str);
+
+impl Target for Fixed {
+    fn text(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        Ok(self.0.as_bytes().to_vec())
+    }
+}

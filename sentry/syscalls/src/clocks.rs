@@ -1,0 +1,236 @@
+//! Clocks and sleeping.
+
+use crate::user::{Args, put};
+use abi::Errno;
+use abi::libc;
+use abi::system::Timex;
+use abi::time::{Timespec, Timeval};
+use auth::Capability;
+use ctx::{Ctx, Restart, SysErr, SysResult, UserMemoryExt, Wake};
+use std::time::{Duration, Instant};
+use task::TaskCx;
+use time::ClockId;
+
+const CLOCK_PROCESS_CPUTIME_ID: i32 = 2;
+const CLOCK_THREAD_CPUTIME_ID: i32 = 3;
+
+/// A clock by the number a guest gives: a system-wide one, or the CPU time of a process or task.
+#[derive(Clone, Copy)]
+enum Clock {
+    System(ClockId),
+    /// 0 is the caller's.
+    Process(i32),
+    Thread(i32),
+}
+
+impl Clock {
+    /// Negative numbers are made of a pid and the kind of clock (clock_getcpuclockid(3)).
+    fn parse(arg: u64) -> Result<Clock, Errno> {
+        const PER_THREAD: i32 = 4;
+        const FD: i32 = 3;
+        let n = arg as i32;
+        match n {
+            CLOCK_PROCESS_CPUTIME_ID => Ok(Clock::Process(0)),
+            CLOCK_THREAD_CPUTIME_ID => Ok(Clock::Thread(0)),
+            n if n >= 0 => Ok(Clock::System(ClockId::from_number(n)?)),
+            n if n & 3 == FD => Err(Errno::EINVAL),
+            n if n & PER_THREAD != 0 => Ok(Clock::Thread(!(n >> 3))),
+            n => Ok(Clock::Process(!(n >> 3))),
+        }
+    }
+
+    fn now(self, cx: &TaskCx) -> Result<i64, Errno> {
+        let nanos = match self {
+            Clock::System(id) => return Ok(cx.kernel().now(id)),
+            Clock::Process(0) => cx.task().group().cpu_time().total(),
+            Clock::Thread(0) => cx.task().cpu_time().total(),
+            Clock::Process(pid) => cx
+                .kernel()
+                .process(pid)
+                .ok_or(Errno::EINVAL)?
+                .cpu_time()
+                .total(),
+            Clock::Thread(tid) => {
+                // Only of one's own process.
+                let task = cx.kernel().task(tid).filter(|t| t.tgid() == cx.pid());
+                task.ok_or(Errno::EINVAL)?.cpu_time().total()
+            }
+        };
+        Ok(i64::try_from(nanos).unwrap_or(i64::MAX))
+    }
+}
+
+pub(crate) fn clock_gettime(cx: &mut TaskCx, &[clock, tp, ..]: &Args) -> SysResult<u64> {
+    let now = Clock::parse(clock)?.now(cx)?;
+    cx.memory().write_obj(tp, &Timespec::from_nanos(now))?;
+    Ok(0)
+}
+
+pub(crate) fn clock_getres(cx: &mut TaskCx, &[clock, res, ..]: &Args) -> SysResult<u64> {
+    let resolution = match Clock::parse(clock)? {
+        Clock::System(id) => cx.clocks().resolution(id),
+        other => {
+            other.now(cx)?;
+            1
+        }
+    };
+    put(cx, res, &Timespec::from_nanos(resolution))?;
+    Ok(0)
+}
+
+/// The host's clocks are not the sandbox's to set.
+pub(crate) fn clock_settime(cx: &mut TaskCx, &[clock, tp, ..]: &Args) -> SysResult<u64> {
+    match Clock::parse(clock)? {
+        Clock::System(ClockId::Realtime) => {}
+        Clock::System(_) | Clock::Process(_) | Clock::Thread(_) => return Err(Errno::EINVAL.into()),
+    }
+    let t: Timespec = cx.memory().read_obj(tp)?;
+    t.to_duration()?;
+    Err(Errno::EPERM.into())
+}
+
+pub(crate) fn settimeofday(cx: &mut TaskCx, &[tv, tz, ..]: &Args) -> SysResult<u64> {
+    if tv != 0 {
+        let t: Timeval = cx.memory().read_obj(tv)?;
+        if !(0..1_000_000).contains(&t.usec) {
+            return Err(Errno::EINVAL.into());
+        }
+    }
+    if tz != 0 {
+        let _: [i32; 2] = cx.memory().read_obj(tz)?;
+    }
+    Err(Errno::EPERM.into())
+}
+
+pub(crate) fn gettimeofday(cx: &mut TaskCx, &[tv, tz, ..]: &Args) -> SysResult<u64> {
+    let now = Timespec::from_nanos(cx.kernel().now(ClockId::Realtime));
+    put(
+        cx,
+        tv,
+        &Timeval {
+            sec: now.sec,
+            usec: now.nsec / 1000,
+        },
+    )?;
+    put(cx, tz, &[0i32; 2])?;
+    Ok(0)
+}
+
+pub(crate) fn time(cx: &mut TaskCx, &[tloc, ..]: &Args) -> SysResult<u64> {
+    let sec = Timespec::from_nanos(cx.kernel().now(ClockId::Realtime)).sec;
+    put(cx, tloc, &sec)?;
+    Ok(sec as u64)
+}
+
+pub(crate) fn adjtimex(cx: &mut TaskCx, &[buf, ..]: &Args) -> SysResult<u64> {
+    clock_adjtime(cx, &[0, buf, 0, 0, 0, 0])
+}
+
+pub(crate) fn clock_adjtime(cx: &mut TaskCx, &[clock, buf, ..]: &Args) -> SysResult<u64> {
+    const STA_UNSYNC: i32 = 0x40;
+    const TIME_ERROR: u64 = 5;
+    const ADJ_OFFSET_SS_READ: u32 = 0xa001;
+    match Clock::parse(clock)? {
+        Clock::System(ClockId::Realtime) => {}
+        _ => return Err(Errno::EOPNOTSUPP.into()),
+    }
+    let asked: Timex = cx.memory().read_obj(buf)?;
+    if asked.modes != 0 && asked.modes != ADJ_OFFSET_SS_READ {
+        return Err(if cx.creds().has(Capability::SysTime) {
+            Errno::EINVAL
+        } else {
+            Errno::EPERM
+        }
+        .into());
+    }
+    let now = Timespec::from_nanos(cx.kernel().now(ClockId::Realtime));
+    let state = Timex {
+        modes: asked.modes,
+        status: STA_UNSYNC,
+        maxerror: 16_000_000,
+        esterror: 16_000_000,
+        constant: 2,
+        precision: 1,
+        tolerance: 32_768_000,
+        tick: 10_000,
+        time: Timeval {
+            sec: now.sec,
+            usec: now.nsec / 1000,
+        },
+        ..Timex::default()
+    };
+    cx.memory().write_obj(buf, &state)?;
+    Ok(TIME_ERROR)
+}
+
+pub(crate) fn nanosleep(cx: &mut TaskCx, &[duration, rem, ..]: &Args) -> SysResult<u64> {
+    let t: Timespec = cx.memory().read_obj(duration)?;
+    sleep_for(cx, t, rem)
+}
+
+pub(crate) fn clock_nanosleep(
+    cx: &mut TaskCx,
+    &[clock, flags, t, rem, ..]: &Args,
+) -> SysResult<u64> {
+    let clock = Clock::parse(clock)?;
+    let t: Timespec = cx.memory().read_obj(t)?;
+    let nanos = t.to_duration()?;
+    let absolute = flags as i32 & libc::TIMER_ABSTIME != 0;
+    let clock = match clock {
+        Clock::System(
+            id @ (ClockId::Realtime | ClockId::Monotonic | ClockId::Boottime | ClockId::Tai),
+        ) => id,
+        Clock::System(id @ (ClockId::RealtimeAlarm | ClockId::BoottimeAlarm)) => {
+            if !cx.creds().has(Capability::WakeAlarm) {
+                return Err(Errno::EPERM.into());
+            }
+            id
+        }
+        Clock::System(_) => return Err(Errno::EOPNOTSUPP.into()),
+        // Sleeping on one's own CPU time would never end.
+        Clock::Thread(_) => return Err(Errno::EINVAL.into()),
+        Clock::Process(_) => return Err(Errno::EOPNOTSUPP.into()),
+    };
+    if !absolute {
+        return sleep_for(cx, t, rem);
+    }
+    let at = cx
+        .clocks()
+        .instant(clock, i64::try_from(nanos).unwrap_or(i64::MAX));
+    match sleep(cx, at) {
+        true => Ok(0),
+        false => Err(Restart::NoHandler.into()),
+    }
+}
+
+fn sleep_for(cx: &mut TaskCx, t: Timespec, rem: u64) -> SysResult<u64> {
+    let until = Instant::now().checked_add(Duration::from_nanos(t.to_duration()?));
+    sleep_until(cx, until, rem)
+}
+
+/// Sleeps, and goes on with the rest when a signal without a handler came between.
+fn sleep_until(cx: &mut TaskCx, until: Option<Instant>, rem: u64) -> SysResult<u64> {
+    if sleep(cx, until) {
+        return Ok(0);
+    }
+    let left = until.map_or(Duration::MAX, |u| {
+        u.saturating_duration_since(Instant::now())
+    });
+    if left.is_zero() {
+        return Ok(0);
+    }
+    let left = Timespec::from_nanos(i64::try_from(left.as_nanos()).unwrap_or(i64::MAX));
+    put(cx, rem, &left).map_err(SysErr::from)?;
+    cx.restart_with(Box::new(move |cx: &mut TaskCx| sleep_until(cx, until, rem)))
+}
+
+/// Whether the time came before a signal did.
+fn sleep(cx: &TaskCx, until: Option<Instant>) -> bool {
+    loop {
+        match cx.park(until) {
+            Wake::Notified => {}
+            Wake::TimedOut => return true,
+            Wake::Interrupted => return false,
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! fcntl(2) and flock(2).
+
+use crate::user::{Args, fd, file};
+use abi::Errno;
+use abi::file::{Flock, OwnerEx};
+use abi::libc;
+use ctx::{Ctx, Resource, SysErr, SysResult, UserMemoryExt};
+use std::sync::Arc;
+use task::TaskCx;
+use vfs::{File, LockOwner, OpenFlags, Owner, Pipe};
+
+const F_SETSIG: i32 = 10;
+const F_GETSIG: i32 = 11;
+const F_SETOWN_EX: i32 = 15;
+const F_GETOWN_EX: i32 = 16;
+const F_OWNER_TID: i32 = 0;
+const F_OWNER_PID: i32 = 1;
+const F_OWNER_PGRP: i32 = 2;
+
+pub(crate) fn fcntl(cx: &mut TaskCx, &[fd_arg, op, arg, ..]: &Args) -> SysResult<u64> {
+    let fds = cx.fd_table();
+    let (fd, op) = (fd(fd_arg), op as i32);
+    let file = fds.get_path_ok(fd)?;
+    let limit = cx.limit(Resource::Nofile);
+    // These work on O_PATH descriptors also.
+    match op {
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => {
+            let min = u32::try_from(arg as i32).map_err(|_| Errno::EINVAL)?;
+            if u64::from(min) >= limit {
+                return Err(Errno::EINVAL.into());
+            }
+            return Ok(fds.insert(file, op == libc::F_DUPFD_CLOEXEC, min as i32, limit)? as u64);
+        }
+        libc::F_GETFD => return Ok(u64::from(fds.cloexec(fd)?)),
+        libc::F_SETFD => {
+            fds.set_cloexec(fd, arg as i32 & libc::FD_CLOEXEC != 0)?;
+            return Ok(0);
+        }
+        // Always there on a 64-bit kernel.
+        libc::F_GETFL => return Ok(u64::from(file.flags().bits() | large_file(&file))),
+        _ if file.is_path_only() => return Err(Errno::EBADF.into()),
+        _ => {}
+    }
+    match op {
+        libc::F_SETFL => file.set_flags(cx, OpenFlags::from_guest(arg as u32))?,
+        libc::F_GETLK => get_lock(cx, &file, arg, posix(cx))?,
+        libc::F_SETLK => set_lock(cx, &file, arg, posix(cx), false)?,
+        libc::F_SETLKW => set_lock(cx, &file, arg, posix(cx), true)?,
+        libc::F_OFD_GETLK => get_lock(cx, &file, arg, LockOwner::Description)?,
+        libc::F_OFD_SETLK => set_lock(cx, &file, arg, LockOwner::Description, false)?,
+        libc::F_OFD_SETLKW => set_lock(cx, &file, arg, LockOwner::Description, true)?,
+        libc::F_GETOWN => return Ok(get_owner(&file) as u64),
+        libc::F_SETOWN => set_owner(cx, &file, arg as i32)?,
+        F_GETOWN_EX => cx.memory().write_obj(arg, &owner_ex(&file))?,
+        F_SETOWN_EX => set_owner_ex(cx, &file, cx.memory().read_obj(arg)?)?,
+        F_GETSIG => return Ok(file.signal() as u64),
+        F_SETSIG => match arg as i32 {
+            n @ 0..=64 => file.set_signal(n),
+            _ => return Err(Errno::EINVAL.into()),
+        },
+        libc::F_GETPIPE_SZ => return Ok(Pipe::of(&file).ok_or(Errno::EBADF)?.capacity() as u64),
+        libc::F_SETPIPE_SZ => {
+            let pipe = Pipe::of(&file).ok_or(Errno::EBADF)?;
+            return Ok(pipe.set_capacity(cx, u64::from(arg as u32))? as u64);
+        }
+        libc::F_ADD_SEALS => file.ops().add_seals(&file, arg as u32)?,
+        libc::F_GET_SEALS => return Ok(u64::from(file.ops().seals()?)),
+        // No leases are held, and none are given.
+        libc::F_GETLEASE => return Ok(libc::F_UNLCK as u64),
+        _ => return Err(Errno::EINVAL.into()),
+    }
+    Ok(0)
+}
+
+fn large_file(file: &File) -> u32 {
+    if file.path().is_some() {
+        OpenFlags::LARGEFILE.bits()
+    } else {
+        0
+    }
+}
+
+fn posix(cx: &TaskCx) -> LockOwner {
+    LockOwner::Process {
+        table: cx.fd_table().id(),
+        pid: cx.pid(),
+    }
+}
+
+/// First and last byte of what `l` describes.
+fn range(cx: &TaskCx, file: &File, l: &Flock) -> Result<(u64, u64), Errno> {
+    let base = match i32::from(l.whence) {
+        libc::SEEK_SET => 0,
+        libc::SEEK_CUR => file.position() as i64,
+        libc::SEEK_END => i64::try_from(file.attr(cx)?.size).map_err(|_| Errno::EOVERFLOW)?,
+        _ => return Err(Errno::EINVAL),
+    };
+    let start = base.checked_add(l.start).ok_or(Errno::EOVERFLOW)?;
+    if start < 0 {
+        return Err(Errno::EINVAL);
+    }
+    let (start, last) = if l.len > 0 {
+        (start, start.checked_add(l.len - 1).ok_or(Errno::EOVERFLOW)?)
+    } else if l.len < 0 {
+        // A negative length is what lies before the start.
+        let first = start
+            .checked_add(l.len)
+            .filter(|f| *f >= 0)
+            .ok_or(Errno::EINVAL)?;
+        (first, start - 1)
+    } else {
+        (start, i64::MAX)
+    };
+    Ok((start as u64, last as u64))
+}
+
+fn get_lock(cx: &TaskCx, file: &File, addr: u64, owner: LockOwner) -> Result<(), Errno> {
+    let mut l: Flock = cx.memory().read_obj(addr)?;
+    let write = match i32::from(l.kind) {
+        libc::F_RDLCK => false,
+        libc::F_WRLCK => true,
+        // Asking with F_UNLCK is for description locks of later kernels alone.
+        _ => return Err(Errno::EINVAL),
+    };
+    if owner == LockOwner::Description && l.pid != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let (start, last) = range(cx, file, &l)?;
+    match vfs::conflicting_lock(file, owner, write, start, last) {
+        None => l.kind = libc::F_UNLCK as i16,
+        Some(other) => {
+            l.kind = if other.write {
+                libc::F_WRLCK
+            } else {
+                libc::F_RDLCK
+            } as i16;
+            l.whence = libc::SEEK_SET as i16;
+            l.start = other.start as i64;
+            l.len = if other.last == i64::MAX as u64 {
+                0
+            } else {
+                (other.last - other.start + 1) as i64
+            };
+            l.pid = other.pid;
+        }
+    }
+    cx.memory().write_obj(addr, &l)
+}
+
+fn set_lock(
+    cx: &TaskCx,
+    file: &Arc<File>,
+    addr: u64,
+    owner: LockOwner,
+    wait: bool,
+) -> Result<(), SysErr> {
+    let l: Flock = cx.memory().read_obj(addr)?;
+    if owner == LockOwner::Description && l.pid != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let (start, last) = range(cx, file, &l)?;
+    let write = match i32::from(l.kind) {
+        libc::F_UNLCK => {
+            vfs::unlock_range(file, owner, start, last);
+            return Ok(());
+        }
+        libc::F_RDLCK if !file.flags().readable() => return Err(Errno::EBADF.into()),
+        libc::F_RDLCK => false,
+        libc::F_WRLCK if !file.flags().writable() => return Err(Errno::EBADF.into()),
+        libc::F_WRLCK => true,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    vfs::lock_range(cx, file, owner, write, (start, last), wait)
+}
+
+fn get_owner(file: &File) -> i32 {
+    match file.owner() {
+        Owner::None => 0,
+        Owner::Thread(id) | Owner::Process(id) => id,
+        Owner::Group(id) => -id,
+    }
+}
+
+fn set_owner(cx: &TaskCx, file: &File, who: i32) -> Result<(), Errno> {
+    let owner = match who {
+        0 => Owner::None,
+        i32::MIN => return Err(Errno::EINVAL),
+        id if id > 0 => {
+            cx.kernel().process(id).ok_or(Errno::ESRCH)?;
+            Owner::Process(id)
+        }
+        group => Owner::Group(-group),
+    };
+    file.set_owner(owner);
+    Ok(())
+}
+
+fn owner_ex(file: &File) -> OwnerEx {
+    match file.owner() {
+        Owner::None => OwnerEx {
+            kind: F_OWNER_PID,
+            pid: 0,
+        },
+        Owner::Thread(pid) => OwnerEx {
+            kind: F_OWNER_TID,
+            pid,
+        },
+        Owner::Process(pid) => OwnerEx {
+            kind: F_OWNER_PID,
+            pid,
+        },
+        Owner::Group(pid) => OwnerEx {
+            kind: F_OWNER_PGRP,
+            pid,
+        },
+    }
+}
+
+fn set_owner_ex(cx: &TaskCx, file: &File, to: OwnerEx) -> Result<(), Errno> {
+    let owner = match (to.kind, to.pid) {
+        (F_OWNER_TID | F_OWNER_PID | F_OWNER_PGRP, 0) => Owner::None,
+        (F_OWNER_TID, tid) => {
+            cx.kernel().task(tid).ok_or(Errno::ESRCH)?;
+            Owner::Thread(tid)
+        }
+        (F_OWNER_PID, pid) => {
+            cx.kernel().process(pid).ok_or(Errno::ESRCH)?;
+            Owner::Process(pid)
+        }
+        (F_OWNER_PGRP, pgid) => Owner::Group(pgid),
+        _ => return Err(Errno::EINVAL),
+    };
+    file.set_owner(owner);
+    Ok(())
+}
+
+pub(crate) fn flock(cx: &mut TaskCx, &[fd, op, ..]: &Args) -> SysResult<u64> {
+    let op = op as i32;
+    let lock = match op & !libc::LOCK_NB {
+        libc::LOCK_SH => Some(false),
+        libc::LOCK_EX => Some(true),
+        libc::LOCK_UN => None,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    let file = file(cx, fd)?;
+    vfs::flock(cx, &file, lock, op & libc::LOCK_NB != 0)?;
+    Ok(0)
+}

@@ -1,0 +1,165 @@
+//! Moving data between files: sendfile, copy_file_range, splice, tee, vmsplice.
+
+use crate::user::{Args, MAX_RW_COUNT, file, iovecs};
+use abi::Errno;
+use ctx::{Ctx, Dst, Src, SysResult, UserMemoryExt};
+use task::TaskCx;
+use vfs::{File, FileType, Pipe};
+
+const SPLICE_F_NONBLOCK: u32 = 2;
+const SPLICE_FLAGS: u32 = 0xf;
+
+/// An optional offset in guest memory.
+struct Offset {
+    addr: u64,
+    value: u64,
+}
+
+impl Offset {
+    fn read(cx: &TaskCx, addr: u64) -> Result<Option<Offset>, Errno> {
+        if addr == 0 {
+            return Ok(None);
+        }
+        let value: u64 = cx.memory().read_obj(addr)?;
+        if value > i64::MAX as u64 {
+            return Err(Errno::EINVAL);
+        }
+        Ok(Some(Offset { addr, value }))
+    }
+
+    fn store(this: &Option<Offset>, cx: &TaskCx) -> Result<(), Errno> {
+        match this {
+            Some(o) => cx.memory().write_obj(o.addr, &o.value),
+            None => Ok(()),
+        }
+    }
+}
+
+fn limited(count: u64) -> usize {
+    count.min(MAX_RW_COUNT) as usize
+}
+
+pub(crate) fn sendfile(cx: &mut TaskCx, &[out, input, offset, count, ..]: &Args) -> SysResult<u64> {
+    let mut at = Offset::read(cx, offset)?;
+    let input = file(cx, input)?;
+    if !input.flags().readable() {
+        return Err(Errno::EBADF.into());
+    }
+    if at.is_some() && !input.seekable() {
+        return Err(Errno::ESPIPE.into());
+    }
+    let out = file(cx, out)?;
+    let moved = vfs::splice::sendfile(
+        cx,
+        &out,
+        &input,
+        at.as_mut().map(|o| &mut o.value),
+        limited(count),
+    )?;
+    Offset::store(&at, cx)?;
+    Ok(moved as u64)
+}
+
+pub(crate) fn copy_file_range(
+    cx: &mut TaskCx,
+    &[input, in_off, out, out_off, count, flags]: &Args,
+) -> SysResult<u64> {
+    let input = file(cx, input)?;
+    let out = file(cx, out)?;
+    let mut in_at = Offset::read(cx, in_off)?;
+    let mut out_at = Offset::read(cx, out_off)?;
+    if flags as u32 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    for file in [&input, &out] {
+        match file.kind() {
+            Some(FileType::Directory) => return Err(Errno::EISDIR.into()),
+            Some(FileType::Regular) => {}
+            None if file.seekable() => {}
+            _ => return Err(Errno::EINVAL.into()),
+        }
+    }
+    let moved = vfs::splice::copy_file_range(
+        cx,
+        (&input, in_at.as_mut().map(|o| &mut o.value)),
+        (&out, out_at.as_mut().map(|o| &mut o.value)),
+        limited(count),
+    )?;
+    Offset::store(&in_at, cx)?;
+    Offset::store(&out_at, cx)?;
+    Ok(moved as u64)
+}
+
+pub(crate) fn splice(
+    cx: &mut TaskCx,
+    &[input, in_off, out, out_off, count, flags]: &Args,
+) -> SysResult<u64> {
+    let flags = flags as u32;
+    if count == 0 {
+        return Ok(0);
+    }
+    if flags & !SPLICE_FLAGS != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let input = file(cx, input)?;
+    let out = file(cx, out)?;
+    refuse_pipe_offset(&input, in_off)?;
+    refuse_pipe_offset(&out, out_off)?;
+    let mut in_at = Offset::read(cx, in_off)?;
+    let mut out_at = Offset::read(cx, out_off)?;
+    let moved = vfs::splice::splice(
+        cx,
+        (&input, in_at.as_mut().map(|o| &mut o.value)),
+        (&out, out_at.as_mut().map(|o| &mut o.value)),
+        limited(count),
+        flags & SPLICE_F_NONBLOCK != 0,
+    )?;
+    Offset::store(&in_at, cx)?;
+    Offset::store(&out_at, cx)?;
+    Ok(moved as u64)
+}
+
+fn refuse_pipe_offset(file: &File, offset: u64) -> Result<(), Errno> {
+    if offset != 0 && Pipe::of(file).is_some() {
+        Err(Errno::ESPIPE)
+    } else {
+        Ok(())
+    }
+}
+
+pub(crate) fn tee(cx: &mut TaskCx, &[input, out, count, flags, ..]: &Args) -> SysResult<u64> {
+    let flags = flags as u32;
+    if flags & !SPLICE_FLAGS != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    if count == 0 {
+        return Ok(0);
+    }
+    let input = file(cx, input)?;
+    let out = file(cx, out)?;
+    Ok(vfs::splice::tee(
+        cx,
+        &input,
+        &out,
+        limited(count),
+        flags & SPLICE_F_NONBLOCK != 0,
+    )? as u64)
+}
+
+/// Copies, as it may: nothing says that the pages themselves must move.
+pub(crate) fn vmsplice(cx: &mut TaskCx, &[fd, iov, count, flags, ..]: &Args) -> SysResult<u64> {
+    if flags as u32 & !SPLICE_FLAGS != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let file = file(cx, fd)?;
+    if Pipe::of(&file).is_none() {
+        return Err(Errno::EBADF.into());
+    }
+    let list = iovecs(cx, iov, count)?;
+    let moved = if file.flags().writable() {
+        file.write(cx, &mut Src::vectors(cx.memory(), &list))?
+    } else {
+        file.read(cx, &mut Dst::vectors(cx.memory(), &list))?
+    };
+    Ok(moved as u64)
+}

@@ -1,0 +1,77 @@
+//! Descriptors: close, dup, close_range, ioctl.
+
+use crate::user::{Args, fd, file};
+use abi::Errno;
+use abi::libc;
+use ctx::{Ctx, Resource, SysErr, SysResult, UserMemoryExt};
+use task::TaskCx;
+use vfs::{FsCtx, OpenFlags};
+
+pub(crate) fn close(cx: &mut TaskCx, &[fd_arg, ..]: &Args) -> SysResult<u64> {
+    match cx.fd_table().close(cx, fd(fd_arg)) {
+        Ok(()) => Ok(0),
+        // The descriptor is gone: the call must not be made again.
+        Err(SysErr::Restart(_)) => Err(Errno::EINTR.into()),
+        Err(e) => Err(e),
+    }
+}
+
+pub(crate) fn close_range(cx: &mut TaskCx, &[first, last, flags, ..]: &Args) -> SysResult<u64> {
+    let (first, last, flags) = (first as u32, last as u32, flags as u32);
+    if flags & !(libc::CLOSE_RANGE_UNSHARE | libc::CLOSE_RANGE_CLOEXEC) != 0 || first > last {
+        return Err(Errno::EINVAL.into());
+    }
+    if flags & libc::CLOSE_RANGE_UNSHARE != 0 {
+        cx.unshare_fds();
+    }
+    cx.fd_table()
+        .close_range(cx, first, last, flags & libc::CLOSE_RANGE_CLOEXEC != 0);
+    Ok(0)
+}
+
+pub(crate) fn dup(cx: &mut TaskCx, &[old, ..]: &Args) -> SysResult<u64> {
+    let fds = cx.fd_table();
+    let file = fds.get_path_ok(fd(old))?;
+    Ok(fds.insert(file, false, 0, cx.limit(Resource::Nofile))? as u64)
+}
+
+pub(crate) fn dup2(cx: &mut TaskCx, &[old, new, ..]: &Args) -> SysResult<u64> {
+    let (old, new) = (fd(old), fd(new));
+    let fds = cx.fd_table();
+    if old == new {
+        fds.get_path_ok(old)?;
+        return Ok(new as u64);
+    }
+    Ok(fds.dup_to(cx, old, new, false, cx.limit(Resource::Nofile))? as u64)
+}
+
+pub(crate) fn dup3(cx: &mut TaskCx, &[old, new, flags, ..]: &Args) -> SysResult<u64> {
+    let (old, new, flags) = (fd(old), fd(new), flags as u32);
+    if flags & !OpenFlags::CLOEXEC.bits() != 0 || old == new {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(cx
+        .fds()
+        .dup_to(cx, old, new, flags != 0, cx.limit(Resource::Nofile))? as u64)
+}
+
+pub(crate) fn ioctl(cx: &mut TaskCx, &[fd_arg, request, arg, ..]: &Args) -> SysResult<u64> {
+    let file = file(cx, fd_arg)?;
+    let request = request as u32;
+    match u64::from(request) {
+        libc::FIOCLEX => cx.fd_table().set_cloexec(fd(fd_arg), true)?,
+        libc::FIONCLEX => cx.fd_table().set_cloexec(fd(fd_arg), false)?,
+        libc::FIONBIO => {
+            let on: i32 = cx.memory().read_obj(arg)?;
+            file.set_nonblocking(on != 0);
+        }
+        libc::FIOASYNC => {
+            let on: i32 = cx.memory().read_obj(arg)?;
+            let mut flags = file.flags();
+            flags.set(OpenFlags::ASYNC, on != 0);
+            file.set_flags(cx, flags)?;
+        }
+        _ => return file.ioctl(cx, request, arg),
+    }
+    Ok(0)
+}

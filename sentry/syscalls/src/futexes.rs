@@ -1,0 +1,171 @@
+//! futex(2) and robust lists.
+
+use crate::user::Args;
+use abi::Errno;
+use abi::time::Timespec;
+use ctx::{Ctx, Restart, SysErr, SysResult, UserMemoryExt};
+use futex::BITSET_ANY;
+use std::time::{Duration, Instant};
+use task::TaskCx;
+use time::ClockId;
+
+const WAIT: u32 = 0;
+const WAKE: u32 = 1;
+const REQUEUE: u32 = 3;
+const CMP_REQUEUE: u32 = 4;
+const WAKE_OP: u32 = 5;
+const WAIT_BITSET: u32 = 9;
+const WAKE_BITSET: u32 = 10;
+const PRIVATE: u32 = 128;
+const CLOCK_REALTIME: u32 = 256;
+
+pub(crate) fn futex(
+    cx: &mut TaskCx,
+    &[addr, op, val, timeout, addr2, val3]: &Args,
+) -> SysResult<u64> {
+    let op = op as u32;
+    let command = op & !(PRIVATE | CLOCK_REALTIME);
+    let shared = op & PRIVATE == 0;
+    let (val, val3) = (val as u32, val3 as u32);
+    // The clock can be chosen for these alone.
+    if op & CLOCK_REALTIME != 0 && !matches!(command, WAIT | WAIT_BITSET) {
+        return Err(Errno::ENOSYS.into());
+    }
+    match command {
+        WAIT | WAIT_BITSET => {
+            let bitset = if command == WAIT { BITSET_ANY } else { val3 };
+            let until = match timeout {
+                0 => None,
+                at => Some(deadline(cx, at, command == WAIT, op & CLOCK_REALTIME != 0)?),
+            };
+            let wait = Wait {
+                addr,
+                val,
+                bitset,
+                shared,
+            };
+            wait.run(cx, until, command == WAIT)
+        }
+        WAKE | WAKE_BITSET => {
+            let bitset = if command == WAKE { BITSET_ANY } else { val3 };
+            Ok(u64::from(cx.futex_wake(
+                addr,
+                shared,
+                at_least_one(val),
+                bitset,
+            )?))
+        }
+        REQUEUE | CMP_REQUEUE => {
+            let (Ok(wake), Ok(requeue)) =
+                (u32::try_from(val as i32), u32::try_from(timeout as i32))
+            else {
+                return Err(Errno::EINVAL.into());
+            };
+            let expected = (command == CMP_REQUEUE).then_some(val3);
+            let (woken, moved) = cx.futex_requeue(addr, addr2, shared, wake, requeue, expected)?;
+            Ok(u64::from(if expected.is_some() {
+                woken + moved
+            } else {
+                woken
+            }))
+        }
+        WAKE_OP => {
+            let (first, second) = (at_least_one(val), at_least_one(timeout as u32));
+            Ok(u64::from(
+                cx.futex_wake_op(addr, addr2, shared, first, second, val3)?,
+            ))
+        }
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+/// When a wait gives up: `None` where that is further away than a clock can tell.
+fn deadline(cx: &TaskCx, addr: u64, relative: bool, wall: bool) -> Result<Option<Instant>, Errno> {
+    let t: Timespec = cx.memory().read_obj(addr)?;
+    let nanos = t.to_duration()?;
+    if relative {
+        return Ok(Instant::now().checked_add(Duration::from_nanos(nanos)));
+    }
+    let clock = if wall {
+        ClockId::Realtime
+    } else {
+        ClockId::Monotonic
+    };
+    Ok(cx
+        .clocks()
+        .instant(clock, i64::try_from(nanos).unwrap_or(i64::MAX)))
+}
+
+#[derive(Clone, Copy)]
+struct Wait {
+    addr: u64,
+    val: u32,
+    bitset: u32,
+    shared: bool,
+}
+
+impl Wait {
+    /// An absolute time needs nothing to go on by after a signal; a relative one goes on with
+    /// what is left of it.
+    fn run(
+        self,
+        cx: &mut TaskCx,
+        until: Option<Option<Instant>>,
+        relative: bool,
+    ) -> SysResult<u64> {
+        let goes_on = until.is_some() && relative;
+        let restart = if goes_on {
+            Restart::Block
+        } else {
+            Restart::Sys
+        };
+        let (addr, val) = (self.addr, self.val);
+        match cx.futex_wait(
+            addr,
+            self.shared,
+            val,
+            self.bitset,
+            until.flatten(),
+            restart,
+        ) {
+            Err(SysErr::Restart(Restart::Block)) => {
+                cx.restart_with(Box::new(move |cx: &mut TaskCx| {
+                    self.run(cx, until, relative)
+                }))
+            }
+            other => other,
+        }
+    }
+}
+
+/// A count of waiters: an `int` of which Linux looks at the sign only after the first wake-up.
+fn at_least_one(count: u32) -> u32 {
+    (count as i32).max(1) as u32
+}
+
+/// Bytes of `struct robust_list_head`.
+const ROBUST_HEAD: u64 = 24;
+
+pub(crate) fn set_robust_list(cx: &mut TaskCx, &[head, len, ..]: &Args) -> SysResult<u64> {
+    if len != ROBUST_HEAD {
+        return Err(Errno::EINVAL.into());
+    }
+    cx.set_robust_list(head);
+    Ok(0)
+}
+
+pub(crate) fn get_robust_list(cx: &mut TaskCx, &[tid, head, len, ..]: &Args) -> SysResult<u64> {
+    let tid = tid as i32;
+    let value = if tid == 0 || tid == cx.task().tid() {
+        cx.robust_list(cx.task())
+    } else {
+        let other = cx.kernel().task(tid).ok_or(Errno::ESRCH)?;
+        if !crate::access::may_inspect(cx, &other) {
+            return Err(Errno::EPERM.into());
+        }
+        cx.robust_list(&other)
+    };
+    cx.memory().write_obj(len, &ROBUST_HEAD)?;
+    cx.memory().write_obj(head, &value)?;
+    Ok(0)
+}

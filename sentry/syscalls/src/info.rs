@@ -1,0 +1,151 @@
+//! The system: names, sizes, randomness.
+
+use crate::user::{Args, MAX_RW_COUNT};
+use abi::Errno;
+use abi::libc;
+use abi::system::{Sysinfo, Utsname};
+use auth::Capability;
+use ctx::{Ctx, SysResult, UserMemoryExt};
+use task::TaskCx;
+
+/// Bytes of a host or domain name, at most.
+const NAME_MAX: i32 = 64;
+
+fn padded(text: &[u8]) -> [u8; 65] {
+    let mut field = [0; 65];
+    let n = text.len().min(64);
+    field[..n].copy_from_slice(&text[..n]);
+    field
+}
+
+pub(crate) fn uname(cx: &mut TaskCx, &[buf, ..]: &Args) -> SysResult<u64> {
+    let uts = cx.kernel().uts();
+    let name = Utsname {
+        sysname: padded(&uts.sysname),
+        nodename: padded(&uts.nodename),
+        release: padded(&uts.release),
+        version: padded(&uts.version),
+        machine: padded(&uts.machine),
+        domainname: padded(&uts.domainname),
+    };
+    cx.memory().write_obj(buf, &name)?;
+    Ok(0)
+}
+
+/// A new name, for the capable.
+fn new_name(cx: &TaskCx, addr: u64, len: u64) -> Result<Vec<u8>, Errno> {
+    if !cx.creds().has(Capability::SysAdmin) {
+        return Err(Errno::EPERM);
+    }
+    let len = len as i32;
+    if !(0..=NAME_MAX).contains(&len) {
+        return Err(Errno::EINVAL);
+    }
+    let mut name = vec![0; len as usize];
+    cx.memory().read(addr, &mut name)?;
+    Ok(name)
+}
+
+pub(crate) fn sethostname(cx: &mut TaskCx, &[name, len, ..]: &Args) -> SysResult<u64> {
+    let name = new_name(cx, name, len)?;
+    cx.kernel().update_uts(|uts| uts.nodename = name);
+    Ok(0)
+}
+
+pub(crate) fn setdomainname(cx: &mut TaskCx, &[name, len, ..]: &Args) -> SysResult<u64> {
+    let name = new_name(cx, name, len)?;
+    cx.kernel().update_uts(|uts| uts.domainname = name);
+    Ok(0)
+}
+
+pub(crate) fn sysinfo(cx: &mut TaskCx, &[buf, ..]: &Args) -> SysResult<u64> {
+    let kernel = cx.kernel();
+    let (tasks, _) = kernel.task_count();
+    let (total, used) = (kernel.memory_limit(), kernel.memory_used());
+    let info = Sysinfo {
+        uptime: cx.clocks().uptime().as_secs() as i64,
+        totalram: total,
+        freeram: total.saturating_sub(used),
+        procs: u16::try_from(tasks).unwrap_or(u16::MAX),
+        mem_unit: 1,
+        ..Sysinfo::default()
+    };
+    cx.memory().write_obj(buf, &info)?;
+    Ok(0)
+}
+
+pub(crate) fn getrandom(cx: &mut TaskCx, &[buf, len, flags, ..]: &Args) -> SysResult<u64> {
+    let flags = flags as u32;
+    let known = libc::GRND_NONBLOCK | libc::GRND_RANDOM | libc::GRND_INSECURE;
+    let both = libc::GRND_RANDOM | libc::GRND_INSECURE;
+    if flags & !known != 0 || flags & both == both {
+        return Err(Errno::EINVAL.into());
+    }
+    let len = len.min(MAX_RW_COUNT);
+    let mut chunk = [0u8; 1024];
+    let mut done = 0;
+    while done < len {
+        let part = &mut chunk[..(len - done).min(1024) as usize];
+        fill_random(part)?;
+        let at = buf.wrapping_add(done);
+        match cx.memory().write_some(at, part) {
+            Ok(n) => {
+                done += n as u64;
+                if n < part.len() {
+                    break;
+                }
+            }
+            Err(e) if done == 0 => return Err(e.into()),
+            Err(_) => break,
+        }
+        if cx.interrupted() && done < len {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// The host's randomness.
+fn fill_random(buf: &mut [u8]) -> Result<(), Errno> {
+    let mut filled = 0;
+    while filled < buf.len() {
+        match rustix::rand::getrandom(&mut buf[filled..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(n) => filled += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(Errno::from_host(e.raw_os_error())),
+        }
+    }
+    Ok(())
+}
+
+/// A log without lines.
+pub(crate) fn syslog(cx: &mut TaskCx, &[kind, buf, len, ..]: &Args) -> SysResult<u64> {
+    const CLOSE: i32 = 0;
+    const OPEN: i32 = 1;
+    const READ: i32 = 2;
+    const READ_ALL: i32 = 3;
+    const SIZE_UNREAD: i32 = 9;
+    const SIZE_BUFFER: i32 = 10;
+    const BUFFER: u64 = 1 << 17;
+    let kind = kind as i32;
+    // Reading everything and asking for the size is everybody's (dmesg_restrict is off).
+    if !matches!(kind, READ_ALL | SIZE_BUFFER) && !cx.creds().has(Capability::Syslog) {
+        return Err(Errno::EPERM.into());
+    }
+    match kind {
+        CLOSE | OPEN | SIZE_UNREAD => Ok(0),
+        READ | READ_ALL if buf == 0 || (len as i32) < 0 => Err(Errno::EINVAL.into()),
+        READ_ALL => Ok(0),
+        // Reading waits for a line, and none comes.
+        READ if len as i32 == 0 => Ok(0),
+        READ => loop {
+            if cx.park(None) == ctx::Wake::Interrupted {
+                return Err(ctx::Restart::Sys.into());
+            }
+        },
+        // Clearing, and the console's level.
+        4..=8 => Ok(0),
+        SIZE_BUFFER => Ok(BUFFER),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}

@@ -1,0 +1,63 @@
+//! The system calls: one table, one file a family.
+//!
+//! A handler decodes and checks its arguments in Linux's order and calls one operation of the
+//! crate that owns the matter; what it gets back is trusted. [`CALLS`] is what boot hands to the
+//! kernel. [`Services`] holds what calls need beyond the kernel: where memfds live, the names of
+//! Unix sockets, which file systems mount(2) knows.
+//!
+//! Neighbours: `task` dispatches; `vfs`, `mm`, `net`, `futex` and `time` do the work; `strace`
+//! and the compat table read [`table`].
+#![forbid(unsafe_code)]
+
+mod access;
+mod services;
+pub mod table;
+mod user;
+
+mod dirs;
+mod fcntl;
+mod file_attr;
+mod file_copy;
+mod file_fd;
+mod file_io;
+mod file_names;
+mod file_open;
+mod file_stat;
+mod file_times;
+mod file_xattr;
+mod mount;
+
+mod epoll;
+mod event_fds;
+mod messages;
+mod poll;
+mod sockets;
+
+mod memory;
+
+mod caps;
+mod control;
+mod creds;
+mod ids;
+mod limits;
+mod pidfds;
+mod process;
+mod sched;
+mod wait;
+
+mod clocks;
+mod futexes;
+mod signals;
+mod timers;
+
+mod info;
+mod refused;
+
+pub use services::{MountArgs, MountMaker, Services};
+pub use task::Handler;
+
+/// The calls, as the kernel takes them.
+pub static CALLS: task::CallTable = task::CallTable {
+    handlers: &table::HANDLERS,
+    name: |nr| usize::try_from(nr).map_or("?", table::name),
+};

@@ -1,0 +1,142 @@
+//! mount(2), umount2(2), pivot_root(2).
+
+use crate::services::{MountArgs, Services};
+use crate::user::{Args, path};
+use abi::Errno;
+use abi::libc;
+use auth::Capability;
+use ctx::{Ctx, SysResult};
+use task::TaskCx;
+use vfs::{FsCtx, LookupFlags, MountFlags, Start, VfsPath};
+
+/// Flags that say how files below a mount are used.
+const PER_MOUNT: u64 = libc::MS_RDONLY
+    | libc::MS_NOSUID
+    | libc::MS_NODEV
+    | libc::MS_NOEXEC
+    | libc::MS_NOATIME
+    | libc::MS_NODIRATIME
+    | libc::MS_RELATIME
+    | libc::MS_STRICTATIME;
+/// Kinds of propagation: there is one mount namespace, and so nowhere to propagate to.
+const PROPAGATION: u64 = libc::MS_SHARED | libc::MS_PRIVATE | libc::MS_SLAVE | libc::MS_UNBINDABLE;
+/// What old programs put into the upper half.
+const MAGIC: u64 = 0xc0ed_0000;
+const MAGIC_MASK: u64 = 0xffff_0000;
+
+fn capable(cx: &TaskCx) -> Result<(), Errno> {
+    if cx.creds().has(Capability::SysAdmin) {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
+fn place(cx: &TaskCx, name: &[u8]) -> SysResult<VfsPath> {
+    vfs::walk::resolve(cx, Start::Cwd, name, LookupFlags::FOLLOW)
+}
+
+/// An optional string argument of at most a page.
+fn string(cx: &TaskCx, addr: u64) -> Result<Option<Vec<u8>>, Errno> {
+    match addr {
+        0 => Ok(None),
+        addr => cx
+            .memory()
+            .read_cstr(addr, abi::page::PAGE_SIZE as usize - 1)?
+            .ok_or(Errno::EINVAL)
+            .map(Some),
+    }
+}
+
+pub(crate) fn mount(
+    cx: &mut TaskCx,
+    &[source, target, kind, flags, data, _]: &Args,
+) -> SysResult<u64> {
+    let flags = if flags & MAGIC_MASK == MAGIC {
+        flags & !MAGIC_MASK
+    } else {
+        flags
+    };
+    let kind = string(cx, kind)?;
+    let source = string(cx, source)?;
+    let data = string(cx, data)?;
+    let target = path(cx, target)?;
+    let at = place(cx, &target)?;
+    capable(cx)?;
+    let mut how = MountFlags::from_bits_truncate((flags & PER_MOUNT) as u32);
+    if !how.intersects(MountFlags::NOATIME | MountFlags::STRICTATIME) {
+        how |= MountFlags::RELATIME;
+    }
+    let mounts = cx.mounts();
+    let source = source.unwrap_or_default();
+    if flags & libc::MS_REMOUNT != 0 {
+        if data.is_some_and(|d| !d.is_empty()) && flags & libc::MS_BIND == 0 {
+            tracing::debug!("options of a remount are not applied");
+        }
+        mounts.remount(&at, how)?;
+    } else if flags & libc::MS_BIND != 0 {
+        if source.is_empty() {
+            return Err(Errno::EINVAL.into());
+        }
+        let from = place(cx, &source)?;
+        mounts.bind(&from, &at, flags & libc::MS_REC != 0)?;
+    } else if flags & PROPAGATION != 0 {
+        let one = (flags & PROPAGATION).is_power_of_two();
+        let alone = flags & !(PROPAGATION | libc::MS_REC | libc::MS_SILENT) == 0;
+        if !one || !alone || !at.is_mount_root() {
+            return Err(Errno::EINVAL.into());
+        }
+    } else if flags & libc::MS_MOVE != 0 {
+        let from = place(cx, &source)?;
+        mounts.move_mount(&from, &at)?;
+    } else {
+        let kind = kind.ok_or(Errno::EINVAL)?;
+        let kind = std::str::from_utf8(&kind).map_err(|_| Errno::ENODEV)?;
+        let maker = Services::of(cx)
+            .filesystems
+            .get(kind)
+            .ok_or(Errno::ENODEV)?;
+        let options = data.unwrap_or_default();
+        let options = std::str::from_utf8(&options).map_err(|_| Errno::EINVAL)?;
+        let spec = maker(
+            cx,
+            &MountArgs {
+                source: &source,
+                flags: how,
+                options,
+            },
+        )?;
+        mounts.mount(&at, spec)?;
+    }
+    Ok(0)
+}
+
+pub(crate) fn umount2(cx: &mut TaskCx, &[target, flags, ..]: &Args) -> SysResult<u64> {
+    let flags = flags as i32;
+    let known = libc::MNT_FORCE | libc::MNT_DETACH | libc::MNT_EXPIRE | libc::UMOUNT_NOFOLLOW;
+    if flags & !known != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let target = path(cx, target)?;
+    let mut lookup = LookupFlags::FOLLOW;
+    lookup.set(LookupFlags::FOLLOW, flags & libc::UMOUNT_NOFOLLOW == 0);
+    let at = vfs::walk::resolve(cx, Start::Cwd, &target, lookup)?;
+    capable(cx)?;
+    if !at.is_mount_root() {
+        return Err(Errno::EINVAL.into());
+    }
+    if flags & libc::MNT_EXPIRE != 0 {
+        if flags & (libc::MNT_FORCE | libc::MNT_DETACH) != 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        // The first call marks, the second unmounts: nothing is marked here.
+        return Err(Errno::EAGAIN.into());
+    }
+    cx.mounts().umount(at, flags & libc::MNT_DETACH != 0)?;
+    Ok(0)
+}
+
+/// The root is the sandbox's, whatever capabilities a task has inside.
+pub(crate) fn pivot_root(_cx: &mut TaskCx, _args: &Args) -> SysResult<u64> {
+    Err(Errno::EPERM.into())
+}

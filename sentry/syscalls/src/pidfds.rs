@@ -1,0 +1,68 @@
+//! Descriptors of processes.
+
+use crate::user::{Args, fd};
+use abi::Errno;
+use abi::libc;
+use ctx::{Ctx, Resource, SysResult, UserMemoryExt};
+use signal::SigInfo;
+use task::{PidFd, TaskCx};
+
+pub(crate) fn pidfd_open(cx: &mut TaskCx, &[pid, flags, ..]: &Args) -> SysResult<u64> {
+    let flags = flags as u32;
+    if flags & !libc::PIDFD_NONBLOCK != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(cx.pidfd_open(pid as i32, flags != 0)? as u64)
+}
+
+/// The process behind a descriptor, and whether waiting through it must not block.
+pub(crate) fn process(cx: &TaskCx, fd: i32) -> Result<(i32, bool), Errno> {
+    let file = cx.fd_table().get(fd)?;
+    let group = file.ops_as::<PidFd>().ok_or(Errno::EBADF)?.group().tgid();
+    Ok((group, file.nonblocking()))
+}
+
+pub(crate) fn pidfd_send_signal(
+    cx: &mut TaskCx,
+    &[pidfd, signal, info, flags, ..]: &Args,
+) -> SysResult<u64> {
+    if flags as u32 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let group = cx.pidfd_group(fd(pidfd))?;
+    let (pid, signal) = (group.tgid(), signal as i32);
+    let info: Option<SigInfo> = match info {
+        0 => None,
+        addr => {
+            let info: SigInfo = cx.memory().read_obj(addr)?;
+            if info.signo != signal {
+                return Err(Errno::EINVAL.into());
+            }
+            Some(info)
+        }
+    };
+    // Its number may be another's by now.
+    if group.has_ended() && cx.ended_status(pid).is_none() {
+        return Err(Errno::ESRCH.into());
+    }
+    match info {
+        None => cx.kill(pid, signal)?,
+        Some(info) => cx.queue_info(pid, None, signal, info)?,
+    }
+    Ok(0)
+}
+
+pub(crate) fn pidfd_getfd(cx: &mut TaskCx, &[pidfd, target, flags, ..]: &Args) -> SysResult<u64> {
+    if flags as u32 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let group = cx.pidfd_group(fd(pidfd))?;
+    let task = group.any_thread().ok_or(Errno::ESRCH)?;
+    if !crate::access::may_inspect(cx, &task) {
+        return Err(Errno::EPERM.into());
+    }
+    let file = task.fds().ok_or(Errno::ESRCH)?.get_path_ok(fd(target))?;
+    Ok(cx
+        .fd_table()
+        .insert(file, true, 0, cx.limit(Resource::Nofile))? as u64)
+}

@@ -1,0 +1,337 @@
+//! Scheduling: what a task asks for is kept and told; the host decides.
+
+use crate::user::Args;
+use abi::Errno;
+use abi::libc;
+use abi::process::SchedAttr;
+use abi::time::Timespec;
+use auth::Capability;
+use ctx::{Ctx, Resource, SysResult, UserMemoryExt};
+use std::sync::Arc;
+use task::{Scheduling, Task, TaskCx};
+
+const RESET_ON_FORK: i32 = 0x4000_0000;
+/// `SCHED_FLAG_RESET_ON_FORK`
+const FLAG_RESET_ON_FORK: u64 = 1;
+/// The time slice of `SCHED_RR`.
+const SLICE: i64 = 100_000_000;
+
+pub(crate) fn sched_yield(_cx: &mut TaskCx, _args: &Args) -> SysResult<u64> {
+    std::thread::yield_now();
+    Ok(0)
+}
+
+/// The task that `tid` means: 0 is the caller.
+fn target(cx: &TaskCx, tid: u64) -> Result<Arc<Task>, Errno> {
+    match tid as i32 {
+        0 => Ok(cx.task().clone()),
+        tid if tid < 0 => Err(Errno::EINVAL),
+        tid => cx.kernel().task(tid).ok_or(Errno::ESRCH),
+    }
+}
+
+/// Whether the caller may change how `other` is scheduled.
+fn may_change(cx: &TaskCx, other: &Task) -> bool {
+    let (mine, theirs) = (cx.creds(), other.creds());
+    mine.euid == theirs.euid || mine.euid == theirs.ruid || mine.has(Capability::SysNice)
+}
+
+/// Lowest and highest static priority of a policy.
+fn priorities(policy: i32) -> Result<(i32, i32), Errno> {
+    match policy {
+        libc::SCHED_FIFO | libc::SCHED_RR => Ok((1, 99)),
+        libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE | libc::SCHED_DEADLINE => {
+            Ok((0, 0))
+        }
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+pub(crate) fn sched_get_priority_max(_cx: &mut TaskCx, &[policy, ..]: &Args) -> SysResult<u64> {
+    Ok(priorities(policy as i32)?.1 as u64)
+}
+
+pub(crate) fn sched_get_priority_min(_cx: &mut TaskCx, &[policy, ..]: &Args) -> SysResult<u64> {
+    Ok(priorities(policy as i32)?.0 as u64)
+}
+
+/// Checks and keeps policy and priority.
+fn set(
+    cx: &TaskCx,
+    task: &Task,
+    policy: i32,
+    priority: i32,
+    reset_on_fork: bool,
+) -> Result<(), Errno> {
+    // Deadlines need promises that nobody can keep here.
+    if policy == libc::SCHED_DEADLINE {
+        return Err(Errno::EPERM);
+    }
+    let (low, high) = priorities(policy)?;
+    if !(low..=high).contains(&priority) {
+        return Err(Errno::EINVAL);
+    }
+    let capable = cx.creds().has(Capability::SysNice);
+    if !capable {
+        let old = task.scheduling();
+        if high > 0 {
+            let limit = cx.limit(Resource::Rtprio);
+            let same = policy == old.policy;
+            if (limit == 0 && !same) || (priority > old.priority && priority as u64 > limit) {
+                return Err(Errno::EPERM);
+            }
+        }
+        if !may_change(cx, task) || (old.reset_on_fork && !reset_on_fork) {
+            return Err(Errno::EPERM);
+        }
+    }
+    task.set_scheduling(Scheduling {
+        policy,
+        priority,
+        reset_on_fork,
+    });
+    Ok(())
+}
+
+pub(crate) fn sched_setscheduler(
+    cx: &mut TaskCx,
+    &[tid, policy, param, ..]: &Args,
+) -> SysResult<u64> {
+    let policy = policy as i32;
+    if policy < 0 || tid as i32 != 0 && (tid as i32) < 0 || param == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let priority: i32 = cx.memory().read_obj(param)?;
+    let task = target(cx, tid)?;
+    set(
+        cx,
+        &task,
+        policy & !RESET_ON_FORK,
+        priority,
+        policy & RESET_ON_FORK != 0,
+    )?;
+    Ok(0)
+}
+
+pub(crate) fn sched_setparam(cx: &mut TaskCx, &[tid, param, ..]: &Args) -> SysResult<u64> {
+    if (tid as i32) < 0 || param == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let priority: i32 = cx.memory().read_obj(param)?;
+    let task = target(cx, tid)?;
+    let now = task.scheduling();
+    set(cx, &task, now.policy, priority, now.reset_on_fork)?;
+    Ok(0)
+}
+
+pub(crate) fn sched_getparam(cx: &mut TaskCx, &[tid, param, ..]: &Args) -> SysResult<u64> {
+    if param == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let priority = target(cx, tid)?.scheduling().priority;
+    cx.memory().write_obj(param, &priority)?;
+    Ok(0)
+}
+
+pub(crate) fn sched_getscheduler(cx: &mut TaskCx, &[tid, ..]: &Args) -> SysResult<u64> {
+    let s = target(cx, tid)?.scheduling();
+    Ok((s.policy | if s.reset_on_fork { RESET_ON_FORK } else { 0 }) as u64)
+}
+
+pub(crate) fn sched_rr_get_interval(cx: &mut TaskCx, &[tid, tp, ..]: &Args) -> SysResult<u64> {
+    let slice = match target(cx, tid)?.scheduling().policy {
+        libc::SCHED_FIFO => 0,
+        libc::SCHED_RR => SLICE,
+        // What CFS would give on a machine of this size.
+        _ => 4_000_000,
+    };
+    cx.memory().write_obj(tp, &Timespec::from_nanos(slice))?;
+    Ok(0)
+}
+
+pub(crate) fn sched_setattr(cx: &mut TaskCx, &[tid, addr, flags, ..]: &Args) -> SysResult<u64> {
+    if addr == 0 || (tid as i32) < 0 || flags as u32 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let size: u32 = cx.memory().read_obj(addr)?;
+    let size = if size == 0 {
+        size_of::<SchedAttr>() as u32
+    } else {
+        size
+    };
+    let attr: SchedAttr =
+        match crate::user::extensible(cx, addr, u64::from(size), size_of::<SchedAttr>() as u64) {
+            Ok(attr) => attr,
+            Err(Errno::EINVAL | Errno::E2BIG) => {
+                cx.memory()
+                    .write_obj(addr, &(size_of::<SchedAttr>() as u32))?;
+                return Err(Errno::E2BIG.into());
+            }
+            Err(e) => return Err(e.into()),
+        };
+    if attr.flags & !FLAG_RESET_ON_FORK != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let task = target(cx, tid)?;
+    let policy = i32::try_from(attr.policy).map_err(|_| Errno::EINVAL)?;
+    let priority = i32::try_from(attr.priority).map_err(|_| Errno::EINVAL)?;
+    set(
+        cx,
+        &task,
+        policy,
+        priority,
+        attr.flags & FLAG_RESET_ON_FORK != 0,
+    )?;
+    if matches!(policy, libc::SCHED_OTHER | libc::SCHED_BATCH) {
+        renice(cx, &task, attr.nice)?;
+    }
+    Ok(0)
+}
+
+pub(crate) fn sched_getattr(
+    cx: &mut TaskCx,
+    &[tid, addr, size, flags, ..]: &Args,
+) -> SysResult<u64> {
+    let (size, flags) = (size as u32, flags as u32);
+    let ours = size_of::<SchedAttr>() as u32;
+    if addr == 0
+        || (tid as i32) < 0
+        || flags != 0
+        || size < ours
+        || u64::from(size) > abi::page::PAGE_SIZE
+    {
+        return Err(Errno::EINVAL.into());
+    }
+    let task = target(cx, tid)?;
+    let s = task.scheduling();
+    let attr = SchedAttr {
+        size: ours,
+        policy: s.policy as u32,
+        flags: if s.reset_on_fork {
+            FLAG_RESET_ON_FORK
+        } else {
+            0
+        },
+        nice: task.nice(),
+        priority: s.priority as u32,
+        ..SchedAttr::default()
+    };
+    cx.memory().write_obj(addr, &attr)?;
+    Ok(0)
+}
+
+pub(crate) fn sched_setaffinity(cx: &mut TaskCx, &[tid, size, mask, ..]: &Args) -> SysResult<u64> {
+    let mut bits = vec![0u8; affinity_bytes(cx)];
+    let given = bits.len().min(size as u32 as usize);
+    cx.memory().read(mask, &mut bits[..given])?;
+    let task = target(cx, tid)?;
+    if !may_change(cx, &task) {
+        return Err(Errno::EPERM.into());
+    }
+    task.set_affinity(&bits)?;
+    Ok(0)
+}
+
+/// Bytes of an affinity mask that holds every CPU, in whole words.
+fn affinity_bytes(cx: &TaskCx) -> usize {
+    (cx.kernel().cpus() as usize).div_ceil(64).max(1) * 8
+}
+
+pub(crate) fn sched_getaffinity(cx: &mut TaskCx, &[tid, size, mask, ..]: &Args) -> SysResult<u64> {
+    let size = size as u32 as usize;
+    let bytes = affinity_bytes(cx);
+    if size < bytes || !size.is_multiple_of(8) {
+        return Err(Errno::EINVAL.into());
+    }
+    let task = target(cx, tid)?;
+    let mut bits = task.affinity();
+    bits.resize(bytes, 0);
+    cx.memory().write(mask, &bits)?;
+    Ok(bytes as u64)
+}
+
+pub(crate) fn getcpu(cx: &mut TaskCx, &[cpu, node, ..]: &Args) -> SysResult<u64> {
+    // Which of the virtual CPUs it is has no meaning: one that the task may run on.
+    let host = nix::sched::sched_getcpu().unwrap_or(0);
+    let number = cx.task().cpu(host as u32);
+    crate::user::put(cx, cpu, &number)?;
+    crate::user::put(cx, node, &0u32)?;
+    Ok(0)
+}
+
+/// The tasks that `which` and `who` mean.
+fn chosen(cx: &TaskCx, which: i32, who: i32) -> Result<Vec<Arc<Task>>, Errno> {
+    const PRIO_PROCESS: i32 = 0;
+    const PRIO_PGRP: i32 = 1;
+    const PRIO_USER: i32 = 2;
+    let kernel = cx.kernel();
+    let found: Vec<Arc<Task>> = match which {
+        PRIO_PROCESS if who == 0 => vec![cx.task().clone()],
+        PRIO_PROCESS => kernel.task(who).into_iter().collect(),
+        PRIO_PGRP => {
+            let pgid = if who == 0 {
+                kernel.process_group(cx.pid())?
+            } else {
+                who
+            };
+            kernel
+                .group_members(pgid)
+                .iter()
+                .flat_map(|g| g.threads())
+                .collect()
+        }
+        PRIO_USER => {
+            let uid = if who == 0 {
+                cx.creds().ruid
+            } else {
+                who as u32
+            };
+            let all = kernel.pids();
+            let groups = all.into_iter().filter_map(|pid| kernel.process(pid));
+            groups
+                .flat_map(|g| g.threads())
+                .filter(|t| t.creds().ruid == uid)
+                .collect()
+        }
+        _ => return Err(Errno::EINVAL),
+    };
+    if found.is_empty() {
+        Err(Errno::ESRCH)
+    } else {
+        Ok(found)
+    }
+}
+
+pub(crate) fn getpriority(cx: &mut TaskCx, &[which, who, ..]: &Args) -> SysResult<u64> {
+    let tasks = chosen(cx, which as i32, who as i32)?;
+    // Told as 40 to 1, so that no result looks like an error.
+    let best = tasks.iter().map(|t| t.nice()).min().unwrap_or(0);
+    Ok((20 - best) as u64)
+}
+
+pub(crate) fn setpriority(cx: &mut TaskCx, &[which, who, nice, ..]: &Args) -> SysResult<u64> {
+    let mut result = Ok(());
+    for task in chosen(cx, which as i32, who as i32)? {
+        if let Err(e) = renice(cx, &task, nice as i32) {
+            result = Err(e);
+        }
+    }
+    result?;
+    Ok(0)
+}
+
+fn renice(cx: &TaskCx, task: &Task, nice: i32) -> Result<(), Errno> {
+    let nice = nice.clamp(-20, 19);
+    let (mine, theirs) = (cx.creds(), task.creds());
+    let capable = mine.has(Capability::SysNice);
+    if !capable && mine.euid != theirs.euid && mine.euid != theirs.ruid {
+        return Err(Errno::EPERM);
+    }
+    // RLIMIT_NICE counts from 1 (nice 19) to 40 (nice -20).
+    let floor = 20 - cx.limit(Resource::Nice).min(40) as i32;
+    if nice < task.nice() && nice < floor && !capable {
+        return Err(Errno::EACCES);
+    }
+    task.set_nice(nice);
+    Ok(())
+}

@@ -1,0 +1,483 @@
+//! New tasks: fork(2), vfork(2), clone(2), clone3(2).
+
+use crate::group::FORKS;
+use crate::limits::Limits;
+use crate::pidfd;
+use crate::run::Start;
+use crate::task::TaskState;
+use crate::users::Users;
+use crate::vfork::VforkDone;
+use crate::{Task, TaskCx, ThreadGroup};
+use abi::Errno;
+use auth::Capability;
+use ctx::{Ctx, Resource, SysResult, UserMemoryExt};
+use mm::Mm;
+use signal::{AltStack, Signal};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+bitflags::bitflags! {
+    /// `CLONE_*` (clone(2)).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct CloneFlags: u64 {
+        /// `CLONE_NEWTIME`
+        const NEWTIME = 0x80;
+        /// `CLONE_VM`
+        const VM = 0x100;
+        /// `CLONE_FS`
+        const FS = 0x200;
+        /// `CLONE_FILES`
+        const FILES = 0x400;
+        /// `CLONE_SIGHAND`
+        const SIGHAND = 0x800;
+        /// `CLONE_PIDFD`
+        const PIDFD = 0x1000;
+        /// `CLONE_PTRACE`
+        const PTRACE = 0x2000;
+        /// `CLONE_VFORK`
+        const VFORK = 0x4000;
+        /// `CLONE_PARENT`
+        const PARENT = 0x8000;
+        /// `CLONE_THREAD`
+        const THREAD = 0x1_0000;
+        /// `CLONE_NEWNS`
+        const NEWNS = 0x2_0000;
+        /// `CLONE_SYSVSEM`
+        const SYSVSEM = 0x4_0000;
+        /// `CLONE_SETTLS`
+        const SETTLS = 0x8_0000;
+        /// `CLONE_PARENT_SETTID`
+        const PARENT_SETTID = 0x10_0000;
+        /// `CLONE_CHILD_CLEARTID`
+        const CHILD_CLEARTID = 0x20_0000;
+        /// `CLONE_DETACHED`
+        const DETACHED = 0x40_0000;
+        /// `CLONE_UNTRACED`
+        const UNTRACED = 0x80_0000;
+        /// `CLONE_CHILD_SETTID`
+        const CHILD_SETTID = 0x100_0000;
+        /// `CLONE_NEWCGROUP`
+        const NEWCGROUP = 0x200_0000;
+        /// `CLONE_NEWUTS`
+        const NEWUTS = 0x400_0000;
+        /// `CLONE_NEWIPC`
+        const NEWIPC = 0x800_0000;
+        /// `CLONE_NEWUSER`
+        const NEWUSER = 0x1000_0000;
+        /// `CLONE_NEWPID`
+        const NEWPID = 0x2000_0000;
+        /// `CLONE_NEWNET`
+        const NEWNET = 0x4000_0000;
+        /// `CLONE_IO`
+        const IO = 0x8000_0000;
+        /// `CLONE_CLEAR_SIGHAND`
+        const CLEAR_SIGHAND = 0x1_0000_0000;
+        /// `CLONE_INTO_CGROUP`
+        const INTO_CGROUP = 0x2_0000_0000;
+    }
+}
+
+impl CloneFlags {
+    /// Those that ask for a namespace.
+    pub const NAMESPACES: CloneFlags = CloneFlags::NEWNS
+        .union(CloneFlags::NEWTIME)
+        .union(CloneFlags::NEWCGROUP)
+        .union(CloneFlags::NEWUTS)
+        .union(CloneFlags::NEWIPC)
+        .union(CloneFlags::NEWUSER)
+        .union(CloneFlags::NEWPID)
+        .union(CloneFlags::NEWNET);
+}
+
+/// A call of clone3(2), or of its older forms.
+#[derive(Clone, Debug, Default)]
+pub struct CloneArgs {
+    /// What to share, and more.
+    pub flags: CloneFlags,
+    /// What the parent is sent at the end, 0 for nothing.
+    pub exit_signal: i32,
+    /// Stack pointer of the child, 0 for the parent's.
+    pub stack: u64,
+    /// Where `CLONE_PARENT_SETTID` stores the id.
+    pub parent_tid: u64,
+    /// Where `CLONE_CHILD_SETTID` and `CLONE_CHILD_CLEARTID` store it.
+    pub child_tid: u64,
+    /// Where `CLONE_PIDFD` stores the descriptor.
+    pub pidfd: u64,
+    /// Base of the child's thread-local storage.
+    pub tls: u64,
+    /// Ids asked for, the innermost namespace first.
+    pub set_tid: Vec<i32>,
+}
+
+impl TaskCx {
+    /// fork(2).
+    ///
+    /// # Errors
+    /// `EAGAIN`, `ENOMEM`.
+    pub fn fork(&mut self) -> SysResult<u64> {
+        self.clone_task(&CloneArgs {
+            exit_signal: Signal::CHLD.number(),
+            ..CloneArgs::default()
+        })
+    }
+
+    /// vfork(2).
+    ///
+    /// # Errors
+    /// `EAGAIN`, `ENOMEM`.
+    pub fn vfork(&mut self) -> SysResult<u64> {
+        let flags = CloneFlags::VM | CloneFlags::VFORK;
+        self.clone_task(&CloneArgs {
+            flags,
+            exit_signal: Signal::CHLD.number(),
+            ..CloneArgs::default()
+        })
+    }
+
+    /// clone(2), clone3(2): the child's id.
+    ///
+    /// # Errors
+    /// `EINVAL` for flags that contradict each other, `EPERM` for namespaces without the
+    /// capability and `EINVAL` with it (there are none to be had), `EAGAIN`, `ENOMEM`.
+    pub fn clone_task(&mut self, args: &CloneArgs) -> SysResult<u64> {
+        self.check(args)?;
+        let flags = args.flags;
+        let limit = self.limit(Resource::Nproc);
+        let creds = self.creds_ref();
+        if limit != u64::MAX
+            && creds.ruid != 0
+            && !creds.has(Capability::SysResource)
+            && !creds.has(Capability::SysAdmin)
+            && self.kernel().task_count().0 as u64 >= limit
+        {
+            return Err(Errno::EAGAIN.into());
+        }
+
+        let (child, start) = self.prepare_child(args)?;
+        let tid = child.tid();
+        let vfork = if flags.contains(CloneFlags::VFORK) {
+            let done = VforkDone::new(self.waker().clone());
+            child.state.lock().vfork = Some(done.clone());
+            Some(done)
+        } else {
+            None
+        };
+        if let Err(e) = self.publish(args, &child, &start) {
+            abandon(start);
+            return Err(e.into());
+        }
+        let ran = self.kernel().pool.run(self.kernel(), start);
+        if let Err(e) = ran {
+            self.unpublish(&child);
+            return Err(e.into());
+        }
+        FORKS.fetch_add(1, Ordering::Relaxed);
+        if let Some(done) = vfork {
+            self.park_killable(|| done.is_done());
+        }
+        Ok(tid as u64)
+    }
+
+    fn check(&self, args: &CloneArgs) -> Result<(), Errno> {
+        let flags = args.flags;
+        let has = |f: CloneFlags| flags.contains(f);
+        let bad = (has(CloneFlags::SIGHAND) && !has(CloneFlags::VM))
+            || (has(CloneFlags::THREAD) && !has(CloneFlags::SIGHAND))
+            || (has(CloneFlags::SIGHAND) && has(CloneFlags::CLEAR_SIGHAND))
+            || (has(CloneFlags::NEWNS) && has(CloneFlags::FS))
+            || (has(CloneFlags::NEWUSER) && has(CloneFlags::FS))
+            || (has(CloneFlags::THREAD) && flags.intersects(CloneFlags::NEWUSER | CloneFlags::NEWPID))
+            || (has(CloneFlags::PIDFD) && flags.intersects(CloneFlags::DETACHED))
+            || (has(CloneFlags::PIDFD) && has(CloneFlags::PARENT_SETTID) && args.pidfd == args.parent_tid)
+            // Init's siblings would have nobody to wait for them.
+            || (has(CloneFlags::PARENT) && self.group().tgid() == 1)
+            || !(0..=Signal::MAX).contains(&args.exit_signal);
+        if bad {
+            return Err(Errno::EINVAL);
+        }
+        if flags.intersects(CloneFlags::NAMESPACES) {
+            let may = has(CloneFlags::NEWUSER) || self.creds_ref().has(Capability::SysAdmin);
+            return Err(if may { Errno::EINVAL } else { Errno::EPERM });
+        }
+        if has(CloneFlags::INTO_CGROUP) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        Ok(())
+    }
+
+    /// Makes the task, not yet visible to anybody.
+    fn prepare_child(&mut self, args: &CloneArgs) -> Result<(Arc<Task>, Start), Errno> {
+        let flags = args.flags;
+        let tid = self.choose_tid(args)?;
+        // The platform's part first: it is the one that fails for want of resources.
+        let mm = if flags.contains(CloneFlags::VM) {
+            self.mm.get().space_ref().reserve_context().map_err(|e| {
+                tracing::warn!("another thread: {e}");
+                Errno::EAGAIN
+            })?;
+            self.mm.join()
+        } else {
+            let mm: Arc<Mm> = self.mm.get().fork()?;
+            Users::new(mm)
+        };
+        let mut extended = Vec::new();
+        if let Err(e) = self.context.extended_state(&mut extended) {
+            tracing::warn!("extended state: {e}");
+        }
+        let fds = if flags.contains(CloneFlags::FILES) {
+            self.fds.join()
+        } else {
+            Users::new(self.fds.get().fork())
+        };
+        let fs = if flags.contains(CloneFlags::FS) {
+            self.fs.join()
+        } else {
+            Users::new(Arc::new(self.fs.get().fork()))
+        };
+        let group = if flags.contains(CloneFlags::THREAD) {
+            self.group().clone()
+        } else {
+            self.new_group(flags, tid)
+        };
+        let state = self.child_state(args, &mm, &fds, &fs);
+        let task = Task::new(
+            self.kernel().clone(),
+            group,
+            tid,
+            self.task.blocked(),
+            state,
+        );
+        let mut regs = self.regs;
+        regs.rax = 0;
+        regs.orig_rax = u64::MAX;
+        if args.stack != 0 {
+            regs.rsp = args.stack;
+        }
+        if flags.contains(CloneFlags::SETTLS) {
+            regs.fs_base = args.tls;
+        }
+        // A thread that shares memory starts without an alternate stack, unless it is a vfork.
+        let keeps = !flags.contains(CloneFlags::VM) || flags.contains(CloneFlags::VFORK);
+        let altstack = if keeps {
+            self.altstack
+        } else {
+            AltStack::DISABLED
+        };
+        let start = Start {
+            task: task.clone(),
+            regs,
+            mm,
+            fds,
+            fs,
+            mounts: self.mounts.clone(),
+            altstack,
+            extended: Some(extended),
+        };
+        Ok((task, start))
+    }
+
+    fn choose_tid(&self, args: &CloneArgs) -> Result<i32, Errno> {
+        let mut tree = self.kernel().tree.lock();
+        match args.set_tid.as_slice() {
+            [] => tree.allocate(),
+            [wanted] => {
+                if *wanted <= 1 {
+                    return Err(Errno::EINVAL);
+                }
+                let creds = self.creds_ref();
+                if !creds.has(Capability::SysAdmin) && !creds.has(Capability::CheckpointRestore) {
+                    return Err(Errno::EPERM);
+                }
+                if tree.tasks.contains_key(wanted)
+                    || tree.groups.contains_key(wanted)
+                    || tree.sessions.contains_key(wanted)
+                {
+                    return Err(Errno::EEXIST);
+                }
+                Ok(*wanted)
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn new_group(&self, flags: CloneFlags, tgid: i32) -> Arc<ThreadGroup> {
+        let parent = self.group();
+        let actions = if flags.contains(CloneFlags::SIGHAND) {
+            parent.actions()
+        } else {
+            let copy = parent.actions().fork();
+            if flags.contains(CloneFlags::CLEAR_SIGHAND) {
+                copy.clear_handlers();
+            }
+            Arc::new(copy)
+        };
+        let group = ThreadGroup::new(
+            self.kernel(),
+            tgid,
+            actions,
+            Limits::new(parent.limits().all()),
+        );
+        group.set_oom_score_adj(parent.oom_score_adj());
+        group
+    }
+
+    fn child_state(
+        &self,
+        args: &CloneArgs,
+        mm: &Arc<Users<Mm>>,
+        fds: &Arc<Users<vfs::FdTable>>,
+        fs: &Arc<Users<crate::FsContext>>,
+    ) -> TaskState {
+        let st = self.task.state.lock();
+        let reset = st.reset_on_fork;
+        TaskState {
+            creds: st.creds.clone(),
+            mm: Some(mm.clone()),
+            fds: Some(fds.clone()),
+            fs: Some(fs.clone()),
+            name: st.name,
+            parent_death_signal: 0,
+            clear_child_tid: if args.flags.contains(CloneFlags::CHILD_CLEARTID) {
+                args.child_tid
+            } else {
+                0
+            },
+            robust_list: 0,
+            vfork: None,
+            personality: st.personality,
+            nice: if reset { st.nice.max(0) } else { st.nice },
+            policy: if reset && matches!(st.policy, 1 | 2) {
+                0
+            } else {
+                st.policy
+            },
+            priority: if reset { 0 } else { st.priority },
+            reset_on_fork: false,
+            affinity: st.affinity.clone(),
+            timer_slack: st.timer_slack,
+            io_priority: st.io_priority,
+        }
+    }
+
+    /// Puts the task into the tree, and its id where the flags ask for it.
+    fn publish(&mut self, args: &CloneArgs, child: &Arc<Task>, start: &Start) -> Result<(), Errno> {
+        let flags = args.flags;
+        let tid = child.tid();
+        let pidfd = if flags.contains(CloneFlags::PIDFD) {
+            let fd = pidfd::install(self, child.group().clone(), false)?;
+            if let Err(e) = self.memory().write_obj(args.pidfd, &fd) {
+                let _ = self.fds.get().close(self, fd);
+                return Err(e);
+            }
+            Some(fd)
+        } else {
+            None
+        };
+        let entered = self.enter_tree(flags, args.exit_signal, child);
+        if let Err(e) = entered {
+            if let Some(fd) = pidfd {
+                let _ = self.fds.get().close(self, fd);
+            }
+            return Err(e);
+        }
+        // As Linux, a bad address here is no error.
+        if flags.contains(CloneFlags::PARENT_SETTID) {
+            let _ = self.memory().write_obj(args.parent_tid, &tid);
+        }
+        if flags.contains(CloneFlags::CHILD_SETTID) {
+            let _ = start.mm.get().write_obj(args.child_tid, &tid);
+        }
+        Ok(())
+    }
+
+    fn enter_tree(
+        &self,
+        flags: CloneFlags,
+        exit_signal: i32,
+        child: &Arc<Task>,
+    ) -> Result<(), Errno> {
+        let mut tree = self.kernel().tree.lock();
+        let me = self.group();
+        let mut st = me.state.lock();
+        if tree.closed || st.exit.is_some() || st.exec.is_some() {
+            return Err(Errno::EAGAIN);
+        }
+        // A signal that is to be seen by fork's caller first would otherwise miss the child.
+        if flags.contains(CloneFlags::THREAD) {
+            st.threads.push(child.clone());
+            if st.stop.is_some() {
+                child.work.store(true, Ordering::SeqCst);
+            }
+            drop(st);
+        } else {
+            drop(st);
+            child.group().state.lock().threads.push(child.clone());
+            let pid = me.tgid();
+            let Some(node) = tree.nodes.get(&pid) else {
+                return Err(Errno::EAGAIN);
+            };
+            let (pgid, sid) = (node.pgid, node.sid);
+            let (parent, parent_tid, exit_signal) = if flags.contains(CloneFlags::PARENT) {
+                (node.parent, node.parent_tid, node.exit_signal)
+            } else {
+                (pid, self.tid(), exit_signal)
+            };
+            tree.insert(
+                child.group().clone(),
+                parent,
+                parent_tid,
+                pgid,
+                sid,
+                exit_signal,
+            );
+        }
+        tree.tasks.insert(child.tid(), child.clone());
+        Ok(())
+    }
+
+    /// Takes back a task whose thread could not be had.
+    fn unpublish(&mut self, child: &Arc<Task>) {
+        let mut tree = self.kernel().tree.lock();
+        let (mm, fds, fs) = {
+            let mut st = child.state.lock();
+            (st.mm.take(), st.fds.take(), st.fs.take())
+        };
+        child.exiting.store(true, Ordering::SeqCst);
+        child
+            .group()
+            .state
+            .lock()
+            .threads
+            .retain(|t| !Arc::ptr_eq(t, child));
+        tree.tasks.remove(&child.tid());
+        let gone = if child.tid() == child.tgid() {
+            tree.remove(child.tid())
+        } else {
+            None
+        };
+        drop(tree);
+        drop(gone);
+        for (mm, fds, fs) in mm.into_iter().zip(fds).zip(fs).map(|((a, b), c)| (a, b, c)) {
+            if mm.leave() {
+                mm.get().destroy();
+            }
+            fds.leave();
+            fs.leave();
+        }
+    }
+}
+
+/// A start that never came into the tree.
+fn abandon(start: Start) {
+    let taken = {
+        let mut st = start.task.state.lock();
+        (st.mm.take(), st.fds.take(), st.fs.take())
+    };
+    drop(taken);
+    start.fds.leave();
+    start.fs.leave();
+    if start.mm.leave() {
+        start.mm.get().destroy();
+    }
+}

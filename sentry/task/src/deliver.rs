@@ -1,0 +1,285 @@
+//! Taking signals: what a task does before it goes back to guest code.
+
+use crate::cpu::Phase;
+use crate::group::Stop;
+use crate::run::Pending;
+use crate::send::begin_exit;
+use crate::{ChildEvent, ExitStatus, TaskCx};
+use abi::Errno;
+use ctx::Restart;
+use signal::{ActionFlags, DefaultAction, Handler, SigAction, SigInfo, SigSet, Signal};
+use std::sync::atomic::Ordering;
+
+/// What one look at the group's state came to.
+enum Next {
+    Nothing,
+    Exit(ExitStatus),
+    Stopped,
+    Signal(Signal, SigInfo),
+}
+
+impl TaskCx {
+    /// Whether [`TaskCx::do_work`] would find anything to do.
+    pub(crate) fn wanted_elsewhere(&self) -> bool {
+        let me = self.task();
+        let st = self.group().state.lock();
+        let found = st.exit.is_some()
+            || st.exec.is_some_and(|tid| tid != me.tid())
+            || st.stop.is_some()
+            || !((me.pending.lock().set() | st.pending.set()).minus(me.blocked())).is_empty();
+        if !found {
+            // Under the lock with which it is set.
+            me.work.store(false, Ordering::SeqCst);
+        }
+        found
+    }
+
+    /// Does what there is to do: delivers signals, stops, or finds that the task must end.
+    pub(crate) fn do_work(&mut self) {
+        while self.exit.is_none() && self.task.work.load(Ordering::SeqCst) {
+            match self.next_work() {
+                Next::Nothing => break,
+                Next::Exit(status) => self.exit = Some(status),
+                Next::Stopped => self.sleep_stopped(),
+                Next::Signal(signal, info) => {
+                    if self.take(signal, info) {
+                        return;
+                    }
+                }
+            }
+        }
+        if self.exit.is_none() {
+            self.no_handler_ran();
+        }
+    }
+
+    /// An interrupted call is made again, and a temporary mask ends, where no handler ran.
+    fn no_handler_ran(&mut self) {
+        match std::mem::replace(&mut self.pending, Pending::None) {
+            Pending::Restart(r) => self.make_again(r),
+            Pending::None => {}
+        }
+        if let Some(mask) = self.saved_mask.take() {
+            self.set_blocked(mask);
+        }
+    }
+
+    fn make_again(&mut self, restart: Restart) {
+        self.regs.rax = match restart {
+            Restart::Block => abi::libc::SYS_restart_syscall as u64,
+            _ => self.regs.orig_rax,
+        };
+        self.regs.rip = self.regs.rip.wrapping_sub(2);
+    }
+
+    fn next_work(&mut self) -> Next {
+        let me = self.task.clone();
+        let mut guard = me.group().state.lock();
+        let st = &mut *guard;
+        if let Some(status) = st.exit {
+            return Next::Exit(status);
+        }
+        if st.exec.is_some_and(|tid| tid != me.tid()) {
+            return Next::Exit(ExitStatus::Exited(0));
+        }
+        if st.stop.is_some() {
+            me.stopped.store(true, Ordering::SeqCst);
+            return Next::Stopped;
+        }
+        let open = !me.blocked();
+        let mut own = me.pending.lock();
+        let taken = own
+            .take(open & Signal::SYNCHRONOUS)
+            .or_else(|| own.take(open));
+        drop(own);
+        match taken.or_else(|| st.pending.take(open)) {
+            Some((signal, info)) => {
+                if Signal::STOPS.has(signal) {
+                    st.stop_dequeued = true;
+                }
+                Next::Signal(signal, info)
+            }
+            None => {
+                me.work.store(false, Ordering::SeqCst);
+                Next::Nothing
+            }
+        }
+    }
+
+    /// Sleeps until the stop is over. The last thread to stop tells the parent.
+    fn sleep_stopped(&mut self) {
+        let me = self.task.clone();
+        loop {
+            let report = {
+                let mut guard = me.group().state.lock();
+                let st = &mut *guard;
+                let wanted = st.exit.is_some() || st.exec.is_some_and(|tid| tid != me.tid());
+                let Some(stop) = st.stop.as_mut().filter(|_| !wanted) else {
+                    break;
+                };
+                let all = st.threads.iter().all(|t| t.is_stopped());
+                let report = all && !stop.reported;
+                stop.reported |= report;
+                report.then_some(stop.signal)
+            };
+            if let Some(signal) = report {
+                self.kernel()
+                    .report_child(me.group(), ChildEvent::Stopped(signal));
+                continue;
+            }
+            me.cpu.enter(Phase::Parked);
+            me.waker().park(None);
+            me.cpu.enter(Phase::Sentry);
+        }
+        me.stopped.store(false, Ordering::SeqCst);
+    }
+
+    /// Delivers one signal; whether a handler has been set up (one at a time: the next is taken
+    /// with that handler's first instruction as the interrupted one).
+    fn take(&mut self, signal: Signal, info: SigInfo) -> bool {
+        if let Some(tracer) = self.kernel().tracer() {
+            tracer.signal(self, &info);
+        }
+        let info = self.group().timers().delivering(info);
+        let action = self.group().actions().take_for_delivery(signal);
+        match action.handler() {
+            Handler::Ignore => false,
+            Handler::Address(_) => {
+                self.deliver(signal, info, action);
+                // Others may be pending: they nest, as on Linux.
+                false
+            }
+            Handler::Default => {
+                self.default_action(signal);
+                false
+            }
+        }
+    }
+
+    fn default_action(&mut self, signal: Signal) {
+        let core = match signal.default_action() {
+            DefaultAction::Ignore | DefaultAction::Continue => return,
+            DefaultAction::Stop => return self.begin_stop(signal),
+            DefaultAction::Terminate => false,
+            DefaultAction::Core => true,
+        };
+        if self.group().unkillable.load(Ordering::Relaxed) && !signal.is_unblockable() {
+            return;
+        }
+        self.die(signal, core);
+    }
+
+    pub(crate) fn die(&mut self, signal: Signal, core: bool) {
+        let status = ExitStatus::Killed { signal, core };
+        let mut st = self.task.group().state.lock();
+        if st.exit.is_none() {
+            begin_exit(&mut st, status);
+        }
+        let status = st.exit;
+        drop(st);
+        self.exit = status;
+    }
+
+    fn begin_stop(&mut self, signal: Signal) {
+        // The parent of an orphaned group could not continue it.
+        if signal != Signal::STOP && ctx::JobControl::orphaned(self) {
+            return;
+        }
+        let me = self.task.clone();
+        let mut st = me.group().state.lock();
+        if !st.stop_dequeued || st.exit.is_some() {
+            // SIGCONT came meanwhile.
+            return;
+        }
+        st.stop_dequeued = false;
+        st.stop = Some(Stop {
+            signal,
+            reported: false,
+        });
+        for t in &st.threads {
+            t.interrupt();
+        }
+    }
+
+    /// Sets up the handler.
+    fn deliver(&mut self, signal: Signal, info: SigInfo, action: SigAction) {
+        match std::mem::replace(&mut self.pending, Pending::None) {
+            Pending::Restart(Restart::Always) => self.make_again(Restart::Always),
+            Pending::Restart(Restart::Sys) if action.flags().contains(ActionFlags::RESTART) => {
+                self.make_again(Restart::Sys);
+            }
+            Pending::Restart(_) => {
+                self.restart = None;
+                self.regs.rax = Errno::EINTR.to_return();
+            }
+            Pending::None => {}
+        }
+        let mask = self
+            .saved_mask
+            .take()
+            .unwrap_or_else(|| self.task.blocked());
+        if self.push_frame(signal, &info, &action, mask).is_err() {
+            // No room on the stack: as Linux, SIGSEGV; where that is what could not be
+            // delivered, the end.
+            if signal == Signal::SEGV {
+                self.group()
+                    .actions()
+                    .set(Signal::SEGV, SigAction::default());
+            }
+            self.force(SigInfo::kernel(Signal::SEGV));
+            return;
+        }
+        let mut blocked = self.task.blocked() | action.mask;
+        if !action.flags().contains(ActionFlags::NODEFER) {
+            blocked = blocked.with(signal);
+        }
+        self.set_blocked(blocked);
+    }
+
+    /// Sends itself a signal that it cannot escape, as a fault does: where it is blocked or
+    /// ignored, it kills.
+    pub(crate) fn force(&self, info: SigInfo) {
+        let Ok(signal) = Signal::new(info.signo) else {
+            return;
+        };
+        let me = self.task();
+        let st = me.group().state.lock();
+        let action = st.actions.get(signal);
+        if me.blocked().has(signal) || action.handler() == Handler::Ignore {
+            st.actions.set(signal, SigAction::default());
+            let open = me.blocked().without(signal);
+            me.blocked.store(open.bits(), Ordering::SeqCst);
+        }
+        if st.actions.get(signal).handler() == Handler::Default {
+            me.group().unkillable.store(false, Ordering::Relaxed);
+        }
+        let _ = me.pending.lock().add(signal, info, u64::MAX);
+        me.work.store(true, Ordering::SeqCst);
+        drop(st);
+    }
+
+    /// Changes what is blocked. What the whole process has pending and this thread no longer
+    /// takes is offered to others.
+    pub fn set_blocked(&self, new: SigSet) {
+        let me = self.task();
+        let new = new.blockable();
+        let old = me.blocked();
+        if new == old {
+            return;
+        }
+        let st = me.group().state.lock();
+        me.blocked.store(new.bits(), Ordering::SeqCst);
+        let newly = new.minus(old);
+        let orphaned = st.pending.set() & newly;
+        if !orphaned.is_empty() {
+            for t in &st.threads {
+                if t.tid() != me.tid() && !(orphaned.minus(t.blocked())).is_empty() {
+                    t.interrupt();
+                }
+            }
+        }
+        if !((me.pending.lock().set() | st.pending.set()).minus(new)).is_empty() {
+            me.work.store(true, Ordering::SeqCst);
+        }
+    }
+}

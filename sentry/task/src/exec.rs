@@ -1,0 +1,391 @@
+//! execve(2): a new program in an old process; and the first process of all.
+
+use crate::limits::{Limits, RESOURCES, Rlimit};
+use crate::run::Start;
+use crate::task::TaskState;
+use crate::users::Users;
+use crate::{FsContext, Kernel, Task, TaskCx, ThreadGroup};
+use abi::Errno;
+use auth::{CapSet, Creds, Securebits};
+use ctx::{SysErr, SysResult, Terminal};
+use loader::{LoadOptions, Loaded, Program};
+use mm::{Mm, MmLimits};
+use platform_api::Registers;
+use signal::{Actions, AltStack, SigSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use vfs::{
+    FdTable, FsCtx, KernelFsCtx, LookupFlags, MountFlags, MountNamespace, Start as Where, VfsPath,
+};
+
+/// personality(2)'s `ADDR_NO_RANDOMIZE`.
+const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
+/// What a set-id program does not inherit of a personality.
+const PER_CLEAR_ON_SETID: u32 = ADDR_NO_RANDOMIZE | 0x0010_0000 | 0x0040_0000 | 0x0020_0000;
+
+/// A program, loaded into a fresh address space.
+struct Prepared {
+    mm: Arc<Mm>,
+    regs: Registers,
+    creds: Arc<Creds>,
+    secure: bool,
+    name: Vec<u8>,
+}
+
+/// The credentials that `program` runs with, and whether it gained anything by its file.
+fn exec_creds(cx: &dyn FsCtx, program: &Program) -> Result<(Creds, bool), Errno> {
+    let old = cx.creds();
+    let mut new = Creds::clone(&old);
+    let attr = program.file().attr(cx)?;
+    let nosuid = program
+        .file()
+        .path()
+        .is_some_and(|p| p.mount.flags().contains(MountFlags::NOSUID));
+    if !nosuid && !old.no_new_privs {
+        if attr.perm & 0o4000 != 0 {
+            new.euid = attr.uid;
+        }
+        // Set-gid without group execution is the mark of mandatory locking.
+        if attr.perm & 0o2010 == 0o2010 {
+            new.egid = attr.gid;
+        }
+    }
+    let set_id = new.euid != old.euid || new.egid != old.egid;
+    (new.suid, new.fsuid) = (new.euid, new.euid);
+    (new.sgid, new.fsgid) = (new.egid, new.egid);
+    // capabilities(7), "Transformation of capabilities during execve()". No file carries
+    // capabilities of its own here; root is as if all did.
+    if set_id {
+        new.ambient = CapSet::EMPTY;
+    }
+    let is_root = !new.securebits.contains(Securebits::NOROOT) && (new.euid == 0 || new.ruid == 0);
+    if is_root {
+        new.permitted = old.inheritable | old.bounding;
+        new.effective = if new.euid == 0 {
+            new.permitted
+        } else {
+            CapSet::EMPTY
+        };
+        new.ambient = if new.ambient == CapSet::EMPTY {
+            CapSet::EMPTY
+        } else {
+            new.ambient
+        };
+    } else {
+        new.permitted = new.ambient;
+        new.effective = new.ambient;
+    }
+    new.securebits -= Securebits::KEEP_CAPS;
+    let secure = set_id
+        || new.ruid != new.euid
+        || new.rgid != new.egid
+        || (new.ruid != 0 && !old.permitted.contains(new.permitted));
+    Ok((new, secure))
+}
+
+/// Why there is no new program.
+enum Refusal {
+    /// execve(2) fails with this.
+    Call(SysErr),
+    /// Found only when Linux has given the old program up already: it kills the process.
+    TooLate(SysErr),
+}
+
+impl From<Errno> for Refusal {
+    fn from(e: Errno) -> Refusal {
+        Refusal::Call(e.into())
+    }
+}
+
+fn prepare(
+    cx: &dyn FsCtx,
+    kernel: &Kernel,
+    program: Program,
+    limits: &MmLimits,
+    personality: u32,
+) -> Result<Prepared, Refusal> {
+    let (creds, secure) = exec_creds(cx, &program)?;
+    let mm = Mm::new(kernel.engine(), kernel.memory())?;
+    let name = program.name().to_vec();
+    let options = LoadOptions {
+        limits: *limits,
+        randomize: personality & ADDR_NO_RANDOMIZE == 0 || secure,
+        ids: [creds.ruid, creds.euid, creds.rgid, creds.egid],
+        secure,
+        vdso: Some((kernel.vdso().params(), kernel.vdso().image())),
+    };
+    match loader::load(cx, &mm, program, &options) {
+        Ok(Loaded { entry, stack }) => {
+            let regs = Registers {
+                rip: entry,
+                rsp: stack,
+                ..Registers::user()
+            };
+            if secure {
+                mm.update_exec_info(|i| i.dumpable = 0);
+            }
+            Ok(Prepared {
+                mm,
+                regs,
+                creds: Arc::new(creds),
+                secure,
+                name,
+            })
+        }
+        Err(e) => {
+            mm.destroy();
+            Err(Refusal::TooLate(e))
+        }
+    }
+}
+
+impl TaskCx {
+    /// execve(2), execveat(2): `path` from `start`.
+    ///
+    /// # Errors
+    /// Those of execve(2). A success returns into the new program.
+    pub fn exec(
+        &mut self,
+        start: Where,
+        path: &[u8],
+        lookup: LookupFlags,
+        argv: Vec<Vec<u8>>,
+        envp: Vec<Vec<u8>>,
+    ) -> SysResult<u64> {
+        let limits = self.mm_limits();
+        let personality = self.personality();
+        let program = Program::open(self, start, path, lookup, argv, envp)?;
+        let kernel = self.kernel().clone();
+        match prepare(self, &kernel, program, &limits, personality) {
+            Ok(prepared) => {
+                if !self.be_alone() {
+                    prepared.mm.destroy();
+                    // It is being killed: what it returns does not matter.
+                    return Err(Errno::EINTR.into());
+                }
+                self.become_program(prepared);
+                Ok(0)
+            }
+            Err(Refusal::Call(e)) => Err(e),
+            Err(Refusal::TooLate(e)) => {
+                self.die(signal::Signal::SEGV, true);
+                Err(e)
+            }
+        }
+    }
+
+    /// Ends all other threads, and takes the leader's place; `false` where it is to end itself.
+    fn be_alone(&mut self) -> bool {
+        let me = self.task.clone();
+        let group = me.group().clone();
+        {
+            let mut st = group.state.lock();
+            if st.exit.is_some() || st.exec.is_some() {
+                return false;
+            }
+            st.exec = Some(me.tid());
+            st.stop = None;
+            for t in &st.threads {
+                if !Arc::ptr_eq(t, &me) {
+                    t.interrupt();
+                }
+            }
+        }
+        let alone = self.park_killable(|| group.state.lock().threads.len() == 1);
+        let mut tree = self.kernel().tree.lock();
+        let mut st = group.state.lock();
+        st.exec = None;
+        st.leader_exit = None;
+        if !alone {
+            return false;
+        }
+        let old = me.tid();
+        if old != group.tgid() {
+            tree.tasks.remove(&old);
+            me.tid.store(group.tgid(), Ordering::SeqCst);
+            let leader = tree.tasks.insert(group.tgid(), me.clone());
+            for n in tree.nodes.values_mut() {
+                if n.parent_tid == old {
+                    n.parent_tid = group.tgid();
+                }
+            }
+            drop(st);
+            drop(tree);
+            drop(leader);
+        }
+        true
+    }
+
+    /// The point of no return.
+    fn become_program(&mut self, new: Prepared) {
+        self.release_memory_words();
+        self.unshare_fds();
+        let mm = Users::new(new.mm);
+        self.leave_memory(Some(mm));
+        let fds = self.fds.get().clone();
+        fds.close_on_exec(self);
+
+        let group = self.group().clone();
+        {
+            let mut st = group.state.lock();
+            // CLONE_SIGHAND may have shared them with another process.
+            let own = Arc::new(st.actions.fork());
+            own.reset_for_exec();
+            st.actions = own;
+        }
+        group.timers().exec();
+        if let Some(n) = self.kernel().tree.lock().nodes.get_mut(&group.tgid()) {
+            n.has_execed = true;
+            n.exit_signal = signal::Signal::CHLD.number();
+        }
+        self.altstack = AltStack::DISABLED;
+        self.saved_mask = None;
+        self.restart = None;
+        {
+            let mut st = self.task.state.lock();
+            st.clear_child_tid = 0;
+            st.robust_list = 0;
+            if new.secure {
+                st.personality &= !PER_CLEAR_ON_SETID;
+                st.parent_death_signal = 0;
+            }
+        }
+        self.task.set_name(&new.name);
+        self.replace_creds(new.creds);
+        self.regs = new.regs;
+        if let Err(e) = self.context.set_extended_state(&[]) {
+            tracing::warn!("extended state: {e}");
+        }
+    }
+}
+
+/// A process made from outside: the first one, or one that `exec` puts beside it.
+pub struct ProcessSpec {
+    /// The program, as in execve(2): not looked for in `PATH`.
+    pub path: Vec<u8>,
+    /// Arguments, the zeroth included.
+    pub argv: Vec<Vec<u8>>,
+    /// Environment.
+    pub envp: Vec<Vec<u8>>,
+    /// Credentials.
+    pub creds: Creds,
+    /// Mounts it sees.
+    pub mounts: Arc<MountNamespace>,
+    /// Its root directory.
+    pub root: VfsPath,
+    /// Where it begins.
+    pub cwd: VfsPath,
+    /// File mode creation mask.
+    pub umask: u32,
+    /// Its descriptors.
+    pub fds: Arc<FdTable>,
+    /// Resource limits.
+    pub limits: [Rlimit; RESOURCES],
+    /// Its controlling terminal.
+    pub terminal: Option<Arc<dyn Terminal>>,
+    /// Signals it starts with blocked.
+    pub blocked: SigSet,
+    /// /proc/PID/oom_score_adj
+    pub oom_score_adj: i32,
+}
+
+impl Kernel {
+    /// Starts a process in a session of its own. The first one is init (process 1): the sandbox
+    /// ends with it.
+    ///
+    /// # Errors
+    /// Those of execve(2), `EAGAIN` and `ENOMEM` for want of resources.
+    pub fn spawn(self: &Arc<Self>, spec: ProcessSpec) -> Result<Arc<Task>, Errno> {
+        let limits = Limits::new(spec.limits);
+        let mut cx = KernelFsCtx::with_creds(
+            self.clocks().clone(),
+            spec.mounts.clone(),
+            Arc::new(spec.creds),
+        );
+        cx.set_root(spec.root.clone());
+        cx.set_cwd(spec.cwd.clone());
+        cx.set_umask(spec.umask);
+        let errno = |e: SysErr| e.errno();
+        let program = Program::open(
+            &cx,
+            Where::Cwd,
+            &spec.path,
+            LookupFlags::FOLLOW,
+            spec.argv,
+            spec.envp,
+        )
+        .map_err(errno)?;
+        let new = prepare(&cx, self, program, &limits.memory(), 0).map_err(|r| match r {
+            Refusal::Call(e) | Refusal::TooLate(e) => e.errno(),
+        })?;
+
+        let tid = self.tree.lock().allocate()?;
+        let group = ThreadGroup::new(self, tid, Arc::new(Actions::default()), limits);
+        group.unkillable.store(tid == 1, Ordering::Relaxed);
+        group.set_oom_score_adj(spec.oom_score_adj);
+        let (mm, fds) = (Users::new(new.mm), Users::new(spec.fds));
+        let fs = Users::new(Arc::new(FsContext::new(spec.cwd, spec.root, spec.umask)));
+        let state = TaskState {
+            creds: new.creds,
+            mm: Some(mm.clone()),
+            fds: Some(fds.clone()),
+            fs: Some(fs.clone()),
+            name: [0; 16],
+            parent_death_signal: 0,
+            clear_child_tid: 0,
+            robust_list: 0,
+            vfork: None,
+            personality: 0,
+            nice: 0,
+            policy: 0,
+            priority: 0,
+            reset_on_fork: false,
+            affinity: all_cpus(self.cpus()),
+            timer_slack: 50_000,
+            io_priority: 0,
+        };
+        let task = Task::new(
+            self.clone(),
+            group.clone(),
+            tid,
+            spec.blocked.blockable(),
+            state,
+        );
+        task.set_name(&new.name);
+        {
+            let mut tree = self.tree.lock();
+            group.state.lock().threads.push(task.clone());
+            tree.insert(group.clone(), 0, 0, tid, tid, signal::Signal::CHLD.number());
+            tree.tasks.insert(tid, task.clone());
+            if let Some(s) = tree.sessions.get_mut(&tid) {
+                s.terminal = spec.terminal;
+            }
+        }
+        let start = Start {
+            task: task.clone(),
+            regs: new.regs,
+            mm: mm.clone(),
+            fds,
+            fs,
+            mounts: spec.mounts,
+            altstack: AltStack::DISABLED,
+            extended: None,
+        };
+        if let Err(e) = self.pool.run(self, start) {
+            let gone = self.tree.lock().remove(tid);
+            drop(gone);
+            mm.get().destroy();
+            return Err(e);
+        }
+        Ok(task)
+    }
+}
+
+/// A mask of CPUs with all of them, in whole words.
+pub(crate) fn all_cpus(cpus: u32) -> Vec<u8> {
+    let mut mask = vec![0u8; (cpus as usize).div_ceil(64) * 8];
+    for cpu in 0..cpus as usize {
+        mask[cpu / 8] |= 1 << (cpu % 8);
+    }
+    mask
+}

@@ -1,0 +1,333 @@
+//! The end of tasks and processes (exit(2), _exit(2), and what signals do).
+
+use crate::futexes::exit_robust_list;
+use crate::send::ticks;
+use crate::tree::{Tree, Zombie};
+use crate::{ChildEvent, Ended, ExitStatus, Task, TaskCx, ThreadGroup};
+use signal::{ActionFlags, Handler, SigInfo, Signal};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use wait::Events;
+
+/// What must be done once the tree's lock is gone.
+#[derive(Default)]
+struct After {
+    signals: Vec<(Arc<ThreadGroup>, Signal, SigInfo)>,
+    /// Their `children` queues are notified.
+    parents: Vec<Arc<ThreadGroup>>,
+    /// Zombies nobody waits for.
+    garbage: Vec<Box<dyn std::any::Any>>,
+}
+
+impl TaskCx {
+    /// Ends the task. Its registers and context are of no use afterwards.
+    pub(crate) fn exit_task(&mut self) {
+        let me = self.task.clone();
+        let status = self.exit.unwrap_or(ExitStatus::Exited(0));
+        if let Some(tracer) = self.kernel().tracer() {
+            tracer.ended(&me, status);
+        }
+        self.release_memory_words();
+        self.leave_memory(None);
+        if self.fds.leave() {
+            let fds = self.fds.get().clone();
+            fds.close_all(self);
+        }
+        self.fs.leave();
+        {
+            let mut st = me.state.lock();
+            let (fds, fs) = (st.fds.take(), st.fs.take());
+            drop(st);
+            drop((fds, fs));
+        }
+        self.leave_group(status);
+    }
+
+    /// What the kernel does to the guest's memory at the end of a task: robust futexes, and the
+    /// word of `CLONE_CHILD_CLEARTID`.
+    pub(crate) fn release_memory_words(&mut self) {
+        let (robust, clear) = {
+            let mut st = self.task.state.lock();
+            (
+                std::mem::take(&mut st.robust_list),
+                std::mem::take(&mut st.clear_child_tid),
+            )
+        };
+        if robust != 0 {
+            exit_robust_list(self, robust);
+        }
+        // As Linux: only where somebody else may still look at the word.
+        if clear != 0 && self.mm.is_shared() && self.mm().store_u32(clear, 0).is_ok() {
+            let _ = self.futex_wake(clear, true, 1, futex::BITSET_ANY);
+            let _ = self.futex_wake(clear, false, 1, futex::BITSET_ANY);
+        }
+    }
+
+    /// Lets go of the address space, for `next` (exec) or for good.
+    pub(crate) fn leave_memory(&mut self, next: Option<Arc<crate::users::Users<mm::Mm>>>) {
+        let vfork = {
+            let mut st = self.task.state.lock();
+            let old = std::mem::replace(&mut st.mm, next.clone());
+            let vfork = st.vfork.take();
+            drop(st);
+            drop(old);
+            vfork
+        };
+        let peak = self.mm.get().usage().peak_resident;
+        {
+            let mut st = self.task.group().state.lock();
+            st.peak_resident = st.peak_resident.max(peak);
+        }
+        let old = match next {
+            Some(next) => std::mem::replace(&mut self.mm, next),
+            None => self.mm.clone(),
+        };
+        if let Some(v) = vfork {
+            v.complete();
+        }
+        if old.leave() {
+            old.get().destroy();
+        }
+    }
+
+    fn leave_group(&mut self, status: ExitStatus) {
+        let me = self.task.clone();
+        let group = me.group().clone();
+        let kernel = self.kernel().clone();
+        let mut after = After::default();
+        let mut tree = kernel.tree.lock();
+        let last = {
+            // Lock order: tree -> group.
+            let mut st = group.state.lock();
+            me.exiting.store(true, Ordering::SeqCst);
+            me.cpu.enter(crate::cpu::Phase::Parked);
+            st.threads.retain(|t| !Arc::ptr_eq(t, &me));
+            st.dead_time = st.dead_time + me.cpu_time();
+            if me.tid() == group.tgid() {
+                st.leader_exit = Some(status);
+            }
+            // Whoever waits for the others to go, or for a stop to be complete, looks again.
+            if st.stop.is_some_and(|stop| !stop.reported) {
+                for t in &st.threads {
+                    t.waker().wake();
+                }
+            }
+            if let Some(exec) = st.exec
+                && let Some(t) = st.threads.iter().find(|t| t.tid() == exec)
+            {
+                t.waker().wake();
+            }
+            // What the process has pending and this thread would have taken is for others.
+            if !st.pending.is_empty() {
+                for t in &st.threads {
+                    t.interrupt();
+                }
+            }
+            st.threads.is_empty()
+        };
+        if me.tid() != group.tgid() {
+            tree.tasks.remove(&me.tid());
+        }
+        hand_over_children(&mut tree, &group, &me, last, &mut after);
+        if last {
+            self.end_process(&mut tree, &group, status, &mut after);
+        }
+        drop(tree);
+        for (g, signal, info) in after.signals {
+            let _ = g.send(signal, info);
+        }
+        for p in after.parents {
+            p.children.notify_all(Events::READABLE);
+        }
+        if last {
+            group.has_ended.store(true, Ordering::SeqCst);
+            group.timers().stop();
+            group.ended.notify_all(Events::READABLE | Events::HUP);
+            if group.tgid() == 1 {
+                let status = group.state.lock().exit.unwrap_or(status);
+                kernel.end(Ended::Init(status));
+                kernel.kill_all();
+            }
+        }
+    }
+
+    fn end_process(
+        &self,
+        tree: &mut Tree,
+        group: &Arc<ThreadGroup>,
+        status: ExitStatus,
+        after: &mut After,
+    ) {
+        let pid = group.tgid();
+        let (status, time, children, peak) = {
+            let st = group.state.lock();
+            let status = st.exit.or(st.leader_exit).unwrap_or(status);
+            (
+                status,
+                st.dead_time,
+                st.children_time,
+                st.peak_resident.max(st.children_peak),
+            )
+        };
+        let Some(node) = tree.nodes.get(&pid) else {
+            return;
+        };
+        let (pgid, sid, parent) = (node.pgid, node.sid, node.parent);
+        // Groups that lose their last tie to the session outside themselves.
+        let mut orphaned = Vec::new();
+        let mut candidates = vec![pgid];
+        candidates.extend(
+            node.children
+                .iter()
+                .filter_map(|c| tree.nodes.get(c))
+                .map(|c| c.pgid),
+        );
+        candidates.dedup();
+        for g in candidates {
+            let counts = |t: &Tree, without: i32| !t.is_orphaned(g, without);
+            if counts(tree, 0) && !counts(tree, pid) && tree.has_stopped(g) {
+                orphaned.extend(tree.members(g));
+            }
+        }
+        for g in orphaned {
+            after
+                .signals
+                .push((g.clone(), Signal::HUP, SigInfo::kernel(Signal::HUP)));
+            after
+                .signals
+                .push((g, Signal::CONT, SigInfo::kernel(Signal::CONT)));
+        }
+        if sid == pid
+            && let Some(terminal) = tree.sessions.get_mut(&sid).and_then(|s| s.terminal.take())
+        {
+            after.garbage.push(Box::new(Disassociate(terminal)));
+        }
+        let uid = self.creds_ref().ruid;
+        let zombie = Zombie {
+            status,
+            uid,
+            time,
+            total: time + children,
+            peak_resident: peak,
+        };
+        let Some(node) = tree.nodes.get_mut(&pid) else {
+            return;
+        };
+        node.zombie = Some(zombie);
+        node.event = None;
+        let signal = Signal::new(node.exit_signal).ok();
+        let parent = tree.nodes.get(&parent).map(|n| n.group.clone());
+        let reaped = match &parent {
+            Some(p) => notify_parent(p, pid, signal, &zombie),
+            None => true,
+        };
+        if reaped && let Some(gone) = tree.remove(pid) {
+            after.garbage.push(Box::new(gone));
+        }
+        after.parents.extend(parent);
+    }
+}
+
+/// Gives the terminal up once no lock is held.
+struct Disassociate(Arc<dyn ctx::Terminal>);
+
+impl Drop for Disassociate {
+    fn drop(&mut self) {
+        self.0.disassociate(true);
+    }
+}
+
+/// Tells the parent of the end; whether nobody is going to wait.
+fn notify_parent(parent: &ThreadGroup, pid: i32, signal: Option<Signal>, zombie: &Zombie) -> bool {
+    let Some(signal) = signal else { return false };
+    let action = parent.actions().get(signal);
+    let (mut send, mut reap) = (true, false);
+    if signal == Signal::CHLD {
+        let ignored = action.handler() == Handler::Ignore;
+        reap = ignored || action.flags().contains(ActionFlags::NOCLDWAIT);
+        send = !ignored;
+    }
+    if send {
+        let (code, status) = ChildEvent::Ended(zombie.status).child_info();
+        let t = zombie.time;
+        let info = SigInfo::child(
+            signal,
+            code,
+            pid,
+            zombie.uid,
+            status,
+            ticks(t.user),
+            ticks(t.system),
+        );
+        // Not SIGCONT by any sensible program; were it, the parent would merely not be told that
+        // it continued.
+        let _ = parent.queue(None, signal, info, false);
+    }
+    reap
+}
+
+/// The children of a thread that ends go to another thread, those of a process to the reaper.
+fn hand_over_children(
+    tree: &mut Tree,
+    group: &Arc<ThreadGroup>,
+    me: &Arc<Task>,
+    last: bool,
+    after: &mut After,
+) {
+    let pid = group.tgid();
+    let Some(node) = tree.nodes.get_mut(&pid) else {
+        return;
+    };
+    let children: Vec<i32> = node.children.iter().copied().collect();
+    if children.is_empty() {
+        return;
+    }
+    let sibling = group.state.lock().threads.first().map(|t| t.tid());
+    let heir = if last { tree.reaper(pid) } else { pid };
+    let heir_group = tree.nodes.get(&heir).map(|n| n.group.clone());
+    let heir_alive = heir != pid && tree.nodes.get(&heir).is_some_and(|n| n.zombie.is_none());
+    for child in children {
+        let Some(c) = tree.nodes.get_mut(&child) else {
+            continue;
+        };
+        if c.parent_tid == me.tid() {
+            let wanted = c
+                .group
+                .any_thread()
+                .map_or(0, |t| t.state.lock().parent_death_signal);
+            if let Ok(signal) = Signal::new(wanted) {
+                after.signals.push((
+                    c.group.clone(),
+                    signal,
+                    SigInfo::user(signal, 0, pid, me.creds().ruid),
+                ));
+            }
+        }
+        if !last {
+            if c.parent_tid == me.tid() {
+                c.parent_tid = sibling.unwrap_or(pid);
+            }
+            continue;
+        }
+        c.parent = if heir_alive { heir } else { 0 };
+        c.parent_tid = c.parent;
+        c.exit_signal = Signal::CHLD.number();
+        let zombie = c.zombie;
+        if let Some(n) = tree.nodes.get_mut(&pid) {
+            n.children.remove(&child);
+        }
+        if heir_alive && let Some(h) = tree.nodes.get_mut(&heir) {
+            h.children.insert(child);
+        }
+        if let Some(z) = zombie {
+            let reap = match &heir_group {
+                Some(h) if heir_alive => notify_parent(h, child, Some(Signal::CHLD), &z),
+                _ => true,
+            };
+            if reap && let Some(gone) = tree.remove(child) {
+                after.garbage.push(Box::new(gone));
+            }
+            after.parents.extend(heir_group.clone());
+        }
+    }
+}

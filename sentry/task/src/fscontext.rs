@@ -1,0 +1,64 @@
+//! Working directory, root and umask, which `CLONE_FS` shares.
+
+use sync::{RwLock, ranks};
+use vfs::VfsPath;
+
+/// A view of the file tree.
+#[derive(Debug)]
+pub struct FsContext(RwLock<Inner, ranks::FsContext>);
+
+#[derive(Clone, Debug)]
+struct Inner {
+    cwd: VfsPath,
+    root: VfsPath,
+    umask: u32,
+}
+
+impl FsContext {
+    /// A view from `cwd` below `root`.
+    pub fn new(cwd: VfsPath, root: VfsPath, umask: u32) -> FsContext {
+        FsContext(RwLock::new(Inner {
+            cwd,
+            root,
+            umask: umask & 0o777,
+        }))
+    }
+
+    /// A copy of its own.
+    pub fn fork(&self) -> FsContext {
+        let inner = self.0.read().clone();
+        FsContext(RwLock::new(inner))
+    }
+
+    /// The working directory.
+    pub fn cwd(&self) -> VfsPath {
+        self.0.read().cwd.clone()
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> VfsPath {
+        self.0.read().root.clone()
+    }
+
+    /// The file mode creation mask.
+    pub fn umask(&self) -> u32 {
+        self.0.read().umask
+    }
+
+    /// Changes the working directory.
+    pub fn set_cwd(&self, cwd: VfsPath) {
+        let old = std::mem::replace(&mut self.0.write().cwd, cwd);
+        drop(old);
+    }
+
+    /// Changes the root directory.
+    pub fn set_root(&self, root: VfsPath) {
+        let old = std::mem::replace(&mut self.0.write().root, root);
+        drop(old);
+    }
+
+    /// Changes the mask; returns the former one.
+    pub fn set_umask(&self, umask: u32) -> u32 {
+        std::mem::replace(&mut self.0.write().umask, umask & 0o777)
+    }
+}

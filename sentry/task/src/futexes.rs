@@ -1,0 +1,182 @@
+//! futex(2) for tasks: keys, words, robust lists.
+
+use crate::TaskCx;
+use abi::Errno;
+use ctx::{Ctx, Restart, SysResult, UserMemoryExt};
+use futex::{BITSET_ANY, Outcome, WakeOp};
+use std::time::Instant;
+
+const FUTEX_WAITERS: u32 = 0x8000_0000;
+const FUTEX_OWNER_DIED: u32 = 0x4000_0000;
+const FUTEX_TID_MASK: u32 = 0x3fff_ffff;
+/// A guest's list may be endless.
+const ROBUST_LIMIT: usize = 2048;
+
+impl TaskCx {
+    /// Waits on the word at `addr` while it is `expected`.
+    ///
+    /// # Errors
+    /// `EAGAIN`, `ETIMEDOUT`, `EFAULT`, `EINVAL`, a restart as `restart` says.
+    pub fn futex_wait(
+        &mut self,
+        addr: u64,
+        shared: bool,
+        expected: u32,
+        bitset: u32,
+        deadline: Option<Instant>,
+        restart: Restart,
+    ) -> SysResult<u64> {
+        if bitset == 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        let mm = self.mm();
+        let key = mm.futex_key(addr, shared)?;
+        let waiter = &self.task().futex;
+        let outcome =
+            self.kernel()
+                .futexes()
+                .wait(self, waiter, key, bitset, deadline, restart, || {
+                    Ok(mm.load_u32(addr)? == expected)
+                })?;
+        match outcome {
+            Outcome::Woken => Ok(0),
+            Outcome::TimedOut => Err(Errno::ETIMEDOUT.into()),
+        }
+    }
+
+    /// Wakes up to `count` waiters; how many it were.
+    ///
+    /// # Errors
+    /// `EFAULT`, `EINVAL`.
+    pub fn futex_wake(
+        &self,
+        addr: u64,
+        shared: bool,
+        count: u32,
+        bitset: u32,
+    ) -> Result<u32, Errno> {
+        if bitset == 0 {
+            return Err(Errno::EINVAL);
+        }
+        let key = self.mm().futex_key(addr, shared)?;
+        Ok(self.kernel().futexes().wake(&key, count, bitset))
+    }
+
+    /// `FUTEX_REQUEUE` and, with `expected`, `FUTEX_CMP_REQUEUE`: how many were woken and moved.
+    ///
+    /// # Errors
+    /// `EAGAIN` where the word is not `expected`, `EFAULT`, `EINVAL`.
+    pub fn futex_requeue(
+        &self,
+        from: u64,
+        to: u64,
+        shared: bool,
+        wake: u32,
+        requeue: u32,
+        expected: Option<u32>,
+    ) -> Result<(u32, u32), Errno> {
+        let a = self.mm().futex_key(from, shared)?;
+        let b = self.mm().futex_key(to, shared)?;
+        if let Some(expected) = expected
+            && self.mm().load_u32(from)? != expected
+        {
+            return Err(Errno::EAGAIN);
+        }
+        Ok(self.kernel().futexes().requeue(&a, &b, wake, requeue))
+    }
+
+    /// `FUTEX_WAKE_OP`.
+    ///
+    /// # Errors
+    /// `ENOSYS` for an unknown operation, `EFAULT`, `EINVAL`.
+    pub fn futex_wake_op(
+        &self,
+        addr: u64,
+        addr2: u64,
+        shared: bool,
+        wake: u32,
+        wake2: u32,
+        op: u32,
+    ) -> Result<u32, Errno> {
+        let a = self.mm().futex_key(addr, shared)?;
+        let b = self.mm().futex_key(addr2, shared)?;
+        let op = WakeOp::decode(op)?;
+        let old = self.mm().update_u32(addr2, |v| op.apply(v))?;
+        let mut woken = self.kernel().futexes().wake(&a, wake, BITSET_ANY);
+        if op.compare(old) {
+            woken += self.kernel().futexes().wake(&b, wake2, BITSET_ANY);
+        }
+        Ok(woken)
+    }
+
+    /// set_robust_list(2).
+    pub fn set_robust_list(&mut self, head: u64) {
+        self.task().state.lock().robust_list = head;
+    }
+
+    /// get_robust_list(2) of the task itself or another.
+    pub fn robust_list(&self, task: &crate::Task) -> u64 {
+        task.state.lock().robust_list
+    }
+
+    /// set_tid_address(2).
+    pub fn set_clear_child_tid(&mut self, addr: u64) {
+        self.task().state.lock().clear_child_tid = addr;
+    }
+}
+
+/// Marks the futexes that a dying task holds (`struct robust_list_head` at `head`).
+pub(crate) fn exit_robust_list(cx: &TaskCx, head: u64) {
+    let memory = cx.memory();
+    let Ok([first, offset, pending]) = memory.read_obj::<[u64; 3]>(head) else {
+        return;
+    };
+    // The low bit of a link says that the futex is of the priority-inheriting kind.
+    let strip = |link: u64| link & !1;
+    let mut entry = first;
+    let mut left = ROBUST_LIMIT;
+    while strip(entry) != head && left > 0 {
+        let next = memory.read_obj::<u64>(strip(entry));
+        // The entry being worked on when the task died is treated last, once.
+        if strip(entry) != strip(pending) && !release(cx, strip(entry).wrapping_add(offset), false)
+        {
+            return;
+        }
+        let Ok(next) = next else { return };
+        entry = next;
+        left -= 1;
+    }
+    if strip(pending) != 0 {
+        release(cx, strip(pending).wrapping_add(offset), true);
+    }
+}
+
+/// Whether the word could be dealt with.
+fn release(cx: &TaskCx, addr: u64, pending: bool) -> bool {
+    let tid = cx.tid() as u32;
+    let Ok(mut word) = cx.mm().load_u32(addr) else {
+        return false;
+    };
+    loop {
+        if pending && word == 0 {
+            // It had unlocked and died before it could wake.
+            let _ = cx.futex_wake(addr, true, 1, BITSET_ANY);
+            let _ = cx.futex_wake(addr, false, 1, BITSET_ANY);
+            return true;
+        }
+        if word & FUTEX_TID_MASK != tid {
+            return true;
+        }
+        let new = word & FUTEX_WAITERS | FUTEX_OWNER_DIED;
+        match cx.mm().cmpxchg_u32(addr, word, new) {
+            Ok(was) if was == word => break,
+            Ok(was) => word = was,
+            Err(_) => return false,
+        }
+    }
+    if word & FUTEX_WAITERS != 0 {
+        let _ = cx.futex_wake(addr, true, 1, BITSET_ANY);
+        let _ = cx.futex_wake(addr, false, 1, BITSET_ANY);
+    }
+    true
+}

@@ -1,0 +1,212 @@
+//! A thread group: a process.
+
+use crate::cpu::CpuTime;
+use crate::itimer::ProcessTimers;
+use crate::limits::Limits;
+use crate::{ExitStatus, Kernel, Task};
+use signal::{Actions, Pending, Signal};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use sync::{Mutex, ranks};
+use wait::Queue;
+
+/// A process. Its place among others (parent, group, session) lies in the task tree.
+pub struct ThreadGroup {
+    pub(crate) state: Mutex<GroupState, ranks::ThreadGroup>,
+    tgid: i32,
+    kernel: Weak<Kernel>,
+    limits: Limits,
+    /// Hears of children that change state.
+    pub(crate) children: Queue,
+    /// Hears of new pending signals (signalfd).
+    pub(crate) signals: Queue,
+    /// Hears of the end (pidfd).
+    pub(crate) ended: Queue,
+    pub(crate) timers: ProcessTimers,
+    pub(crate) has_ended: AtomicBool,
+    /// prctl(PR_SET_CHILD_SUBREAPER)
+    pub(crate) subreaper: AtomicBool,
+    /// Not killed by signals it has no handler for: init.
+    pub(crate) unkillable: AtomicBool,
+    pub(crate) oom_score_adj: std::sync::atomic::AtomicI32,
+}
+
+/// What the lock guards.
+pub(crate) struct GroupState {
+    pub(crate) actions: Arc<Actions>,
+    pub(crate) pending: Pending,
+    /// Those that have not exited; the leader first while it lives.
+    pub(crate) threads: Vec<Arc<Task>>,
+    /// The whole process is ending with this.
+    pub(crate) exit: Option<ExitStatus>,
+    /// How the leader ended, if it did on its own.
+    pub(crate) leader_exit: Option<ExitStatus>,
+    /// The thread that execs and waits for the others to go.
+    pub(crate) exec: Option<i32>,
+    pub(crate) stop: Option<Stop>,
+    /// A stop signal has been dequeued and no `SIGCONT` came since.
+    pub(crate) stop_dequeued: bool,
+    /// CPU time of threads that are gone.
+    pub(crate) dead_time: CpuTime,
+    /// CPU time of children that were waited for.
+    pub(crate) children_time: CpuTime,
+    pub(crate) peak_resident: u64,
+    pub(crate) children_peak: u64,
+}
+
+/// A group stop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stop {
+    pub(crate) signal: Signal,
+    /// The parent has been told.
+    pub(crate) reported: bool,
+}
+
+impl std::fmt::Debug for ThreadGroup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ThreadGroup({})", self.tgid)
+    }
+}
+
+impl ThreadGroup {
+    pub(crate) fn new(
+        kernel: &Arc<Kernel>,
+        tgid: i32,
+        actions: Arc<Actions>,
+        limits: Limits,
+    ) -> Arc<ThreadGroup> {
+        Arc::new_cyclic(|this| ThreadGroup {
+            state: Mutex::new(GroupState {
+                actions,
+                pending: Pending::new(),
+                threads: Vec::new(),
+                exit: None,
+                leader_exit: None,
+                exec: None,
+                stop: None,
+                stop_dequeued: false,
+                dead_time: CpuTime::default(),
+                children_time: CpuTime::default(),
+                peak_resident: 0,
+                children_peak: 0,
+            }),
+            tgid,
+            kernel: Arc::downgrade(kernel),
+            limits,
+            children: Queue::new(),
+            signals: Queue::new(),
+            ended: Queue::new(),
+            timers: ProcessTimers::new(this.clone(), kernel.timers().clone()),
+            has_ended: AtomicBool::new(false),
+            subreaper: AtomicBool::new(false),
+            unkillable: AtomicBool::new(false),
+            oom_score_adj: std::sync::atomic::AtomicI32::new(0),
+        })
+    }
+
+    /// The process id.
+    pub fn tgid(&self) -> i32 {
+        self.tgid
+    }
+
+    pub(crate) fn kernel(&self) -> Option<Arc<Kernel>> {
+        self.kernel.upgrade()
+    }
+
+    /// Resource limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Signal actions.
+    pub fn actions(&self) -> Arc<Actions> {
+        self.state.lock().actions.clone()
+    }
+
+    /// Its living threads.
+    pub fn threads(&self) -> Vec<Arc<Task>> {
+        self.state.lock().threads.clone()
+    }
+
+    /// The thread that speaks for the process: the leader, or another while the leader is gone.
+    pub fn any_thread(&self) -> Option<Arc<Task>> {
+        self.state.lock().threads.first().cloned()
+    }
+
+    /// What is pending for the process as a whole.
+    pub fn pending(&self) -> signal::SigSet {
+        self.state.lock().pending.set()
+    }
+
+    /// CPU time of all its threads, living and gone.
+    pub fn cpu_time(&self) -> CpuTime {
+        let st = self.state.lock();
+        st.threads
+            .iter()
+            .fold(st.dead_time, |sum, t| sum + t.cpu_time())
+    }
+
+    /// CPU time of its children that were waited for, and theirs.
+    pub fn children_time(&self) -> CpuTime {
+        self.state.lock().children_time
+    }
+
+    /// Most memory it had, and most that a child waited for had, in bytes.
+    pub fn peak_resident(&self) -> (u64, u64) {
+        let (peak, children, task) = {
+            let st = self.state.lock();
+            (
+                st.peak_resident,
+                st.children_peak,
+                st.threads.first().cloned(),
+            )
+        };
+        let now = task
+            .and_then(|t| t.mm())
+            .map_or(0, |mm| mm.usage().peak_resident);
+        (peak.max(now), children)
+    }
+
+    /// Whether all its threads are gone.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::SeqCst)
+    }
+
+    /// prctl(PR_SET_CHILD_SUBREAPER)
+    pub fn set_subreaper(&self, yes: bool) {
+        self.subreaper.store(yes, Ordering::SeqCst);
+    }
+
+    /// prctl(PR_GET_CHILD_SUBREAPER)
+    pub fn is_subreaper(&self) -> bool {
+        self.subreaper.load(Ordering::SeqCst)
+    }
+
+    /// /proc/PID/oom_score_adj
+    pub fn oom_score_adj(&self) -> i32 {
+        self.oom_score_adj.load(Ordering::Relaxed)
+    }
+
+    /// Sets /proc/PID/oom_score_adj.
+    pub fn set_oom_score_adj(&self, value: i32) {
+        self.oom_score_adj.store(value, Ordering::Relaxed);
+    }
+
+    /// The interval timers and POSIX timers.
+    pub fn timers(&self) -> &ProcessTimers {
+        &self.timers
+    }
+
+    /// The queue that hears of the end (pidfd).
+    pub fn end_queue(&self) -> &Queue {
+        &self.ended
+    }
+
+    /// The queue that hears of signals for the process or one of its threads (signalfd).
+    pub fn signal_queue(&self) -> &Queue {
+        &self.signals
+    }
+}
+
+/// Counts for /proc/stat.
+pub(crate) static FORKS: AtomicU64 = AtomicU64::new(0);

@@ -1,0 +1,550 @@
+//! Timers of a process: setitimer(2), timer_create(2), RLIMIT_CPU.
+//!
+//! Timers on system clocks lie in the sandbox's queue. Those that count CPU time lie there too,
+//! for the earliest moment at which they can be due; one that finds that the process has not run
+//! at all goes dormant until it does, so that a sleeping process causes no wake-ups.
+
+use crate::{ExitStatus, Kernel, Task, TaskCx, ThreadGroup};
+use abi::{Errno, libc};
+use ctx::Resource;
+use signal::{SigInfo, Signal};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+use sync::{Mutex, ranks};
+use time::{ClockId, TimerId, TimerListener, TimerQueue};
+
+/// What a timer counts.
+#[derive(Clone)]
+pub enum TimerClock {
+    /// A system-wide clock.
+    System(ClockId),
+    /// CPU time of the process.
+    Process,
+    /// The part of it in user mode.
+    ProcessUser,
+    /// CPU time of a thread.
+    Thread(Weak<Task>),
+}
+
+/// What a timer does when it is due.
+#[derive(Clone)]
+pub enum Notify {
+    /// Nothing: it can be asked.
+    None,
+    /// Sends the process a signal.
+    Process(Signal, u64),
+    /// Sends a thread a signal.
+    Thread(Weak<Task>, Signal, u64),
+    /// As setitimer(2): without details.
+    Interval(Signal),
+    /// RLIMIT_CPU.
+    CpuLimit,
+}
+
+/// setitimer(2)'s three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Interval {
+    /// `ITIMER_REAL`
+    Real = 0,
+    /// `ITIMER_VIRTUAL`
+    Virtual = 1,
+    /// `ITIMER_PROF`
+    Prof = 2,
+}
+
+/// Period and time left, in nanoseconds; 0 left is disarmed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Setting {
+    /// 0 for one shot.
+    pub interval: u64,
+    /// To the next expiry.
+    pub value: u64,
+}
+
+struct Timer {
+    clock: TimerClock,
+    notify: Notify,
+    interval: u64,
+    /// On its clock; 0 is disarmed.
+    next: u64,
+    armed: Option<TimerId>,
+    /// What its clock showed when it was last armed.
+    seen: u64,
+    dormant: bool,
+    overrun: u64,
+    last_overrun: u64,
+}
+
+const CPU_LIMIT: u64 = 3;
+const FIRST_POSIX: u64 = 16;
+/// A period shorter than this is caught up with in batches.
+const SHORTEST: Duration = Duration::from_micros(50);
+/// How many POSIX timers a process may have.
+const MOST: usize = 4096;
+
+/// The timers of a process.
+pub struct ProcessTimers {
+    group: Weak<ThreadGroup>,
+    queue: Arc<TimerQueue>,
+    /// Made with the first timer: most processes have none.
+    table: OnceLock<Arc<Table>>,
+}
+
+struct Table {
+    timers: Mutex<BTreeMap<u64, Timer>, ranks::Leaf>,
+    group: Weak<ThreadGroup>,
+    queue: Arc<TimerQueue>,
+    this: Weak<Table>,
+    any_dormant: AtomicBool,
+}
+
+impl TimerClock {
+    fn now(&self, kernel: &Kernel, group: &ThreadGroup) -> u64 {
+        match self {
+            TimerClock::System(c) => kernel.now(*c).max(1) as u64,
+            TimerClock::Process => group.cpu_time().total().max(1),
+            TimerClock::ProcessUser => group.cpu_time().user.max(1),
+            TimerClock::Thread(t) => t.upgrade().map_or(1, |t| t.cpu_time().total().max(1)),
+        }
+    }
+}
+
+impl ProcessTimers {
+    pub(crate) fn new(group: Weak<ThreadGroup>, queue: Arc<TimerQueue>) -> ProcessTimers {
+        ProcessTimers {
+            group,
+            queue,
+            table: OnceLock::new(),
+        }
+    }
+
+    fn table(&self) -> &Arc<Table> {
+        self.table.get_or_init(|| {
+            Arc::new_cyclic(|this| Table {
+                timers: Mutex::new(BTreeMap::new()),
+                group: self.group.clone(),
+                queue: self.queue.clone(),
+                this: this.clone(),
+                any_dormant: AtomicBool::new(false),
+            })
+        })
+    }
+
+    /// getitimer(2).
+    pub fn interval(&self, which: Interval) -> Setting {
+        self.table.get().map_or(Setting::default(), |t| {
+            t.get(which as u64).unwrap_or_default()
+        })
+    }
+
+    /// setitimer(2), alarm(2): the former setting.
+    pub fn set_interval(&self, which: Interval, new: Setting) -> Setting {
+        if new.value == 0 && self.table.get().is_none() {
+            return Setting::default();
+        }
+        let table = self.table();
+        let old = table.get(which as u64).unwrap_or_default();
+        let (clock, signal) = match which {
+            Interval::Real => (TimerClock::System(ClockId::Monotonic), Signal::ALRM),
+            Interval::Virtual => (TimerClock::ProcessUser, Signal::VTALRM),
+            Interval::Prof => (TimerClock::Process, Signal::PROF),
+        };
+        table.set(
+            which as u64,
+            Some((clock, Notify::Interval(signal))),
+            new,
+            false,
+        );
+        old
+    }
+
+    /// Watches RLIMIT_CPU, which has changed.
+    pub fn cpu_limit_changed(&self) {
+        let Some(group) = self.group.upgrade() else {
+            return;
+        };
+        let soft = group.limits().get(Resource::Cpu).soft;
+        if soft == u64::MAX && self.table.get().is_none() {
+            return;
+        }
+        let value = if soft == u64::MAX {
+            0
+        } else {
+            soft.saturating_mul(1_000_000_000).max(1)
+        };
+        let new = Setting { interval: 0, value };
+        self.table().set(
+            CPU_LIMIT,
+            Some((TimerClock::Process, Notify::CpuLimit)),
+            new,
+            true,
+        );
+    }
+
+    /// timer_create(2): its id.
+    ///
+    /// # Errors
+    /// `EAGAIN` where there are too many.
+    pub fn create(
+        &self,
+        clock: TimerClock,
+        notify: impl FnOnce(i32) -> Notify,
+    ) -> Result<i32, Errno> {
+        let mut timers = self.table().timers.lock();
+        if timers.len() >= MOST {
+            return Err(Errno::EAGAIN);
+        }
+        let key = (FIRST_POSIX..)
+            .find(|k| !timers.contains_key(k))
+            .ok_or(Errno::EAGAIN)?;
+        let id = (key - FIRST_POSIX) as i32;
+        timers.insert(key, Timer::new(clock, notify(id)));
+        Ok(id)
+    }
+
+    fn posix(&self, id: i32) -> Result<(&Arc<Table>, u64), Errno> {
+        let table = self.table.get().ok_or(Errno::EINVAL)?;
+        let key = u64::try_from(id)
+            .map_err(|_| Errno::EINVAL)?
+            .saturating_add(FIRST_POSIX);
+        if table.timers.lock().contains_key(&key) {
+            Ok((table, key))
+        } else {
+            Err(Errno::EINVAL)
+        }
+    }
+
+    /// timer_settime(2): the former setting. `value` is an absolute time where `absolute`.
+    ///
+    /// # Errors
+    /// `EINVAL` where there is no such timer.
+    pub fn set(&self, id: i32, new: Setting, absolute: bool) -> Result<Setting, Errno> {
+        let (table, key) = self.posix(id)?;
+        let old = table.get(key).unwrap_or_default();
+        table.set(key, None, new, absolute);
+        Ok(old)
+    }
+
+    /// timer_gettime(2).
+    ///
+    /// # Errors
+    /// `EINVAL` where there is no such timer.
+    pub fn get(&self, id: i32) -> Result<Setting, Errno> {
+        let (table, key) = self.posix(id)?;
+        table.get(key).ok_or(Errno::EINVAL)
+    }
+
+    /// timer_getoverrun(2).
+    ///
+    /// # Errors
+    /// `EINVAL` where there is no such timer.
+    pub fn overrun(&self, id: i32) -> Result<i32, Errno> {
+        let (table, key) = self.posix(id)?;
+        let timers = table.timers.lock();
+        timers
+            .get(&key)
+            .map(|t| clamp(t.last_overrun))
+            .ok_or(Errno::EINVAL)
+    }
+
+    /// timer_delete(2).
+    ///
+    /// # Errors
+    /// `EINVAL` where there is no such timer.
+    pub fn delete(&self, id: i32) -> Result<(), Errno> {
+        let (table, key) = self.posix(id)?;
+        let gone = table.timers.lock().remove(&key);
+        if let Some(id) = gone.and_then(|t| t.armed) {
+            self.queue.cancel(id);
+        }
+        Ok(())
+    }
+
+    /// A signal is about to be delivered: that of a timer learns of its overruns.
+    pub(crate) fn delivering(&self, mut info: SigInfo) -> SigInfo {
+        if info.code != libc::SI_TIMER {
+            return info;
+        }
+        let Some(table) = self.table.get() else {
+            return info;
+        };
+        let Ok(id) = u64::try_from(info.pid()) else {
+            return info;
+        };
+        if let Some(t) = table.timers.lock().get_mut(&(FIRST_POSIX + id)) {
+            t.last_overrun = std::mem::take(&mut t.overrun);
+            info.set_overrun(clamp(t.last_overrun));
+        }
+        info
+    }
+
+    /// execve(2) deletes POSIX timers.
+    pub(crate) fn exec(&self) {
+        if let Some(table) = self.table.get() {
+            table.clear(FIRST_POSIX);
+        }
+    }
+
+    /// The process has ended.
+    pub(crate) fn stop(&self) {
+        if let Some(table) = self.table.get() {
+            table.clear(0);
+        }
+    }
+}
+
+impl TaskCx {
+    /// The process has run: CPU timers that had gone dormant go on.
+    #[inline]
+    pub(crate) fn group_timers_woken(&self) {
+        if let Some(table) = self.group().timers().table.get()
+            && table.any_dormant.load(Ordering::Relaxed)
+        {
+            table.wake_dormant();
+        }
+    }
+}
+
+fn clamp(n: u64) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+impl Timer {
+    fn new(clock: TimerClock, notify: Notify) -> Timer {
+        Timer {
+            clock,
+            notify,
+            interval: 0,
+            next: 0,
+            armed: None,
+            seen: 0,
+            dormant: false,
+            overrun: 0,
+            last_overrun: 0,
+        }
+    }
+}
+
+impl Table {
+    /// The time on a timer's clock, found without the lock (it may need others).
+    fn now(&self, key: u64) -> Option<(u64, usize)> {
+        let clock = self.timers.lock().get(&key)?.clock.clone();
+        let group = self.group.upgrade()?;
+        let kernel = group.kernel()?;
+        let threads = match clock {
+            TimerClock::Process | TimerClock::ProcessUser => {
+                group.threads().len().min(kernel.cpus() as usize)
+            }
+            _ => 1,
+        };
+        Some((clock.now(&kernel, &group), threads.max(1)))
+    }
+
+    fn get(&self, key: u64) -> Option<Setting> {
+        let (now, _) = self.now(key)?;
+        let timers = self.timers.lock();
+        let t = timers.get(&key)?;
+        let value = if t.next == 0 {
+            0
+        } else if t.next > now {
+            t.next - now
+        } else if t.interval > 0 {
+            t.interval - (now - t.next) % t.interval
+        } else if matches!(t.notify, Notify::None) {
+            0
+        } else {
+            1
+        };
+        Some(Setting {
+            interval: t.interval,
+            value,
+        })
+    }
+
+    fn set(&self, key: u64, make: Option<(TimerClock, Notify)>, new: Setting, absolute: bool) {
+        if let Some((clock, notify)) = make {
+            self.timers
+                .lock()
+                .entry(key)
+                .or_insert_with(|| Timer::new(clock, notify));
+        }
+        let Some((now, threads)) = self.now(key) else {
+            return;
+        };
+        let mut timers = self.timers.lock();
+        let Some(t) = timers.get_mut(&key) else {
+            return;
+        };
+        if let Some(id) = t.armed.take() {
+            self.queue.cancel(id);
+        }
+        t.interval = new.interval;
+        t.overrun = 0;
+        t.dormant = false;
+        t.next = match (new.value, absolute) {
+            (0, _) => 0,
+            (v, true) => v,
+            (v, false) => now.saturating_add(v),
+        };
+        self.arm(key, t, now, threads);
+    }
+
+    /// Puts a timer into the queue for the earliest moment at which it can be due.
+    fn arm(&self, key: u64, t: &mut Timer, now: u64, threads: usize) {
+        if t.next == 0 {
+            return;
+        }
+        let mut wait = Duration::from_nanos(t.next.saturating_sub(now) / threads as u64);
+        if t.armed.is_none() && t.next <= now && t.overrun > 0 {
+            wait = wait.max(SHORTEST);
+        }
+        let Some(at) = Instant::now().checked_add(wait) else {
+            return;
+        };
+        let listener: Weak<dyn TimerListener> = self.this.clone();
+        t.seen = now;
+        t.armed = Some(self.queue.arm(at, listener, key));
+    }
+
+    fn wake_dormant(&self) {
+        if !self.any_dormant.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let keys: Vec<u64> = {
+            let timers = self.timers.lock();
+            timers
+                .iter()
+                .filter(|(_, t)| t.dormant)
+                .map(|(k, _)| *k)
+                .collect()
+        };
+        for key in keys {
+            let Some((now, threads)) = self.now(key) else {
+                return;
+            };
+            if let Some(t) = self.timers.lock().get_mut(&key)
+                && std::mem::take(&mut t.dormant)
+            {
+                self.arm(key, t, now, threads);
+            }
+        }
+    }
+
+    fn clear(&self, from: u64) {
+        let mut timers = self.timers.lock();
+        let gone = timers.split_off(&from);
+        for id in gone.values().filter_map(|t| t.armed) {
+            self.queue.cancel(id);
+        }
+        drop(timers);
+    }
+}
+
+impl TimerListener for Table {
+    fn expired(&self, key: u64) {
+        let Some((now, threads)) = self.now(key) else {
+            return;
+        };
+        let due = {
+            let mut timers = self.timers.lock();
+            let Some(t) = timers.get_mut(&key) else {
+                return;
+            };
+            t.armed = None;
+            if t.next == 0 {
+                return;
+            }
+            if now < t.next {
+                let is_cpu = !matches!(t.clock, TimerClock::System(_));
+                if is_cpu && now == t.seen {
+                    t.dormant = true;
+                    self.any_dormant.store(true, Ordering::Relaxed);
+                } else {
+                    self.arm(key, t, now, threads);
+                }
+                return;
+            }
+            let mut missed = 0;
+            if let Some(periods) = (now - t.next).checked_div(t.interval) {
+                missed = periods;
+                let next = t.next.saturating_add(t.interval.saturating_mul(missed + 1));
+                t.next = next.max(
+                    now.saturating_add(SHORTEST.as_nanos() as u64)
+                        .min(next.max(now + 1)),
+                );
+                self.arm(key, t, now, threads);
+            } else {
+                t.next = 0;
+            }
+            (t.notify.clone(), missed)
+        };
+        self.fire(key, due.0, due.1);
+    }
+}
+
+impl Table {
+    fn fire(&self, key: u64, notify: Notify, missed: u64) {
+        let Some(group) = self.group.upgrade() else {
+            return;
+        };
+        let id = key.saturating_sub(FIRST_POSIX) as i32;
+        // Still queued from the last time: an overrun instead.
+        let queued = |pending: &mut signal::Pending, s: Signal| {
+            pending.update(s, |i| i.code == libc::SI_TIMER && i.pid() == id)
+        };
+        let (signal, thread, value) = match notify {
+            Notify::None => return,
+            Notify::Interval(s) => {
+                let _ = group.send(s, SigInfo::kernel(s));
+                return;
+            }
+            Notify::CpuLimit => return self.cpu_limit(&group),
+            Notify::Process(s, value) => (s, None, value),
+            Notify::Thread(t, s, value) => match t.upgrade() {
+                Some(t) => (s, Some(t), value),
+                None => return,
+            },
+        };
+        let still = match &thread {
+            Some(t) => queued(&mut t.pending.lock(), signal),
+            None => queued(&mut group.state.lock().pending, signal),
+        };
+        if let Some(t) = self.timers.lock().get_mut(&key) {
+            t.overrun = if still {
+                t.overrun.saturating_add(missed + 1)
+            } else {
+                missed
+            };
+        }
+        if still {
+            return;
+        }
+        let info = SigInfo::timer(signal, id, 0, value);
+        let _ = match thread {
+            Some(t) => group.send_to(&t, signal, info),
+            None => group.send(signal, info),
+        };
+    }
+
+    /// Past the soft limit: SIGXCPU each second; at the hard one: the end.
+    fn cpu_limit(&self, group: &Arc<ThreadGroup>) {
+        let limit = group.limits().get(Resource::Cpu);
+        let used = group.cpu_time().total() / 1_000_000_000;
+        if limit.hard != u64::MAX && used >= limit.hard {
+            group.kill(ExitStatus::Killed {
+                signal: Signal::KILL,
+                core: false,
+            });
+            return;
+        }
+        let _ = group.send(Signal::XCPU, SigInfo::kernel(Signal::XCPU));
+        let new = Setting {
+            interval: 0,
+            value: (used + 1).saturating_mul(1_000_000_000),
+        };
+        self.set(CPU_LIMIT, None, new, true);
+    }
+}

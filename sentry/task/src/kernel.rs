@@ -1,0 +1,344 @@
+//! The kernel of a sandbox: what all its tasks have in common.
+
+use crate::pages::{VdsoPages, VdsoSpec};
+use crate::pool::Pool;
+use crate::tree::Tree;
+use crate::uts::Uts;
+use crate::{ExitStatus, Task, TaskCx, ThreadGroup};
+use abi::Errno;
+use ctx::{SysErr, SysResult};
+use hostmem::MemoryFile;
+use mm::FutexKey;
+use platform_api::Engine;
+use signal::Signal;
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex as StdMutex, OnceLock, PoisonError};
+use std::time::Instant;
+use sync::{Mutex, ranks};
+use time::{ClockId, Clocks, TimerQueue};
+use vfs::DeviceRegistry;
+
+/// A handler of a system call.
+pub type Handler = fn(&mut TaskCx, &[u64; 6]) -> SysResult<u64>;
+
+/// The system calls, as boot hands them to the kernel.
+#[derive(Clone, Copy)]
+pub struct CallTable {
+    /// By number.
+    pub handlers: &'static [Option<Handler>],
+    /// What a number is called, for the log.
+    pub name: fn(u64) -> &'static str,
+}
+
+impl CallTable {
+    /// No calls at all.
+    pub const EMPTY: CallTable = CallTable {
+        handlers: &[],
+        name: |_| "?",
+    };
+}
+
+/// Watches system calls (`--strace`).
+pub trait Tracer: Send + Sync {
+    /// A call begins.
+    fn enter(&self, cx: &TaskCx, nr: u64, args: &[u64; 6]);
+    /// A call has ended.
+    fn exit(&self, cx: &TaskCx, nr: u64, args: &[u64; 6], result: &Result<u64, SysErr>);
+    /// A signal is delivered to the task.
+    fn signal(&self, _cx: &TaskCx, _info: &signal::SigInfo) {}
+    /// A task has ended.
+    fn ended(&self, _task: &Task, _status: ExitStatus) {}
+}
+
+/// What a kernel is made of.
+pub struct KernelConfig {
+    /// The platform.
+    pub engine: Arc<dyn Engine>,
+    /// Where guest memory comes from.
+    pub memory: Arc<MemoryFile>,
+    /// The clocks.
+    pub clocks: Arc<Clocks>,
+    /// The timers.
+    pub timers: Arc<TimerQueue>,
+    /// The system calls.
+    pub calls: CallTable,
+    /// Watches them.
+    pub tracer: Option<Arc<dyn Tracer>>,
+    /// What uname(2) says.
+    pub uts: Uts,
+    /// Virtual CPUs, at least 1.
+    pub cpus: u32,
+    /// Memory the guest sees as the machine's, in bytes.
+    pub memory_limit: u64,
+    /// Openers of device nodes.
+    pub devices: Arc<DeviceRegistry>,
+}
+
+/// Why a sandbox ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its init did.
+    Init(ExitStatus),
+    /// An error of ours: the report is in the log.
+    Internal(String),
+}
+
+/// The kernel.
+pub struct Kernel {
+    pub(crate) tree: Mutex<Tree, ranks::TaskTree>,
+    uts: Mutex<Uts, ranks::Leaf>,
+    engine: Arc<dyn Engine>,
+    memory: Arc<MemoryFile>,
+    clocks: Arc<Clocks>,
+    timers: Arc<TimerQueue>,
+    futexes: futex::Table<FutexKey>,
+    calls: CallTable,
+    tracer: Option<Arc<dyn Tracer>>,
+    cpus: u32,
+    memory_limit: u64,
+    devices: Arc<DeviceRegistry>,
+    pub(crate) pool: Pool,
+    vdso: VdsoPages,
+    epoch: Instant,
+    /// A bit for each call that has been reported as missing.
+    missing: [AtomicU64; 16],
+    ended: StdMutex<Option<Ended>>,
+    ended_changed: Condvar,
+    dying: AtomicBool,
+    services: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Kernel")
+    }
+}
+
+impl Kernel {
+    /// A kernel without tasks.
+    ///
+    /// # Errors
+    /// `ENOMEM` where the vDSO's pages cannot be made.
+    pub fn new(config: KernelConfig) -> Result<Arc<Kernel>, Errno> {
+        let cpus = config.cpus.max(1);
+        let vdso = VdsoPages::new(&config.memory, &VdsoSpec { cpus })?;
+        Ok(Arc::new(Kernel {
+            tree: Mutex::new(Tree::default()),
+            uts: Mutex::new(config.uts),
+            engine: config.engine,
+            memory: config.memory,
+            clocks: config.clocks,
+            timers: config.timers,
+            futexes: futex::Table::new(),
+            calls: config.calls,
+            tracer: config.tracer,
+            cpus,
+            memory_limit: config.memory_limit,
+            devices: config.devices,
+            pool: Pool::default(),
+            vdso,
+            epoch: Instant::now(),
+            missing: [const { AtomicU64::new(0) }; 16],
+            ended: StdMutex::new(None),
+            ended_changed: Condvar::new(),
+            dying: AtomicBool::new(false),
+            services: OnceLock::new(),
+        }))
+    }
+
+    /// The platform.
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    /// Where guest memory comes from.
+    pub fn memory(&self) -> &Arc<MemoryFile> {
+        &self.memory
+    }
+
+    /// The clocks.
+    pub fn clocks(&self) -> &Arc<Clocks> {
+        &self.clocks
+    }
+
+    /// The timers.
+    pub fn timers(&self) -> &Arc<TimerQueue> {
+        &self.timers
+    }
+
+    /// The time on `clock` as the vDSO tells it, in nanoseconds: what clock_gettime(2) answers,
+    /// so that the two never contradict each other. Renews the vDSO's parameters when they are
+    /// old.
+    pub fn now(&self, clock: ClockId) -> i64 {
+        self.vdso.now(&self.clocks, clock)
+    }
+
+    /// All futex waiters.
+    pub fn futexes(&self) -> &futex::Table<FutexKey> {
+        &self.futexes
+    }
+
+    /// Who watches system calls.
+    pub fn tracer(&self) -> Option<&Arc<dyn Tracer>> {
+        self.tracer.as_ref()
+    }
+
+    /// Virtual CPUs.
+    pub fn cpus(&self) -> u32 {
+        self.cpus
+    }
+
+    /// Memory the guest sees as the machine's, in bytes.
+    pub fn memory_limit(&self) -> u64 {
+        self.memory_limit
+    }
+
+    /// Bytes of guest memory that exist on the host.
+    pub fn memory_used(&self) -> u64 {
+        self.memory.usage()
+    }
+
+    /// Openers of device nodes.
+    pub fn devices(&self) -> &Arc<DeviceRegistry> {
+        &self.devices
+    }
+
+    /// Hands the kernel what the system call layer keeps for a sandbox, once.
+    pub fn set_services(&self, services: Arc<dyn Any + Send + Sync>) {
+        let _ = self.services.set(services);
+    }
+
+    /// What [`Kernel::set_services`] was given.
+    pub fn services(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
+        self.services.get()
+    }
+
+    /// The vDSO and its parameters.
+    pub fn vdso(&self) -> &VdsoPages {
+        &self.vdso
+    }
+
+    pub(crate) fn epoch(&self) -> Instant {
+        self.epoch
+    }
+
+    /// What uname(2) says.
+    pub fn uts(&self) -> Uts {
+        self.uts.lock().clone()
+    }
+
+    /// Changes what uname(2) says (sethostname(2), setdomainname(2)).
+    pub fn update_uts(&self, change: impl FnOnce(&mut Uts)) {
+        change(&mut self.uts.lock());
+    }
+
+    #[inline]
+    pub(crate) fn handler(&self, nr: u64) -> Option<Handler> {
+        self.calls
+            .handlers
+            .get(usize::try_from(nr).ok()?)
+            .copied()
+            .flatten()
+    }
+
+    /// The name of a call.
+    pub fn call_name(&self, nr: u64) -> &'static str {
+        (self.calls.name)(nr)
+    }
+
+    /// A call that is not there: logged once each.
+    pub(crate) fn missing(&self, task: &Task, nr: u64) {
+        let Some(word) = self.missing.get((nr / 64) as usize) else {
+            return;
+        };
+        let bit = 1 << (nr % 64);
+        if word.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            let name = String::from_utf8_lossy(&task.name()).into_owned();
+            tracing::info!(
+                nr,
+                call = self.call_name(nr),
+                program = name,
+                "system call not supported"
+            );
+        }
+    }
+
+    /// The task with thread id `tid`, exited leaders included.
+    pub fn task(&self, tid: i32) -> Option<Arc<Task>> {
+        self.tree.lock().tasks.get(&tid).cloned()
+    }
+
+    /// The process with id `pid`, zombies included.
+    pub fn process(&self, pid: i32) -> Option<Arc<ThreadGroup>> {
+        self.tree.lock().nodes.get(&pid).map(|n| n.group.clone())
+    }
+
+    /// Ids of all processes in order, zombies included.
+    pub fn pids(&self) -> Vec<i32> {
+        self.tree.lock().nodes.keys().copied().collect()
+    }
+
+    /// How many tasks there are, and the pid given out last (/proc/loadavg, sysinfo(2)).
+    pub fn task_count(&self) -> (usize, i32) {
+        let tree = self.tree.lock();
+        (tree.tasks.len(), tree.last_pid())
+    }
+
+    /// Waits until the sandbox has ended.
+    pub fn wait_ended(&self) -> Ended {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(e) = &*ended {
+                return e.clone();
+            }
+            ended = self
+                .ended_changed
+                .wait(ended)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Why the sandbox ended, if it has.
+    pub fn ended(&self) -> Option<Ended> {
+        self.ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Ends the sandbox, unless it has ended.
+    pub(crate) fn end(&self, why: Ended) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.get_or_insert(why);
+        self.ended_changed.notify_all();
+    }
+
+    /// Ends the sandbox for an error of ours: the report goes to the log, and to whoever waits.
+    pub fn fail(&self, report: String) {
+        tracing::error!("internal error: {report}");
+        self.end(Ended::Internal(report));
+        self.kill_all();
+    }
+
+    /// Kills every process, init included; no further one can be made.
+    pub fn kill_all(&self) {
+        self.dying.store(true, Ordering::SeqCst);
+        let groups: Vec<_> = {
+            let mut tree = self.tree.lock();
+            tree.closed = true;
+            tree.nodes.values().map(|n| n.group.clone()).collect()
+        };
+        for g in groups {
+            g.kill(ExitStatus::Killed {
+                signal: Signal::KILL,
+                core: false,
+            });
+        }
+    }
+
+    /// Waits until no task is left, at most until `deadline`; whether that came about.
+    pub fn drain(&self, deadline: Instant) -> bool {
+        self.pool.drain(deadline)
+    }
+}

@@ -1,0 +1,66 @@
+//! Tasks: threads, processes, sessions; signals; fork, exec, exit and wait; the loop that runs
+//! guest code.
+//!
+//! A [`Kernel`] is a sandbox. A [`Task`] is a guest thread as others see it, a [`ThreadGroup`] a
+//! process; the tree of processes, groups and sessions is one table under one lock. [`TaskCx`]
+//! is the running task: what a system call's [`Handler`] works with. It implements the context
+//! traits of the layers below ([`ctx::Ctx`], [`vfs::FsCtx`], [`ctx::JobControl`]).
+//!
+//! Lock order: `TaskTree` (who is whose child) -> `ThreadGroup` (signals, threads, stops) ->
+//! `Task` (what a task shares) -> `Signals` (what is pending for a task) -> `Actions`. A signal
+//! may be queued with the tree locked, but for `SIGCONT`, which reports to the parent and so
+//! needs the tree itself.
+//!
+//! One host thread runs one task, synchronously ([`run`]); threads are pooled together with
+//! their platform contexts ([`pool`]). Whatever wants a task elsewhere sets its `work` flag and
+//! interrupts it: its sleep (the waker) or its switch (the interrupter). It then looks for itself
+//! at what there is ([`deliver`]).
+#![forbid(unsafe_code)]
+
+mod attributes;
+mod children;
+mod clone;
+mod cpu;
+mod cx;
+mod deliver;
+mod exec;
+mod exit;
+mod frame;
+mod fscontext;
+mod futexes;
+mod group;
+mod itimer;
+mod job;
+mod kernel;
+mod limits;
+mod masks;
+mod pages;
+mod pidfd;
+mod pool;
+mod run;
+mod send;
+mod signalfd;
+mod status;
+mod task;
+mod tree;
+mod users;
+mod uts;
+mod vfork;
+
+pub use attributes::Scheduling;
+pub use children::{WaitFlags, Waited, Which};
+pub use clone::{CloneArgs, CloneFlags};
+pub use cpu::{CpuClock, CpuTime, Phase};
+pub use cx::{RestartFn, TaskCx};
+pub use exec::ProcessSpec;
+pub use fscontext::FsContext;
+pub use group::ThreadGroup;
+pub use itimer::{Interval, Notify, ProcessTimers, Setting, TimerClock};
+pub use kernel::{CallTable, Ended, Handler, Kernel, KernelConfig, Tracer};
+pub use limits::{Limits, RESOURCES, Rlimit, resource_from_number};
+pub use pages::{VdsoPages, VdsoSpec};
+pub use pidfd::PidFd;
+pub use signalfd::SignalFd;
+pub use status::{ChildEvent, ExitStatus};
+pub use task::Task;
+pub use uts::Uts;

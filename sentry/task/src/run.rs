@@ -1,0 +1,136 @@
+//! The loop of a task: guest code, what it wants, signals, again.
+
+use crate::cpu::Phase;
+use crate::users::Users;
+use crate::{FsContext, Task, TaskCx};
+use abi::Errno;
+use ctx::{Restart, SysErr};
+use mm::Mm;
+use platform_api::{Exit, Registers};
+use signal::{AltStack, SigInfo, Signal};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use vfs::{FdTable, MountNamespace};
+
+/// All that a new task starts with.
+pub(crate) struct Start {
+    pub(crate) task: Arc<Task>,
+    pub(crate) regs: Registers,
+    pub(crate) mm: Arc<Users<Mm>>,
+    pub(crate) fds: Arc<Users<FdTable>>,
+    pub(crate) fs: Arc<Users<FsContext>>,
+    pub(crate) mounts: Arc<MountNamespace>,
+    pub(crate) altstack: AltStack,
+    pub(crate) extended: Option<Vec<u8>>,
+}
+
+impl Start {
+    pub(crate) fn mm_id(&self) -> u64 {
+        self.mm.get().id()
+    }
+}
+
+/// A system call that ended with a restart, until signals have been looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pending {
+    None,
+    Restart(Restart),
+}
+
+pub(crate) fn run(cx: &mut TaskCx) {
+    cx.set_interrupter();
+    cx.task.cpu.enter(Phase::Sentry);
+    let state = cx.extended.take();
+    if let Err(e) = cx
+        .context
+        .set_extended_state(state.as_deref().unwrap_or(&[]))
+    {
+        tracing::warn!("extended state of a new task: {e}");
+    }
+    loop {
+        if cx.task.work.load(Ordering::SeqCst)
+            || cx.pending != Pending::None
+            || cx.saved_mask.is_some()
+        {
+            // `work` may be unset with a restart still to be decided.
+            cx.do_work();
+        }
+        if cx.exit.is_some() {
+            break;
+        }
+        step(cx);
+    }
+    cx.exit_task();
+}
+
+/// Once into guest code and what comes of it.
+fn step(cx: &mut TaskCx) {
+    cx.task.cpu.enter(Phase::Guest);
+    // The other half of `Task::interrupt`.
+    if cx.task.work.load(Ordering::SeqCst) {
+        cx.task.cpu.enter(Phase::Sentry);
+        return;
+    }
+    let exit = cx.context.switch(cx.mm.get().space_ref(), &mut cx.regs);
+    cx.task.cpu.enter(Phase::Sentry);
+    cx.group_timers_woken();
+    match exit {
+        Ok(Exit::Syscall) => system_call(cx),
+        Ok(Exit::Fault { addr, access, bus }) => {
+            if let Err(f) = cx.mm().handle_fault(addr, access, bus) {
+                let signal = Signal::new(f.signo).unwrap_or(Signal::SEGV);
+                cx.force(SigInfo::fault(signal, f.code, f.addr));
+            }
+        }
+        Ok(Exit::Exception(e)) => {
+            let signal = Signal::new(e.signal).unwrap_or(Signal::SEGV);
+            cx.force(SigInfo::fault(signal, e.code, e.addr));
+        }
+        Ok(Exit::Interrupted) => {}
+        Ok(Exit::MapFailed { addr, len, errno }) => {
+            if cx.mm().map_failed(addr, len, errno).is_err() {
+                cx.force(SigInfo::kernel(Signal::KILL));
+                cx.group().kill(crate::ExitStatus::Killed {
+                    signal: Signal::KILL,
+                    core: false,
+                });
+            }
+        }
+        Err(e) => {
+            // The platform lost this thread's guest: the process cannot go on, others can.
+            tracing::error!(tid = cx.task.tid(), "guest code cannot be run: {e}");
+            cx.group().kill(crate::ExitStatus::Killed {
+                signal: Signal::KILL,
+                core: false,
+            });
+        }
+    }
+}
+
+fn system_call(cx: &mut TaskCx) {
+    let nr = cx.regs.orig_rax;
+    let args = cx.regs.args();
+    let handler = cx.kernel().handler(nr);
+    let tracer = cx.kernel().tracer().cloned();
+    if let Some(t) = &tracer {
+        t.enter(cx, nr, &args);
+    }
+    let result = match handler {
+        Some(handler) => handler(cx, &args),
+        None => {
+            cx.kernel().missing(&cx.task, nr);
+            Err(SysErr::Errno(Errno::ENOSYS))
+        }
+    };
+    if let Some(t) = &tracer {
+        t.exit(cx, nr, &args, &result);
+    }
+    match result {
+        Ok(value) => cx.regs.rax = value,
+        Err(SysErr::Errno(e)) => cx.regs.rax = e.to_return(),
+        Err(SysErr::Restart(r)) => {
+            cx.regs.rax = Errno::EINTR.to_return();
+            cx.pending = Pending::Restart(r);
+        }
+    }
+}

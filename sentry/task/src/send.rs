@@ -1,0 +1,398 @@
+//! Sending signals (kill(2), tgkill(2), and the kernel's own).
+
+use crate::group::GroupState;
+use crate::{ChildEvent, ExitStatus, Kernel, Task, TaskCx, ThreadGroup};
+use abi::Errno;
+use auth::{Capability, Creds};
+use ctx::Resource;
+use signal::{DefaultAction, Handler, SigInfo, SigSet, Signal};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use wait::Events;
+
+impl ThreadGroup {
+    /// Sends a signal to the process as a whole.
+    ///
+    /// # Errors
+    /// `EAGAIN` where a real-time signal with details finds no room (RLIMIT_SIGPENDING).
+    pub fn send(&self, signal: Signal, info: SigInfo) -> Result<(), Errno> {
+        self.send_any(None, signal, info, false)
+    }
+
+    /// Sends a signal to one of its threads.
+    ///
+    /// # Errors
+    /// As [`ThreadGroup::send`].
+    pub fn send_to(&self, task: &Arc<Task>, signal: Signal, info: SigInfo) -> Result<(), Errno> {
+        self.send_any(Some(task), signal, info, false)
+    }
+
+    /// Sends a signal from outside the sandbox: init, too, dies of `SIGKILL`.
+    ///
+    /// # Errors
+    /// As [`ThreadGroup::send`].
+    pub fn send_from_outside(&self, signal: Signal) -> Result<(), Errno> {
+        self.send_any(None, signal, SigInfo::user(signal, 0, 0, 0), true)
+    }
+
+    fn send_any(
+        &self,
+        task: Option<&Arc<Task>>,
+        signal: Signal,
+        info: SigInfo,
+        outside: bool,
+    ) -> Result<(), Errno> {
+        let (continued, sent) = self.queue(task, signal, info, outside);
+        // Lock order: the tree is above the group, so the parent hears of it only now.
+        if continued && let Some(kernel) = self.kernel() {
+            kernel.report_child(self, ChildEvent::Continued);
+        }
+        sent
+    }
+
+    /// The part of sending that needs the group's lock alone. Also says whether the process goes
+    /// on after a stop; that cannot be for signals other than `SIGCONT`.
+    pub(crate) fn queue(
+        &self,
+        task: Option<&Arc<Task>>,
+        signal: Signal,
+        info: SigInfo,
+        outside: bool,
+    ) -> (bool, Result<(), Errno>) {
+        let mut guard = self.state.lock();
+        let st = &mut *guard;
+        let continued = self.prepare(st, signal);
+        let Some(leader) = st.threads.first() else {
+            return (continued, Ok(()));
+        };
+        let subject = task.unwrap_or(leader);
+        if self.is_ignored(st, subject, signal, outside) {
+            return (continued, Ok(()));
+        }
+        let limit = self.limits().get(Resource::Sigpending).soft;
+        let room = |len: usize| limit.saturating_sub(len as u64);
+        let added = match task {
+            Some(t) => {
+                let mut pending = t.pending.lock();
+                let room = room(pending.len());
+                pending.add(signal, info, room)
+            }
+            None => {
+                let room = room(st.pending.len());
+                st.pending.add(signal, info, room)
+            }
+        };
+        if added.is_err() {
+            return (continued, Err(Errno::EAGAIN));
+        }
+        self.choose(st, task, signal);
+        drop(guard);
+        self.signals.notify_all(Events::READABLE);
+        (continued, Ok(()))
+    }
+
+    /// What stop signals and `SIGCONT` do to each other when they are sent.
+    fn prepare(&self, st: &mut GroupState, signal: Signal) -> bool {
+        let discard = |st: &mut GroupState, which: SigSet| {
+            st.pending.discard(which);
+            for t in &st.threads {
+                t.pending.lock().discard(which);
+            }
+        };
+        if signal == Signal::CONT {
+            discard(st, Signal::STOPS);
+            st.stop_dequeued = false;
+            if let Some(stop) = st.stop.take() {
+                for t in &st.threads {
+                    t.interrupt();
+                }
+                return stop.reported;
+            }
+        } else if Signal::STOPS.has(signal) {
+            discard(st, SigSet::only(Signal::CONT));
+        }
+        false
+    }
+
+    fn is_ignored(&self, st: &GroupState, subject: &Task, signal: Signal, outside: bool) -> bool {
+        let action = st.actions.get(signal);
+        if self.unkillable.load(Ordering::Relaxed)
+            && action.handler() == Handler::Default
+            && !(outside && signal.is_unblockable())
+        {
+            return true;
+        }
+        // What is blocked stays pending: the action may change before it is unblocked.
+        if subject.blocked().has(signal)
+            || SigSet::from_bits(subject.awaited.load(Ordering::SeqCst)).has(signal)
+        {
+            return false;
+        }
+        action.ignores(signal)
+    }
+
+    /// Finds the thread that is to take the signal, and wakes it; a fatal one ends the process.
+    fn choose(&self, st: &mut GroupState, task: Option<&Arc<Task>>, signal: Signal) {
+        let wants = |t: &Arc<Task>| {
+            let open = !t.blocked().has(signal)
+                || SigSet::from_bits(t.awaited.load(Ordering::SeqCst)).has(signal);
+            open && !t.is_exiting() && (signal == Signal::KILL || !t.is_stopped())
+        };
+        let chosen = match task {
+            Some(t) => Some(t.clone()).filter(wants),
+            None => st.threads.iter().find(|t| wants(t)).cloned(),
+        };
+        let Some(chosen) = chosen else { return };
+        let blocked = chosen.blocked().has(signal) && !signal.is_unblockable();
+        let fatal = st.actions.get(signal).handler() == Handler::Default
+            && signal.default_action() == DefaultAction::Terminate;
+        if fatal && !blocked && st.exit.is_none() {
+            begin_exit(
+                st,
+                ExitStatus::Killed {
+                    signal,
+                    core: false,
+                },
+            );
+            return;
+        }
+        chosen.interrupt();
+    }
+
+    /// Ends the process with `status`, unless it is ending.
+    pub(crate) fn kill(&self, status: ExitStatus) {
+        let mut st = self.state.lock();
+        if st.exit.is_none() {
+            begin_exit(&mut st, status);
+        }
+    }
+}
+
+/// All threads are to exit.
+pub(crate) fn begin_exit(st: &mut GroupState, status: ExitStatus) {
+    st.exit = Some(status);
+    st.stop = None;
+    for t in &st.threads {
+        t.interrupt();
+    }
+}
+
+/// Whether `creds` may send `signal` to `target` (kill(2)). `same_session` is asked for `SIGCONT`.
+fn may_signal(
+    creds: &Creds,
+    target: &Creds,
+    signal: Option<Signal>,
+    same_session: impl FnOnce() -> bool,
+) -> bool {
+    creds.euid == target.suid
+        || creds.euid == target.ruid
+        || creds.ruid == target.suid
+        || creds.ruid == target.ruid
+        || creds.has(Capability::Kill)
+        || (signal == Some(Signal::CONT) && same_session())
+}
+
+impl TaskCx {
+    /// Checks that it may send `signal` (`None`: signal 0) to a process.
+    ///
+    /// # Errors
+    /// `EPERM`.
+    pub fn may_signal(&self, group: &ThreadGroup, signal: Option<Signal>) -> Result<(), Errno> {
+        let Some(target) = self.kernel().task(group.tgid()) else {
+            return Ok(());
+        };
+        let same = || {
+            let k = self.kernel();
+            k.session(group.tgid()).ok() == k.session(self.task().tgid()).ok()
+        };
+        if group.tgid() == self.task().tgid()
+            || may_signal(self.creds_ref(), &target.creds(), signal, same)
+        {
+            Ok(())
+        } else {
+            Err(Errno::EPERM)
+        }
+    }
+
+    fn own_info(&self, signal: Signal, code: i32) -> SigInfo {
+        SigInfo::user(signal, code, self.task().tgid(), self.creds_ref().ruid)
+    }
+
+    fn send_checked(&self, group: &ThreadGroup, signal: Option<Signal>) -> Result<(), Errno> {
+        self.may_signal(group, signal)?;
+        match signal {
+            Some(s) => group.send(s, self.own_info(s, 0)),
+            None => Ok(()),
+        }
+    }
+
+    /// kill(2). `signal` is the number, 0 to only check.
+    ///
+    /// # Errors
+    /// `EINVAL`, `ESRCH`, `EPERM`.
+    pub fn kill(&self, pid: i32, signal: i32) -> Result<(), Errno> {
+        let signal = if signal == 0 {
+            None
+        } else {
+            Some(Signal::new(signal)?)
+        };
+        let me = self.task().tgid();
+        match pid {
+            1.. => {
+                let group = self.process_or_thread(pid).ok_or(Errno::ESRCH)?;
+                self.send_checked(&group, signal)
+            }
+            -1 => {
+                let all = self.kernel().pids();
+                let targets = all.into_iter().filter(|p| *p > 1 && *p != me);
+                self.kill_many(
+                    targets.filter_map(|p| self.kernel().process(p)).collect(),
+                    signal,
+                    true,
+                )
+            }
+            i32::MIN => Err(Errno::ESRCH),
+            _ => {
+                let pgid = if pid == 0 {
+                    self.kernel().process_group(me)?
+                } else {
+                    -pid
+                };
+                self.kill_many(self.kernel().group_members(pgid), signal, false)
+            }
+        }
+    }
+
+    /// kill(2) takes the id of any thread for that of its process.
+    fn process_or_thread(&self, pid: i32) -> Option<Arc<ThreadGroup>> {
+        self.kernel()
+            .process(pid)
+            .or_else(|| self.kernel().task(pid).map(|t| t.group().clone()))
+    }
+
+    fn kill_many(
+        &self,
+        targets: Vec<Arc<ThreadGroup>>,
+        signal: Option<Signal>,
+        all: bool,
+    ) -> Result<(), Errno> {
+        let mut result = Err(Errno::ESRCH);
+        for g in targets {
+            match (self.send_checked(&g, signal), all) {
+                (Ok(()), _) => result = Ok(()),
+                // kill(-1) does not count those it may not signal.
+                (Err(Errno::EPERM), true) => {}
+                (Err(e), _) if result.is_err() => result = Err(e),
+                _ => {}
+            }
+        }
+        result
+    }
+
+    /// tgkill(2), and tkill(2) for `tgid` `None`.
+    ///
+    /// # Errors
+    /// `EINVAL`, `ESRCH`, `EPERM`, `EAGAIN`.
+    pub fn kill_thread(&self, tgid: Option<i32>, tid: i32, signal: i32) -> Result<(), Errno> {
+        if tid <= 0 || tgid.is_some_and(|t| t <= 0) {
+            return Err(Errno::EINVAL);
+        }
+        let task = self.kernel().task(tid).ok_or(Errno::ESRCH)?;
+        if tgid.is_some_and(|t| t != task.tgid()) {
+            return Err(Errno::ESRCH);
+        }
+        let signal = if signal == 0 {
+            None
+        } else {
+            Some(Signal::new(signal)?)
+        };
+        self.may_signal(task.group(), signal)?;
+        match signal {
+            Some(s) => task
+                .group()
+                .send_to(&task, s, self.own_info(s, abi::libc::SI_TKILL)),
+            None => Ok(()),
+        }
+    }
+
+    /// rt_sigqueueinfo(2), and rt_tgsigqueueinfo(2) with `thread` set: `info` is the guest's.
+    ///
+    /// # Errors
+    /// `EPERM` where it pretends to come from the kernel or from kill(2) and goes to another
+    /// process, `ESRCH`, `EINVAL`, `EAGAIN`.
+    pub fn queue_info(
+        &self,
+        pid: i32,
+        thread: Option<i32>,
+        signal: i32,
+        mut info: SigInfo,
+    ) -> Result<(), Errno> {
+        let me = self.task().tgid();
+        if (info.code >= 0 || info.code == abi::libc::SI_TKILL) && pid != me {
+            return Err(Errno::EPERM);
+        }
+        info.signo = signal;
+        let number = signal;
+        let signal = if signal == 0 {
+            None
+        } else {
+            Some(Signal::new(number)?)
+        };
+        let task = self
+            .kernel()
+            .task(thread.unwrap_or(pid))
+            .ok_or(Errno::ESRCH)?;
+        if thread.is_some() && task.tgid() != pid {
+            return Err(Errno::ESRCH);
+        }
+        self.may_signal(task.group(), signal)?;
+        match (signal, thread) {
+            (None, _) => Ok(()),
+            (Some(s), Some(_)) => task.group().send_to(&task, s, info),
+            (Some(s), None) => task.group().send(s, info),
+        }
+    }
+}
+
+impl Kernel {
+    /// Tells the parent that `group` stopped or continued: `SIGCHLD`, and its waits.
+    pub(crate) fn report_child(&self, group: &ThreadGroup, event: ChildEvent) {
+        let time = group.cpu_time();
+        let mut tree = self.tree.lock();
+        let Some(node) = tree.nodes.get_mut(&group.tgid()) else {
+            return;
+        };
+        if node.zombie.is_some() {
+            return;
+        }
+        node.event = Some(event);
+        let parent = node.parent;
+        let Some(parent) = tree.nodes.get(&parent).map(|n| n.group.clone()) else {
+            return;
+        };
+        let uid = tree.tasks.get(&group.tgid()).map_or(0, |t| t.creds().ruid);
+        let action = parent.actions().get(Signal::CHLD);
+        if action.handler() != Handler::Ignore
+            && !action.flags().contains(signal::ActionFlags::NOCLDSTOP)
+        {
+            let (code, status) = event.child_info();
+            let info = SigInfo::child(
+                Signal::CHLD,
+                code,
+                group.tgid(),
+                uid,
+                status,
+                ticks(time.user),
+                ticks(time.system),
+            );
+            let _ = parent.queue(None, Signal::CHLD, info, false);
+        }
+        drop(tree);
+        parent.children.notify_all(Events::READABLE);
+    }
+}
+
+/// Nanoseconds in units of `USER_HZ` (100 a second).
+pub(crate) fn ticks(ns: u64) -> i64 {
+    (ns / 10_000_000) as i64
+}

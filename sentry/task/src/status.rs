@@ -1,0 +1,70 @@
+//! How a process ended, and what wait(2) says of a child.
+
+use signal::Signal;
+
+/// How a task or a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// By exit(2), with the low byte of its argument.
+    Exited(u8),
+    /// By a signal.
+    Killed {
+        /// Which.
+        signal: Signal,
+        /// Whether it is one that dumps core (no file is written).
+        core: bool,
+    },
+}
+
+impl ExitStatus {
+    /// The status word of wait(2).
+    pub fn wait_status(self) -> i32 {
+        match self {
+            ExitStatus::Exited(code) => i32::from(code) << 8,
+            ExitStatus::Killed { signal, core } => signal.number() | if core { 0x80 } else { 0 },
+        }
+    }
+
+    /// What a shell makes of it: the code, or 128 and the signal's number.
+    pub fn shell_code(self) -> i32 {
+        match self {
+            ExitStatus::Exited(code) => i32::from(code),
+            ExitStatus::Killed { signal, .. } => 128 + signal.number(),
+        }
+    }
+}
+
+/// What has become of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildEvent {
+    /// It ended.
+    Ended(ExitStatus),
+    /// It was stopped by a signal.
+    Stopped(Signal),
+    /// It goes on.
+    Continued,
+}
+
+impl ChildEvent {
+    /// The status word of wait(2).
+    pub fn wait_status(self) -> i32 {
+        match self {
+            ChildEvent::Ended(s) => s.wait_status(),
+            ChildEvent::Stopped(s) => s.number() << 8 | 0x7f,
+            ChildEvent::Continued => 0xffff,
+        }
+    }
+
+    /// `si_code` and `si_status` of waitid(2) and `SIGCHLD`.
+    pub fn child_info(self) -> (i32, i32) {
+        use abi::libc::{CLD_CONTINUED, CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SIGCONT};
+        match self {
+            ChildEvent::Ended(ExitStatus::Exited(code)) => (CLD_EXITED, i32::from(code)),
+            ChildEvent::Ended(ExitStatus::Killed { signal, core }) => {
+                (if core { CLD_DUMPED } else { CLD_KILLED }, signal.number())
+            }
+            ChildEvent::Stopped(s) => (CLD_STOPPED, s.number()),
+            ChildEvent::Continued => (CLD_CONTINUED, SIGCONT),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! A task: one guest thread, as others see it.
+
+use crate::cpu::{CpuClock, CpuTime, Phase};
+use crate::users::Users;
+use crate::vfork::VforkDone;
+use crate::{FsContext, Kernel, ThreadGroup};
+use auth::Creds;
+use mm::Mm;
+use platform_api::Interrupter;
+use signal::{Pending, SigSet};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use sync::{Mutex, ranks};
+use vfs::FdTable;
+use wait::Waker;
+
+/// A guest thread. What only it itself needs lies in [`crate::TaskCx`].
+///
+/// Lock order: task tree -> thread group -> task -> pending signals.
+pub struct Task {
+    pub(crate) state: Mutex<TaskState, ranks::Task>,
+    pub(crate) pending: Mutex<Pending, ranks::Signals>,
+    /// Changed only by an exec that takes over the leader's place.
+    pub(crate) tid: AtomicI32,
+    group: Arc<ThreadGroup>,
+    kernel: Arc<Kernel>,
+    waker: Arc<Waker>,
+    pub(crate) futex: Arc<futex::Waiter>,
+    interrupter: OnceLock<Arc<dyn Interrupter>>,
+    /// There is something to look at before guest code runs: set with the group's lock held.
+    pub(crate) work: AtomicBool,
+    /// Written by the task itself, with the group's lock held.
+    pub(crate) blocked: AtomicU64,
+    /// What sigtimedwait(2) waits for.
+    pub(crate) awaited: AtomicU64,
+    /// Takes part in the group's present stop.
+    pub(crate) stopped: AtomicBool,
+    pub(crate) exiting: AtomicBool,
+    pub(crate) cpu: CpuClock,
+    /// `CLOCK_BOOTTIME` at its start, in nanoseconds.
+    started: i64,
+}
+
+/// What a task shares and what it is called.
+pub(crate) struct TaskState {
+    pub(crate) creds: Arc<Creds>,
+    pub(crate) mm: Option<Arc<Users<Mm>>>,
+    pub(crate) fds: Option<Arc<Users<FdTable>>>,
+    pub(crate) fs: Option<Arc<Users<FsContext>>>,
+    pub(crate) name: [u8; 16],
+    pub(crate) parent_death_signal: i32,
+    pub(crate) clear_child_tid: u64,
+    pub(crate) robust_list: u64,
+    pub(crate) vfork: Option<Arc<VforkDone>>,
+    pub(crate) personality: u32,
+    pub(crate) nice: i32,
+    pub(crate) policy: i32,
+    pub(crate) priority: i32,
+    pub(crate) reset_on_fork: bool,
+    /// Virtual CPUs it may run on, as bits.
+    pub(crate) affinity: Vec<u8>,
+    pub(crate) timer_slack: u64,
+    pub(crate) io_priority: i32,
+}
+
+impl std::fmt::Debug for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Task({})", self.tid())
+    }
+}
+
+impl Task {
+    pub(crate) fn new(
+        kernel: Arc<Kernel>,
+        group: Arc<ThreadGroup>,
+        tid: i32,
+        blocked: SigSet,
+        state: TaskState,
+    ) -> Arc<Task> {
+        let waker = Waker::new();
+        Arc::new(Task {
+            state: Mutex::new(state),
+            pending: Mutex::new(Pending::new()),
+            tid: AtomicI32::new(tid),
+            futex: futex::Waiter::new(waker.clone()),
+            waker,
+            interrupter: OnceLock::new(),
+            work: AtomicBool::new(false),
+            blocked: AtomicU64::new(blocked.bits()),
+            awaited: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+            exiting: AtomicBool::new(false),
+            cpu: CpuClock::new(kernel.epoch()),
+            started: kernel.clocks().now(time::ClockId::Boottime),
+            group,
+            kernel,
+        })
+    }
+
+    /// Its thread id.
+    pub fn tid(&self) -> i32 {
+        self.tid.load(Ordering::SeqCst)
+    }
+
+    /// The process it belongs to.
+    pub fn group(&self) -> &Arc<ThreadGroup> {
+        &self.group
+    }
+
+    /// Its process id.
+    pub fn tgid(&self) -> i32 {
+        self.group.tgid()
+    }
+
+    /// The sandbox's kernel.
+    pub fn kernel(&self) -> &Arc<Kernel> {
+        &self.kernel
+    }
+
+    pub(crate) fn waker(&self) -> &Arc<Waker> {
+        &self.waker
+    }
+
+    pub(crate) fn set_interrupter(&self, interrupter: Arc<dyn Interrupter>) {
+        let _ = self.interrupter.set(interrupter);
+    }
+
+    /// Its credentials.
+    pub fn creds(&self) -> Arc<Creds> {
+        self.state.lock().creds.clone()
+    }
+
+    /// Its memory; `None` once it has exited.
+    pub fn mm(&self) -> Option<Arc<Mm>> {
+        self.state.lock().mm.as_ref().map(|m| m.get().clone())
+    }
+
+    /// Its descriptors; `None` once it has exited.
+    pub fn fds(&self) -> Option<Arc<FdTable>> {
+        self.state.lock().fds.as_ref().map(|f| f.get().clone())
+    }
+
+    /// Its view of the file tree; `None` once it has exited.
+    pub fn fs(&self) -> Option<Arc<FsContext>> {
+        self.state.lock().fs.as_ref().map(|f| f.get().clone())
+    }
+
+    /// `comm`: at most 15 bytes.
+    pub fn name(&self) -> Vec<u8> {
+        let name = self.state.lock().name;
+        name.split(|b| *b == 0).next().unwrap_or_default().to_vec()
+    }
+
+    /// Changes `comm` (prctl(PR_SET_NAME), /proc/PID/comm).
+    pub fn set_name(&self, name: &[u8]) {
+        let mut short = [0; 16];
+        let len = name
+            .iter()
+            .position(|b| *b == 0)
+            .unwrap_or(name.len())
+            .min(15);
+        short[..len].copy_from_slice(&name[..len]);
+        self.state.lock().name = short;
+    }
+
+    /// The signals it blocks.
+    pub fn blocked(&self) -> SigSet {
+        SigSet::from_bits(self.blocked.load(Ordering::SeqCst))
+    }
+
+    /// What is pending for it alone.
+    pub fn pending(&self) -> SigSet {
+        self.pending.lock().set()
+    }
+
+    /// CPU time it has used.
+    pub fn cpu_time(&self) -> CpuTime {
+        self.cpu.time()
+    }
+
+    /// `CLOCK_BOOTTIME` when it began, in nanoseconds.
+    pub fn start_time(&self) -> i64 {
+        self.started
+    }
+
+    /// Whether it has begun to exit.
+    pub fn is_exiting(&self) -> bool {
+        self.exiting.load(Ordering::SeqCst)
+    }
+
+    /// Whether it is stopped by job control.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// The letter of /proc/PID/stat: `R`, `S`, `T`, `Z`.
+    pub fn state_letter(&self) -> u8 {
+        if self.is_exiting() {
+            b'Z'
+        } else if self.is_stopped() {
+            b'T'
+        } else if self.cpu.phase() == Phase::Parked {
+            b'S'
+        } else {
+            b'R'
+        }
+    }
+
+    /// Makes it look at what there is to do: ends its switch or its sleep.
+    pub(crate) fn interrupt(&self) {
+        self.work.store(true, Ordering::SeqCst);
+        self.waker.wake();
+        // It looks at `work` after it has entered the guest phase and before it switches.
+        if self.cpu.phase() == Phase::Guest
+            && let Some(i) = self.interrupter.get()
+        {
+            i.interrupt();
+        }
+    }
+}

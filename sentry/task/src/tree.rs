@@ -1,0 +1,262 @@
+//! Who is whose child, in which process group, in which session; all pids.
+
+use crate::cpu::CpuTime;
+use crate::{ChildEvent, ExitStatus, Task, ThreadGroup};
+use abi::Errno;
+use ctx::Terminal;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// `pid_max`, and where pids begin again after it.
+const PID_MAX: i32 = 4_194_304;
+const PID_RESTART: i32 = 300;
+
+/// The one table of tasks. One PID namespace.
+#[derive(Default)]
+pub(crate) struct Tree {
+    last_pid: i32,
+    /// By thread id; a leader stays until its process has been waited for.
+    pub(crate) tasks: HashMap<i32, Arc<Task>>,
+    /// By process id, zombies included.
+    pub(crate) nodes: BTreeMap<i32, Node>,
+    pub(crate) groups: HashMap<i32, GroupNode>,
+    pub(crate) sessions: HashMap<i32, SessionNode>,
+    /// No process can be made any more: the sandbox ends.
+    pub(crate) closed: bool,
+}
+
+/// A process in the tree.
+pub(crate) struct Node {
+    pub(crate) group: Arc<ThreadGroup>,
+    /// Process id of the parent, 0 for none.
+    pub(crate) parent: i32,
+    /// The parent's thread that made it, or that inherited it.
+    pub(crate) parent_tid: i32,
+    pub(crate) children: BTreeSet<i32>,
+    pub(crate) pgid: i32,
+    pub(crate) sid: i32,
+    /// What the parent is sent at the end; 0 for nothing.
+    pub(crate) exit_signal: i32,
+    pub(crate) zombie: Option<Zombie>,
+    /// Stopped or continued, and not yet waited for.
+    pub(crate) event: Option<ChildEvent>,
+    /// It has called execve(2): setpgid(2) of the parent comes too late.
+    pub(crate) has_execed: bool,
+}
+
+/// What is left of a process until it is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Zombie {
+    pub(crate) status: ExitStatus,
+    pub(crate) uid: u32,
+    pub(crate) time: CpuTime,
+    /// `time` and that of its own children.
+    pub(crate) total: CpuTime,
+    pub(crate) peak_resident: u64,
+}
+
+/// What is left of a process that has been waited for.
+pub(crate) struct Gone {
+    _node: Node,
+    _task: Option<Arc<Task>>,
+    _terminal: Option<Arc<dyn Terminal>>,
+}
+
+#[derive(Default)]
+pub(crate) struct GroupNode {
+    pub(crate) sid: i32,
+    pub(crate) members: BTreeSet<i32>,
+}
+
+#[derive(Default)]
+pub(crate) struct SessionNode {
+    pub(crate) members: usize,
+    pub(crate) terminal: Option<Arc<dyn Terminal>>,
+}
+
+impl Tree {
+    /// A free pid.
+    pub(crate) fn allocate(&mut self) -> Result<i32, Errno> {
+        if self.closed {
+            return Err(Errno::ENOMEM);
+        }
+        for _ in 0..PID_MAX {
+            self.last_pid = if self.last_pid + 1 >= PID_MAX {
+                PID_RESTART
+            } else {
+                self.last_pid + 1
+            };
+            let pid = self.last_pid;
+            let used = self.tasks.contains_key(&pid)
+                || self.nodes.contains_key(&pid)
+                || self.groups.contains_key(&pid)
+                || self.sessions.contains_key(&pid);
+            if !used {
+                return Ok(pid);
+            }
+        }
+        Err(Errno::EAGAIN)
+    }
+
+    /// The pid given out last (/proc/loadavg).
+    pub(crate) fn last_pid(&self) -> i32 {
+        self.last_pid
+    }
+
+    /// Adds a process.
+    pub(crate) fn insert(
+        &mut self,
+        group: Arc<ThreadGroup>,
+        parent: i32,
+        parent_tid: i32,
+        pgid: i32,
+        sid: i32,
+        exit_signal: i32,
+    ) {
+        let pid = group.tgid();
+        self.nodes.insert(
+            pid,
+            Node {
+                group,
+                parent,
+                parent_tid,
+                children: BTreeSet::new(),
+                pgid,
+                sid,
+                exit_signal,
+                zombie: None,
+                event: None,
+                has_execed: false,
+            },
+        );
+        if let Some(p) = self.nodes.get_mut(&parent) {
+            p.children.insert(pid);
+        }
+        self.join_group(pid, pgid, sid);
+        self.sessions.entry(sid).or_default().members += 1;
+    }
+
+    fn join_group(&mut self, pid: i32, pgid: i32, sid: i32) {
+        let g = self.groups.entry(pgid).or_default();
+        g.sid = sid;
+        g.members.insert(pid);
+    }
+
+    fn leave_group(&mut self, pid: i32, pgid: i32) {
+        if let Some(g) = self.groups.get_mut(&pgid) {
+            g.members.remove(&pid);
+            if g.members.is_empty() {
+                self.groups.remove(&pgid);
+            }
+        }
+    }
+
+    fn leave_session(&mut self, sid: i32) -> Option<Arc<dyn Terminal>> {
+        let s = self.sessions.get_mut(&sid)?;
+        s.members = s.members.saturating_sub(1);
+        if s.members == 0 {
+            self.sessions.remove(&sid).and_then(|s| s.terminal)
+        } else {
+            None
+        }
+    }
+
+    /// Moves a process to another process group of its session.
+    pub(crate) fn set_group(&mut self, pid: i32, pgid: i32) {
+        let Some(n) = self.nodes.get_mut(&pid) else {
+            return;
+        };
+        let (old, sid) = (n.pgid, n.sid);
+        if old == pgid {
+            return;
+        }
+        n.pgid = pgid;
+        self.leave_group(pid, old);
+        self.join_group(pid, pgid, sid);
+    }
+
+    /// Makes a process the leader of a new session and process group. What is returned is to be
+    /// dropped without the lock.
+    #[must_use]
+    pub(crate) fn new_session(&mut self, pid: i32) -> Option<Arc<dyn Terminal>> {
+        let n = self.nodes.get_mut(&pid)?;
+        let (pgid, sid) = (n.pgid, n.sid);
+        (n.pgid, n.sid) = (pid, pid);
+        self.leave_group(pid, pgid);
+        let terminal = self.leave_session(sid);
+        self.join_group(pid, pid, pid);
+        self.sessions.entry(pid).or_default().members += 1;
+        terminal
+    }
+
+    /// Removes a process that has been waited for. What is returned is to be dropped without the
+    /// lock.
+    #[must_use]
+    pub(crate) fn remove(&mut self, pid: i32) -> Option<Gone> {
+        let node = self.nodes.remove(&pid)?;
+        if let Some(p) = self.nodes.get_mut(&node.parent) {
+            p.children.remove(&pid);
+        }
+        self.leave_group(pid, node.pgid);
+        let terminal = self.leave_session(node.sid);
+        let task = self.tasks.remove(&pid);
+        Some(Gone {
+            _node: node,
+            _task: task,
+            _terminal: terminal,
+        })
+    }
+
+    /// Whether process group `pgid` is orphaned: no member has a parent in another group of the
+    /// same session. `without` is left out of account (it is exiting).
+    pub(crate) fn is_orphaned(&self, pgid: i32, without: i32) -> bool {
+        let Some(g) = self.groups.get(&pgid) else {
+            return true;
+        };
+        !g.members.iter().any(|pid| {
+            let Some(n) = self.nodes.get(pid) else {
+                return false;
+            };
+            if *pid == without || n.zombie.is_some() {
+                return false;
+            }
+            self.nodes
+                .get(&n.parent)
+                .is_some_and(|p| p.pgid != pgid && p.sid == n.sid)
+        })
+    }
+
+    /// Whether any member of `pgid` is stopped.
+    pub(crate) fn has_stopped(&self, pgid: i32) -> bool {
+        let Some(g) = self.groups.get(&pgid) else {
+            return false;
+        };
+        let mut members = g.members.iter().filter_map(|pid| self.nodes.get(pid));
+        // Lock order: tree -> group.
+        members.any(|n| n.group.state.lock().stop.is_some())
+    }
+
+    /// The members of a process group.
+    pub(crate) fn members(&self, pgid: i32) -> Vec<Arc<ThreadGroup>> {
+        let Some(g) = self.groups.get(&pgid) else {
+            return Vec::new();
+        };
+        g.members
+            .iter()
+            .filter_map(|pid| self.nodes.get(pid))
+            .map(|n| n.group.clone())
+            .collect()
+    }
+
+    /// Who inherits the children of `pid`: the nearest living subreaper above, or init.
+    pub(crate) fn reaper(&self, pid: i32) -> i32 {
+        let mut at = self.nodes.get(&pid).map_or(0, |n| n.parent);
+        while let Some(n) = self.nodes.get(&at) {
+            if n.group.is_subreaper() && n.zombie.is_none() {
+                return at;
+            }
+            at = n.parent;
+        }
+        1
+    }
+}

@@ -1,0 +1,26 @@
+//! What uname(2) says.
+
+/// The strings of `struct new_utsname`, without their padding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "uname(2) says what each is")]
+pub struct Uts {
+    pub sysname: Vec<u8>,
+    pub nodename: Vec<u8>,
+    pub release: Vec<u8>,
+    pub version: Vec<u8>,
+    pub machine: Vec<u8>,
+    pub domainname: Vec<u8>,
+}
+
+impl Default for Uts {
+    fn default() -> Self {
+        Uts {
+            sysname: b"Linux".to_vec(),
+            nodename: b"ringfence".to_vec(),
+            release: b"6.6.0-ringfence".to_vec(),
+            version: b"#1 SMP PREEMPT_DYNAMIC".to_vec(),
+            machine: b"x86_64".to_vec(),
+            domainname: b"(none)".to_vec(),
+        }
+    }
+}
