@@ -10,7 +10,7 @@ pub struct GoferArgs {
     pub container: String,
     /// What to serve, one connection each; the root file system first.
     pub trees: Vec<Tree>,
-    /// BPF of the filter to install before the first request (empty: none), as
+    /// BPF of the filter to install before the first request (empty: the gofer's own), as
     /// `struct sock_filter` bytes.
     pub seccomp: Vec<u8>,
     /// File to log to.

@@ -2,7 +2,7 @@
 //!
 //! A [`Server`] answers the requests of [`control::fs`], one connection for each tree. A tree is
 //! reached through the descriptor of its root alone; names are single components, looked up
-//! without following anything ([`tree`]), so neither a symbolic link nor `..` leads out. The
+//! without following anything (`tree.rs`), so neither a symbolic link nor `..` leads out. The
 //! sentry is not trusted: names, numbers and flags are checked, tables are bounded, and a request
 //! that makes no sense is an error to it.
 //!

@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::console::{self, Pair, RawMode};
 use crate::sandbox::Sandbox;
 use crate::state::ContainerDir;
+use crate::sys;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -136,6 +137,7 @@ pub(crate) fn attend(
             fcntl(master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK));
     }
     let (mut typed, mut shown) = (Flow::new(), Flow::new());
+    sys::shrink();
     let status = loop {
         if let Some(ended) = sandbox.process.poll_end() {
             break ended;

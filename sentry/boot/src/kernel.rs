@@ -95,6 +95,9 @@ pub fn assemble(
             "enter the working directory",
             &args.process.cwd,
         ))?;
+    if args.root.readonly {
+        builder.seal_root();
+    }
     let p = &args.process;
     let init = Program {
         path: p

@@ -42,6 +42,9 @@ pub(crate) fn root(
         .map_err(BootError::guest("open the container's root directory", "/"))?;
     let memory =
         match args.root.overlay {
+            // A root that cannot be written has no room for mount points it lacks: they are made in a
+            // layer above it, which is read-only to the container like the rest.
+            OverlayMode::None if args.root.readonly => Some(parts.memory.clone()),
             OverlayMode::None => None,
             OverlayMode::Memory => Some(parts.memory.clone()),
             OverlayMode::SelfBacked(fd) => {
@@ -63,11 +66,7 @@ pub(crate) fn root(
             (united, "overlay")
         }
     };
-    let mut spec = MountSpec::new(root, fstype);
-    if args.root.readonly {
-        spec.flags |= MountFlags::RDONLY;
-    }
-    Ok(MountNamespace::new(spec))
+    Ok(MountNamespace::new(MountSpec::new(root, fstype)))
 }
 
 /// Everything that is mounted below the root, in the bundle's order.
@@ -165,10 +164,28 @@ impl Builder<'_> {
             "sysfs" | "mqueue" | "cgroup" | "cgroup2" => {
                 let mut spec = tmpfs("mode=755,size=0")?;
                 spec.fstype = fstype.to_owned();
+                if fstype == "sysfs" {
+                    // Bundles mount cgroups there, and sysfs itself read-only.
+                    let owner = NewFile {
+                        perm: 0o755,
+                        uid: 0,
+                        gid: 0,
+                    };
+                    let fs = spec
+                        .root
+                        .create(self.cx, b"fs", NewKind::Directory, &owner)?;
+                    fs.create(self.cx, b"cgroup", NewKind::Directory, &owner)?;
+                }
                 Ok(spec)
             }
             _ => Err(Errno::ENODEV),
         }
+    }
+
+    /// Makes the root file system read-only, once every mount point stands.
+    pub(crate) fn seal_root(&self) {
+        let root = self.mounts.root().mount;
+        root.set_flags(root.flags() | MountFlags::RDONLY);
     }
 
     /// Fills /dev, once it and what lies below are mounted.

@@ -48,7 +48,11 @@ pub fn wait_for<T>(
                 // What came at the last moment counts.
                 break attempt();
             }
-            Wake::Interrupted => break Err(restart.into()),
+            // What has come about counts before the signal does.
+            Wake::Interrupted => match attempt() {
+                Ok(None) => break Err(restart.into()),
+                other => break other,
+            },
         }
     };
     queue.remove(id);

@@ -69,9 +69,13 @@ impl Mm {
     /// word in something shared is known by that, wherever else it is mapped.
     ///
     /// # Errors
-    /// `EFAULT` where nothing is mapped (asked for shared words only, as on Linux).
+    /// `EINVAL` for an address that is not aligned, `EFAULT` where nothing is mapped (asked for
+    /// shared words only, as on Linux).
     pub fn futex_key(&self, addr: u64, shared: bool) -> Result<FutexKey, Errno> {
         let private = FutexKey::Private { mm: self.id, addr };
+        if !addr.is_multiple_of(4) {
+            return Err(Errno::EINVAL);
+        }
         if addr >= abi::page::TASK_SIZE {
             return Err(Errno::EFAULT);
         }
@@ -85,7 +89,11 @@ impl Mm {
                 object: file.object(),
                 offset,
             }),
-            _ => Ok(private),
+            // Asked for with and without the flag, a word of one's own is two futexes to Linux.
+            _ => Ok(FutexKey::Private {
+                mm: self.id,
+                addr: addr | 1,
+            }),
         }
     }
 }

@@ -5,7 +5,7 @@ use sync::{Mutex, ranks};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 bitflags::bitflags! {
-    /// `sa_flags` (sigaction(2)). Bits without a meaning are kept, as Linux does.
+    /// `sa_flags` (sigaction(2)).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
     pub struct ActionFlags: u64 {
         /// No `SIGCHLD` when children stop or continue.
@@ -28,6 +28,18 @@ bitflags::bitflags! {
         const RESETHAND = 0x8000_0000;
         const _ = !0;
     }
+}
+
+impl ActionFlags {
+    /// Those that have a meaning, and are kept.
+    pub const KNOWN: ActionFlags = ActionFlags::NOCLDSTOP
+        .union(ActionFlags::NOCLDWAIT)
+        .union(ActionFlags::SIGINFO)
+        .union(ActionFlags::RESTORER)
+        .union(ActionFlags::ONSTACK)
+        .union(ActionFlags::RESTART)
+        .union(ActionFlags::NODEFER)
+        .union(ActionFlags::RESETHAND);
 }
 
 /// `struct kernel_sigaction` on x86-64.

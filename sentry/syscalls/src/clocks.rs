@@ -32,7 +32,11 @@ impl Clock {
         match n {
             CLOCK_PROCESS_CPUTIME_ID => Ok(Clock::Process(0)),
             CLOCK_THREAD_CPUTIME_ID => Ok(Clock::Thread(0)),
-            n if n >= 0 => Ok(Clock::System(ClockId::from_number(n)?)),
+            n if n >= 0 => match ClockId::from_number(n)? {
+                // As on a machine without a clock that can wake it.
+                ClockId::RealtimeAlarm | ClockId::BoottimeAlarm => Err(Errno::EINVAL),
+                id => Ok(Clock::System(id)),
+            },
             n if n & 3 == FD => Err(Errno::EINVAL),
             n if n & PER_THREAD != 0 => Ok(Clock::Thread(!(n >> 3))),
             n => Ok(Clock::Process(!(n >> 3))),

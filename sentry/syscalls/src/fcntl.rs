@@ -73,7 +73,7 @@ pub(crate) fn fcntl(cx: &mut TaskCx, &[fd_arg, op, arg, ..]: &Args) -> SysResult
 }
 
 fn large_file(file: &File) -> u32 {
-    if file.path().is_some() {
+    if file.path().is_some() && !file.is_path_only() {
         OpenFlags::LARGEFILE.bits()
     } else {
         0

@@ -63,11 +63,8 @@ pub(crate) fn futex(
             };
             let expected = (command == CMP_REQUEUE).then_some(val3);
             let (woken, moved) = cx.futex_requeue(addr, addr2, shared, wake, requeue, expected)?;
-            Ok(u64::from(if expected.is_some() {
-                woken + moved
-            } else {
-                woken
-            }))
+            // Both count, whatever the manual page says of FUTEX_REQUEUE.
+            Ok(u64::from(woken + moved))
         }
         WAKE_OP => {
             let (first, second) = (at_least_one(val), at_least_one(timeout as u32));

@@ -58,7 +58,8 @@ impl TaskCx {
             return Err(Errno::EINVAL);
         }
         new.mask = new.mask.blockable();
-        new.flags &= !ActionFlags::UNSUPPORTED.bits();
+        // Linux forgets what it does not know, so that programs can ask.
+        new.flags &= ActionFlags::KNOWN.bits();
         let mut st = group.state.lock();
         let old = st.actions.set(signal, new);
         if new.ignores(signal) {

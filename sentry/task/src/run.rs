@@ -108,7 +108,8 @@ fn step(cx: &mut TaskCx) {
 }
 
 fn system_call(cx: &mut TaskCx) {
-    let nr = cx.regs.orig_rax;
+    // As Linux, which looks at the lower half alone.
+    let nr = u64::from(cx.regs.orig_rax as u32);
     let args = cx.regs.args();
     let handler = cx.kernel().handler(nr);
     let tracer = cx.kernel().tracer().cloned();

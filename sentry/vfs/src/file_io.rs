@@ -199,17 +199,19 @@ impl File {
             }
         };
         let to = base.checked_add_signed(offset).filter(|p| *p <= MAX_OFFSET);
-        *position = to.ok_or(if offset > 0 {
-            Errno::EOVERFLOW
-        } else {
-            Errno::EINVAL
-        })?;
+        *position = to.ok_or(Errno::EINVAL)?;
         Ok(*position)
     }
 
-    /// The position (`pos` of /proc/PID/fdinfo).
+    /// The position.
     pub fn position(&self) -> u64 {
         *self.position.lock()
+    }
+
+    /// The position for /proc/PID/fdinfo; 0 while the file is being read or written, which may
+    /// be what asks.
+    pub fn position_now(&self) -> u64 {
+        self.position.try_lock().map_or(0, |p| *p)
     }
 
     /// ioctl(2), but for `FIOCLEX` and `FIONCLEX`, which are the descriptor's.

@@ -94,7 +94,13 @@ fn open_or_create(
     let mut parent = walker.parent(path)?;
     loop {
         let Last::Name(name) = &parent.last else {
-            return Err(Errno::EISDIR.into());
+            let exclusive = flags.contains(OpenFlags::EXCL);
+            return Err(if exclusive {
+                Errno::EEXIST
+            } else {
+                Errno::EISDIR
+            }
+            .into());
         };
         if parent.slash {
             return Err(Errno::EISDIR.into());

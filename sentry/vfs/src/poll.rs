@@ -84,7 +84,11 @@ pub fn poll_wait(
                 0 => break Polled::TimedOut,
                 n => break Polled::Ready(n),
             },
-            Wake::Interrupted => break Polled::Interrupted,
+            // What is ready counts before the signal does.
+            Wake::Interrupted => match check(items) {
+                0 => break Polled::Interrupted,
+                n => break Polled::Ready(n),
+            },
         }
     };
     for (i, id) in registered {

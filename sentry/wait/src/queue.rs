@@ -122,6 +122,23 @@ impl Queue {
         }
     }
 
+    /// Tells the first exclusive listener alone: what is left of an event that has been told goes
+    /// to the next who blocks, and is no new event to anybody else (an edge-triggered epoll).
+    pub fn pass_on(&self, events: Events) {
+        std::sync::atomic::fence(Ordering::SeqCst);
+        if self.count.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let inner = self.inner.lock();
+        if let Some(e) = inner
+            .entries
+            .iter()
+            .find(|e| e.exclusive && e.mask.intersects(events))
+        {
+            e.listener.notify(events);
+        }
+    }
+
     /// Tells every listener, exclusive ones too: for hang-ups, closes and errors.
     pub fn notify_all(&self, events: Events) {
         std::sync::atomic::fence(Ordering::SeqCst);

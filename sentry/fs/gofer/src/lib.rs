@@ -2,7 +2,7 @@
 //!
 //! [`connect`] gives the root of the tree that a connection serves. Walking, making and removing
 //! names asks the gofer; open files are read, written and mapped through donated descriptors
-//! without it. One [`node::Node`] stands for each host inode, whatever its names, so that
+//! without it. One node stands for each host inode, whatever its names, so that
 //! locks, FIFOs and mappings are shared as they should be.
 //!
 //! An *exclusive* tree changes through us alone: attributes and names are kept, and a directory

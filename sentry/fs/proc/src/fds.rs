@@ -88,7 +88,7 @@ impl Text for Info {
         let ino = self.file.attr(cx).map_or(0, |a| a.ino);
         let mut s = format!(
             "pos:\t{}\nflags:\t0{:o}\nmnt_id:\t{mount}\nino:\t{ino}\n",
-            self.file.position(),
+            self.file.position_now(),
             self.file.flags().bits() | cloexec,
         );
         s.push_str(&self.file.ops().fdinfo());

@@ -133,8 +133,9 @@ impl Pipe {
     ) -> SysResult<Option<Segment>> {
         let attempt = || {
             let mut state = self.state.lock();
+            let was_full = !state.writable();
             match state.pop(max) {
-                Some(segment) => Ok(Some(Some(segment))),
+                Some(segment) => Ok(Some(Some((segment, was_full)))),
                 None if state.writers == 0 => Ok(Some(None)),
                 None if nonblocking => Err(Errno::EAGAIN.into()),
                 None => Ok(None),
@@ -149,14 +150,20 @@ impl Pipe {
             attempt,
         )?
         .flatten();
-        if taken.is_some() {
+        let Some((segment, was_full)) = taken else {
+            return Ok(None);
+        };
+        // A pipe that could be written to before is no news.
+        if was_full {
             self.queue.notify(Events::WRITABLE);
-            // One reader was woken for what may be enough for two.
-            if !self.is_empty() {
-                self.queue.notify(Events::READABLE);
-            }
+        } else {
+            self.queue.pass_on(Events::WRITABLE);
         }
-        Ok(taken)
+        // One reader was woken for what may be enough for two.
+        if !self.is_empty() {
+            self.queue.pass_on(Events::READABLE);
+        }
+        Ok(Some(segment))
     }
 
     /// A copy of what would be read next, at most `max` bytes, blocking for the first.
@@ -268,7 +275,7 @@ impl Pipe {
         self.queue.notify(Events::READABLE);
         if self.state.lock().writable() {
             // The next writer, likewise.
-            self.queue.notify(Events::WRITABLE);
+            self.queue.pass_on(Events::WRITABLE);
         }
         Ok(n)
     }
