@@ -85,6 +85,9 @@ pub struct ProcessSpec {
     pub rlimits: Vec<Rlimit>,
     /// `oom_score_adj`
     pub oom_score_adj: Option<i32>,
+    /// Whether signals end it as they end any process. Otherwise it is what process 1 is on
+    /// Linux: those that it has no handler for do nothing.
+    pub mortal: bool,
     /// Whether standard streams are a terminal.
     pub terminal: bool,
     /// First size of the terminal.

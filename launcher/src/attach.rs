@@ -31,6 +31,8 @@ const ENDING: &[Signal] = &[
     Signal::SIGQUIT,
     Signal::SIGTERM,
 ];
+/// That many interrupts mean that somebody wants it to end whatever the container does with them.
+const PATIENCE: usize = 3;
 const CHUNK: usize = 8192;
 
 /// The signals that concern an attached container, as a descriptor.
@@ -138,6 +140,7 @@ pub(crate) fn attend(
     }
     let (mut typed, mut shown) = (Flow::new(), Flow::new());
     sys::shrink();
+    let mut interrupts = 0;
     let status = loop {
         if let Some(ended) = sandbox.process.poll_end() {
             break ended;
@@ -157,7 +160,14 @@ pub(crate) fn attend(
                         let _unsized = console::resize(master.as_fd(), size);
                     }
                 }
-                Ok(signal) => forward(container, signal),
+                Ok(signal) => {
+                    interrupts += usize::from(signal == Signal::SIGINT);
+                    if interrupts >= PATIENCE {
+                        sandbox.process.kill();
+                    } else {
+                        forward(container, signal);
+                    }
+                }
             }
         }
     };

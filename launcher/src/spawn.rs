@@ -251,10 +251,17 @@ impl Process {
         status.and_then(code)
     }
 
+    /// Kills it, if it still runs.
+    pub(crate) fn kill(&self) {
+        if self.ours {
+            let _gone = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
+        }
+    }
+
     /// Kills it, if it still runs, and waits for its end.
     pub(crate) fn end(&mut self) {
         if self.ours {
-            let _gone = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
+            self.kill();
             self.wait();
         }
     }

@@ -62,6 +62,8 @@ impl Command {
                 gid: self.ids.1,
                 groups: self.groups,
                 capabilities,
+                // A person who presses Ctrl-C means it.
+                mortal: true,
                 terminal: self.terminal,
                 ..ProcessSpec::default()
             },

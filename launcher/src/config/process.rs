@@ -51,6 +51,7 @@ pub(super) fn convert(process: &oci::Process) -> Result<ProcessSpec, ConfigError
         no_new_privs: process.no_new_privileges().unwrap_or(false),
         rlimits,
         oom_score_adj: process.oom_score_adj(),
+        mortal: false,
         terminal,
         console_size: process.console_size().as_ref().map(|size| WindowSize {
             rows: u16::try_from(size.height()).unwrap_or(u16::MAX),

@@ -115,6 +115,7 @@ pub fn assemble(
         umask: p.umask.unwrap_or(0o022),
         limits: rlimits(p),
         oom_score_adj: p.oom_score_adj.unwrap_or(0),
+        mortal: p.mortal,
         terminal: console.clone().map(|t| t as Arc<dyn ctx::Terminal>),
         blocked: SigSet::default(),
     };

@@ -206,3 +206,28 @@ fn report_panics() {
         std::process::exit(EXIT_PANIC);
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_those_of_shells() {
+        assert_eq!(exit_code(0), 0);
+        assert_eq!(exit_code(7 << 8), 7);
+        assert_eq!(exit_code(9), 137);
+        assert_eq!(exit_code(11 | 0x80), 139);
+    }
+
+    #[test]
+    fn a_descriptor_is_taken_once() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let mut fds = DonatedFds::new(vec![file.into()]);
+        assert!(fds.share(FdIndex(0), "a file").is_ok());
+        assert!(fds.take(FdIndex(0), "a file").is_ok());
+        for index in [0, 1, u32::MAX] {
+            let error = fds.take(FdIndex(index), "a file").unwrap_err();
+            assert!(matches!(error, BootError::Descriptor { .. }));
+        }
+    }
+}

@@ -231,3 +231,99 @@ impl Shared {
 fn raw(fd: BorrowedFd<'_>) -> i32 {
     fd.as_raw_fd()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fake;
+
+    impl Kernel for Fake {
+        fn start(&self) -> Result<(), Failure> {
+            Err(Failure::new(FailureKind::ProgramMissing, "no such program"))
+        }
+        fn signal(&self, pid: Option<i32>, _: i32, _: bool) -> Result<(), Failure> {
+            pid.map_or(Ok(()), |_| {
+                Err(Failure::new(FailureKind::NoProcess, "no such process"))
+            })
+        }
+        fn wait(&self) -> i32 {
+            0
+        }
+        fn state(&self) -> SandboxState {
+            SandboxState::Created
+        }
+        fn resize(&self, _: WindowSize) {}
+        fn dump(&self) -> String {
+            "nothing".to_owned()
+        }
+    }
+
+    /// A connection to a server, after the hellos.
+    fn connected() -> (Server, Channel) {
+        let server = spawn(None, None, Arc::new(Fake)).unwrap();
+        let (mut ours, mut theirs) = Channel::pair().unwrap();
+        let shared = server.shared.clone();
+        thread::spawn(move || drop(shared.serve(&mut theirs)));
+        ours.send(&Hello::ours(), &[]).unwrap();
+        ours.recv::<Hello>().unwrap().0.check().unwrap();
+        (server, ours)
+    }
+
+    fn ask(channel: &mut Channel, request: &Request) -> Reply {
+        channel.send(request, &[]).unwrap();
+        channel.recv::<Reply>().unwrap().0
+    }
+
+    #[test]
+    fn requests_are_answered_in_kind() {
+        let (_server, mut channel) = connected();
+        assert_eq!(
+            ask(&mut channel, &Request::State),
+            Reply::State(SandboxState::Created)
+        );
+        assert!(
+            matches!(ask(&mut channel, &Request::Start), Reply::Failed(f) if f.text == "no such program")
+        );
+        let signal = |pid| Request::Signal {
+            pid,
+            signal: 15,
+            all: false,
+        };
+        assert_eq!(ask(&mut channel, &signal(None)), Reply::Done);
+        assert!(
+            matches!(ask(&mut channel, &signal(Some(9))), Reply::Failed(f) if f.kind == FailureKind::NoProcess)
+        );
+    }
+
+    #[test]
+    fn a_waiter_is_told_of_the_end() {
+        let (server, mut channel) = connected();
+        channel.send(&Request::Wait, &[]).unwrap();
+        while *server.shared.waiting.lock().unwrap() == 0 {
+            thread::yield_now();
+        }
+        server.finish(0x700);
+        assert_eq!(channel.recv::<Reply>().unwrap().0, Reply::Exited(0x700));
+    }
+
+    #[test]
+    fn a_waiter_that_goes_away_is_let_go() {
+        let (server, channel) = connected();
+        channel.send(&Request::Wait, &[]).unwrap();
+        while *server.shared.waiting.lock().unwrap() == 0 {
+            thread::yield_now();
+        }
+        drop(channel);
+        while *server.shared.waiting.lock().unwrap() > 0 {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn nonsense_ends_the_connection() {
+        let (_server, mut channel) = connected();
+        channel.send(&[200u8, 1, 2], &[]).unwrap();
+        assert!(channel.recv::<Reply>().is_err());
+    }
+}

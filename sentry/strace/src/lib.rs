@@ -9,6 +9,7 @@ mod args;
 mod flags;
 mod text;
 
+use abi::nr;
 use ctx::{Restart, SysErr};
 use signal::SigInfo;
 use std::collections::HashMap;
@@ -30,6 +31,9 @@ impl Strace {
         Arc::new(Strace::default())
     }
 }
+
+/// Calls whose result is an address.
+const GIVES_ADDRESS: [usize; 3] = [nr::mmap, nr::mremap, nr::brk];
 
 /// What is known of call `nr`.
 fn entry(nr: u64) -> Option<&'static table::Entry> {
@@ -71,7 +75,11 @@ impl Tracer for Strace {
                     .unwrap_or_else(|| args::output(cx, a.kind, args, i, result))
             })
             .collect();
-        tracing::info!(target: "strace", "[{}] {}({}) = {}", cx.tid(), entry.name, shown.join(", "), outcome(result));
+        let outcome = match result {
+            Ok(addr) if GIVES_ADDRESS.contains(&entry.nr) => format!("{addr:#x}"),
+            other => outcome(other),
+        };
+        tracing::info!(target: "strace", "[{}] {}({}) = {outcome}", cx.tid(), entry.name, shown.join(", "));
     }
 
     fn signal(&self, cx: &TaskCx, info: &SigInfo) {
@@ -97,7 +105,7 @@ impl Tracer for Strace {
 /// What a call returned, as strace(1) shows it.
 fn outcome(result: &Result<u64, SysErr>) -> String {
     match result {
-        // Addresses are easier to read in hexadecimal; everything else is small.
+        // What is not small is an address or a set of bits.
         Ok(value) if *value > u64::from(u32::MAX) => format!("{value:#x}"),
         Ok(value) => format!("{value}"),
         Err(SysErr::Errno(e)) => format!("-1 {} ({})", e.name(), e.text()),

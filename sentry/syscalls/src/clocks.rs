@@ -176,25 +176,16 @@ pub(crate) fn clock_nanosleep(
     cx: &mut TaskCx,
     &[clock, flags, t, rem, ..]: &Args,
 ) -> SysResult<u64> {
-    let clock = Clock::parse(clock)?;
-    let t: Timespec = cx.memory().read_obj(t)?;
-    let nanos = t.to_duration()?;
-    let absolute = flags as i32 & libc::TIMER_ABSTIME != 0;
-    let clock = match clock {
+    // A clock that cannot be slept on is told before the time is looked at.
+    let clock = match Clock::parse(clock)? {
         Clock::System(
             id @ (ClockId::Realtime | ClockId::Monotonic | ClockId::Boottime | ClockId::Tai),
         ) => id,
-        Clock::System(id @ (ClockId::RealtimeAlarm | ClockId::BoottimeAlarm)) => {
-            if !cx.creds().has(Capability::WakeAlarm) {
-                return Err(Errno::EPERM.into());
-            }
-            id
-        }
-        Clock::System(_) => return Err(Errno::EOPNOTSUPP.into()),
-        // Sleeping on one's own CPU time would never end.
-        Clock::Thread(_) => return Err(Errno::EINVAL.into()),
-        Clock::Process(_) => return Err(Errno::EOPNOTSUPP.into()),
+        _ => return Err(Errno::EOPNOTSUPP.into()),
     };
+    let t: Timespec = cx.memory().read_obj(t)?;
+    let nanos = t.to_duration()?;
+    let absolute = flags as i32 & libc::TIMER_ABSTIME != 0;
     if !absolute {
         return sleep_for(cx, t, rem);
     }

@@ -42,6 +42,7 @@ mod ids;
 mod limits;
 mod pidfds;
 mod process;
+mod process_vm;
 mod sched;
 mod wait;
 

@@ -335,3 +335,52 @@ fn renice(cx: &TaskCx, task: &Task, nice: i32) -> Result<(), Errno> {
     task.set_nice(nice);
     Ok(())
 }
+
+/// The tasks that ioprio_get(2) means: its `which` counts from one.
+fn io_chosen(cx: &TaskCx, which: u64, who: u64) -> Result<Vec<Arc<Task>>, Errno> {
+    match which as i32 {
+        kind @ 1..=3 => chosen(cx, kind - 1, who as i32),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+const IO_CLASS_SHIFT: i32 = 13;
+const IO_REALTIME: i32 = 1;
+const IO_BEST_EFFORT: i32 = 2;
+const IO_IDLE: i32 = 3;
+
+pub(crate) fn ioprio_get(cx: &mut TaskCx, &[which, who, ..]: &Args) -> SysResult<u64> {
+    let tasks = io_chosen(cx, which, who)?;
+    // The best of them: a lower class and a lower level come first, none at all last.
+    let rank = |p: i32| {
+        if p == 0 {
+            IO_BEST_EFFORT << IO_CLASS_SHIFT | 4
+        } else {
+            p
+        }
+    };
+    let best = tasks
+        .iter()
+        .map(|t| t.io_priority())
+        .min_by_key(|p| rank(*p))
+        .unwrap_or(0);
+    Ok(best as u64)
+}
+
+pub(crate) fn ioprio_set(cx: &mut TaskCx, &[which, who, value, ..]: &Args) -> SysResult<u64> {
+    let value = value as i32;
+    let (class, level) = (value >> IO_CLASS_SHIFT, value & 7);
+    match class {
+        IO_REALTIME if !cx.creds().has(Capability::SysNice) => return Err(Errno::EPERM.into()),
+        IO_REALTIME | IO_BEST_EFFORT | IO_IDLE => {}
+        0 if level == 0 => {}
+        _ => return Err(Errno::EINVAL.into()),
+    }
+    for task in io_chosen(cx, which, who)? {
+        if !may_change(cx, &task) {
+            return Err(Errno::EPERM.into());
+        }
+        task.set_io_priority(value);
+    }
+    Ok(0)
+}

@@ -4,7 +4,6 @@ use crate::user::{Args, put};
 use abi::Errno;
 use abi::libc;
 use abi::time::{Itimerspec, Itimerval, Timespec, Timeval};
-use auth::Capability;
 use ctx::{Ctx, SysResult, UserMemoryExt};
 use signal::Signal;
 use std::sync::Arc;
@@ -106,13 +105,6 @@ fn clock(cx: &TaskCx, arg: u64) -> Result<TimerClock, Errno> {
         n => match ClockId::from_number(n)? {
             id @ (ClockId::Realtime | ClockId::Monotonic | ClockId::Boottime | ClockId::Tai) => {
                 Ok(TimerClock::System(id))
-            }
-            id @ (ClockId::RealtimeAlarm | ClockId::BoottimeAlarm) => {
-                if cx.creds().has(Capability::WakeAlarm) {
-                    Ok(TimerClock::System(id))
-                } else {
-                    Err(Errno::EPERM)
-                }
             }
             _ => Err(Errno::EOPNOTSUPP),
         },

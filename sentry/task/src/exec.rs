@@ -287,6 +287,8 @@ pub struct ProcessSpec {
     pub blocked: SigSet,
     /// /proc/PID/oom_score_adj
     pub oom_score_adj: i32,
+    /// Whether, as process 1, it can be ended by signals all the same.
+    pub mortal: bool,
 }
 
 impl Kernel {
@@ -321,7 +323,9 @@ impl Kernel {
 
         let tid = self.tree.lock().allocate()?;
         let group = ThreadGroup::new(self, tid, Arc::new(Actions::default()), limits);
-        group.unkillable.store(tid == 1, Ordering::Relaxed);
+        group
+            .unkillable
+            .store(tid == 1 && !spec.mortal, Ordering::Relaxed);
         group.set_oom_score_adj(spec.oom_score_adj);
         let (mm, fds) = (Users::new(new.mm), Users::new(spec.fds));
         let fs = Users::new(Arc::new(FsContext::new(spec.cwd, spec.root, spec.umask)));

@@ -115,18 +115,17 @@ impl ThreadGroup {
     }
 
     fn is_ignored(&self, st: &GroupState, subject: &Task, signal: Signal, outside: bool) -> bool {
+        // What is blocked stays pending: the action may change before it is unblocked.
+        let awaited = SigSet::from_bits(subject.awaited.load(Ordering::SeqCst));
+        if subject.blocked().has(signal) || awaited.has(signal) {
+            return false;
+        }
         let action = st.actions.get(signal);
         if self.unkillable.load(Ordering::Relaxed)
             && action.handler() == Handler::Default
             && !(outside && signal.is_unblockable())
         {
             return true;
-        }
-        // What is blocked stays pending: the action may change before it is unblocked.
-        if subject.blocked().has(signal)
-            || SigSet::from_bits(subject.awaited.load(Ordering::SeqCst)).has(signal)
-        {
-            return false;
         }
         action.ignores(signal)
     }

@@ -274,7 +274,7 @@ calls! {
     clock_settime(clockid: Clock, tp: Timespec) => partial(clocks::clock_settime) "EPERM";
     clock_gettime(clockid: Clock, tp: TimespecOut) => full(clocks::clock_gettime);
     clock_getres(clockid: Clock, res: TimespecOut) => full(clocks::clock_getres);
-    clock_nanosleep(clockid: Clock, flags: Hex, t: Timespec, remain: Ptr) => full(clocks::clock_nanosleep);
+    clock_nanosleep(clockid: Clock, flags: Hex, t: Timespec, remain: Ptr) => partial(clocks::clock_nanosleep) "not on CPU time";
     exit_group(status: Int) => full(process::exit_group);
     epoll_wait(epfd: Fd, events: Ptr, maxevents: Int, timeout: Int) => full(epoll::epoll_wait);
     epoll_ctl(epfd: Fd, op: EpollOp, fd: Fd, event: EpollEvent) => full(epoll::epoll_ctl);
@@ -295,8 +295,8 @@ calls! {
     add_key(kind: Path, description: Path, payload: Ptr, plen: Size, keyring: Int) => absent "keyrings";
     request_key(kind: Path, description: Path, callout_info: Path, dest_keyring: Int) => absent "keyrings";
     keyctl(op: Int, arg2: Hex, arg3: Hex, arg4: Hex, arg5: Hex) => absent "keyrings";
-    ioprio_set(which: Int, who: Int, ioprio: Int) => absent "I/O priorities";
-    ioprio_get(which: Int, who: Int) => absent "I/O priorities";
+    ioprio_set(which: Int, who: Int, ioprio: Int) => partial(sched::ioprio_set) "kept, not acted upon";
+    ioprio_get(which: Int, who: Int) => full(sched::ioprio_get);
     inotify_init() => absent "inotify";
     inotify_add_watch(fd: Fd, pathname: Path, mask: Hex) => absent "inotify";
     inotify_rm_watch(fd: Fd, wd: Int) => absent "inotify";
@@ -354,8 +354,8 @@ calls! {
     sendmmsg(sockfd: Fd, msgvec: Ptr, vlen: Uint, flags: MsgFlags) => partial(messages::sendmmsg) "AF_UNIX alone";
     setns(fd: Fd, nstype: Clone) => partial(process::setns) "no namespaces to enter: EINVAL";
     getcpu(cpu: Ptr, node: Ptr, tcache: Ptr) => full(sched::getcpu);
-    process_vm_readv(pid: Int, local_iov: Ptr, liovcnt: Size, remote_iov: Ptr, riovcnt: Size, flags: Hex) => absent "debuggers";
-    process_vm_writev(pid: Int, local_iov: Ptr, liovcnt: Size, remote_iov: Ptr, riovcnt: Size, flags: Hex) => absent "debuggers";
+    process_vm_readv(pid: Int, local_iov: Ptr, liovcnt: Size, remote_iov: Ptr, riovcnt: Size, flags: Hex) => full(process_vm::process_vm_readv);
+    process_vm_writev(pid: Int, local_iov: Ptr, liovcnt: Size, remote_iov: Ptr, riovcnt: Size, flags: Hex) => full(process_vm::process_vm_writev);
     kcmp(pid1: Int, pid2: Int, kind: Int, idx1: Hex, idx2: Hex) => absent "as Linux without CONFIG_KCMP";
     finit_module(fd: Fd, param_values: Path, flags: Hex) => partial(refused::eperm) "EPERM";
     sched_setattr(pid: Int, attr: Ptr, flags: Hex) => partial(sched::sched_setattr) "kept, not acted upon";

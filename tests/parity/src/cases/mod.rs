@@ -1,0 +1,54 @@
+//! The cases, a family a folder of tables.
+
+use crate::Case;
+
+mod epoll;
+mod exec;
+mod faults;
+mod files_data;
+mod files_dirs;
+mod files_meta;
+mod files_open;
+mod futexes;
+mod jobs;
+mod memory_file;
+mod memory_map;
+mod misc;
+mod paths;
+mod pipes;
+mod processes;
+mod signals;
+mod signals_more;
+mod sockets;
+mod terminals;
+mod threads;
+mod time;
+mod waits;
+
+/// Every family with its tables, in the order that `--list` tells.
+pub const FAMILIES: &[(&str, &[&[Case]])] = &[
+    (
+        "files",
+        &[
+            files_open::CASES,
+            files_data::CASES,
+            files_meta::CASES,
+            files_dirs::CASES,
+            paths::CASES,
+        ],
+    ),
+    ("memory", &[memory_map::CASES, memory_file::CASES]),
+    (
+        "processes",
+        &[processes::CASES, waits::CASES, exec::CASES, jobs::CASES],
+    ),
+    (
+        "signals",
+        &[signals::CASES, signals_more::CASES, faults::CASES],
+    ),
+    ("threads", &[threads::CASES, futexes::CASES]),
+    ("events", &[pipes::CASES, epoll::CASES, sockets::CASES]),
+    ("time", &[time::CASES]),
+    ("terminals", &[terminals::CASES]),
+    ("misc", &[misc::CASES]),
+];
