@@ -7,6 +7,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::sys::socket::{getsockopt, sockopt::SockType};
 
 /// Needed to change the root; what the sandbox process is given for the time until then.
 pub const CAP_SYS_ADMIN: u64 = 1 << 21;
@@ -24,6 +25,16 @@ pub struct ConfineError {
 
 fn refused(what: &'static str) -> impl FnOnce(Errno) -> ConfineError {
     move |answer| ConfineError { what, answer }
+}
+
+/// Whether this process looks like one that this crate started: nothing in its environment, and a
+/// socket as its one donated descriptor. In any other, [`confine`] would take the caller's own
+/// mounts apart.
+pub fn started_by_launcher() -> bool {
+    let socket = sys::borrow(sys::DONATED)
+        .ok()
+        .and_then(|fd| getsockopt(&fd, SockType).ok());
+    std::env::vars_os().next().is_none() && socket == Some(nix::sys::socket::SockType::Stream)
 }
 
 /// Cuts this process off. `keep` holds the capabilities that stay. With `attached`, the host

@@ -16,6 +16,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 pub(crate) const EXIT_BEFORE_EXEC: i32 = 71;
 /// The number of the one donated descriptor.
 pub(crate) const DONATED: RawFd = 3;
+/// The executable, until exec.
+const EXE: RawFd = 4;
+/// The controlling terminal, until exec.
+const TERMINAL: RawFd = 5;
 /// Descriptors are parked above this before they are put in their places.
 const PARK: RawFd = 64;
 
@@ -99,6 +103,25 @@ fn run(child: &Child<'_>, argv: &[*const libc::c_char]) -> Result<Never, Failed>
             check(libc::dup2(from, to).into(), c"place a descriptor")?;
         }
         check(
+            libc::dup3(exe, EXE, libc::O_CLOEXEC).into(),
+            c"place a descriptor",
+        )?;
+        let terminal = match terminal {
+            Some(from) => Some(check(
+                libc::dup3(from as RawFd, TERMINAL, libc::O_CLOEXEC).into(),
+                c"place a descriptor",
+            )?),
+            None => None,
+        };
+        // Everything else goes at once: this copy holds the launcher's ends of the sockets, too,
+        // and would not see that the launcher died; and it holds the container's lock.
+        let first = if terminal.is_some() {
+            TERMINAL + 1
+        } else {
+            EXE + 1
+        };
+        close_from(first, 0)?;
+        check(
             libc::prctl(libc::PR_SET_DUMPABLE, 1).into(),
             c"become dumpable",
         )?;
@@ -143,21 +166,13 @@ fn run(child: &Child<'_>, argv: &[*const libc::c_char]) -> Result<Never, Failed>
             )?;
         }
         limit_capabilities(child.keep)?;
-        let above = (DONATED + 1) as libc::c_uint;
-        check(
-            libc::syscall(
-                libc::SYS_close_range,
-                above,
-                u32::MAX,
-                libc::CLOSE_RANGE_CLOEXEC,
-            ),
-            c"close descriptors",
-        )?;
+        // What was opened since.
+        close_from(DONATED + 1, libc::CLOSE_RANGE_CLOEXEC)?;
         let environment = [std::ptr::null::<libc::c_char>()];
         check(
             libc::syscall(
                 libc::SYS_execveat,
-                exe,
+                EXE,
                 c"".as_ptr(),
                 argv.as_ptr(),
                 environment.as_ptr(),
@@ -170,6 +185,21 @@ fn run(child: &Child<'_>, argv: &[*const libc::c_char]) -> Result<Never, Failed>
         c"execute ringfence's own binary again",
         Errno::ENOEXEC,
     ))
+}
+
+/// Closes descriptors from `first` on, or with a flag does so at exec.
+fn close_from(first: RawFd, flags: libc::c_uint) -> Result<(), Failed> {
+    // SAFETY: the caller owns this process's descriptors; values that wrap those closed here are
+    // not used after it.
+    let closed = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first as libc::c_uint,
+            u32::MAX,
+            flags,
+        )
+    };
+    check(closed, c"close descriptors").map(drop)
 }
 
 /// Opens each tree here and sends all of them to the launcher, with a byte.

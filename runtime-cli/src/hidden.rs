@@ -18,6 +18,13 @@ pub(crate) fn run(arguments: &[OsString]) -> Option<ExitCode> {
         "detached" => false,
         _ => return None,
     };
+    if !matches!(role.to_str()?, "boot" | "gofer") {
+        return None;
+    }
+    if !confine::started_by_launcher() {
+        eprintln!("error: this command is for ringfence itself; `ringfence help` lists yours");
+        return Some(ExitCode::from(2));
+    }
     let cut_off = move |keep| move || confine::confine(keep, attached).map_err(|e| e.to_string());
     match role.to_str()? {
         "boot" => {
