@@ -27,6 +27,7 @@ pub(crate) fn input(cx: &TaskCx, kind: Kind, args: &[u64; 6], i: usize) -> Optio
         Kind::Path => string(cx, v),
         Kind::In => bytes(cx, v, next),
         Kind::Iov => vectors(cx, v, next),
+        Kind::Mode if low == 0 => "0".to_owned(),
         Kind::Mode => format!("0{:o}", v as u32),
         Kind::Id if v as u32 == u32::MAX => "-1".to_owned(),
         Kind::Id => (v as u32).to_string(),

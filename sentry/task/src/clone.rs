@@ -319,6 +319,7 @@ impl TaskCx {
             Limits::new(parent.limits().all()),
         );
         group.set_oom_score_adj(parent.oom_score_adj());
+        group.timers().cpu_limit_changed();
         group
     }
 

@@ -327,6 +327,7 @@ impl Kernel {
             .unkillable
             .store(tid == 1 && !spec.mortal, Ordering::Relaxed);
         group.set_oom_score_adj(spec.oom_score_adj);
+        group.timers().cpu_limit_changed();
         let (mm, fds) = (Users::new(new.mm), Users::new(spec.fds));
         let fs = Users::new(Arc::new(FsContext::new(spec.cwd, spec.root, spec.umask)));
         let state = TaskState {

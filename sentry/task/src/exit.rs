@@ -128,9 +128,27 @@ impl TaskCx {
         if me.tid() != group.tgid() {
             tree.tasks.remove(&me.tid());
         }
+        let tied = if last {
+            tied_groups(&tree, group.tgid())
+        } else {
+            Vec::new()
+        };
         hand_over_children(&mut tree, &group, &me, last, &mut after);
         if last {
             self.end_process(&mut tree, &group, status, &mut after);
+        }
+        // Stopped groups that lost their last tie to their session: nobody is left to continue
+        // them.
+        for pgid in tied {
+            if tree.is_orphaned(pgid, 0) && tree.has_stopped(pgid) {
+                for g in tree.members(pgid) {
+                    for signal in [Signal::HUP, Signal::CONT] {
+                        after
+                            .signals
+                            .push((g.clone(), signal, SigInfo::kernel(signal)));
+                    }
+                }
+            }
         }
         drop(tree);
         for (g, signal, info) in after.signals {
@@ -140,7 +158,6 @@ impl TaskCx {
             p.children.notify_all(Events::READABLE);
         }
         if last {
-            group.has_ended.store(true, Ordering::SeqCst);
             group.timers().stop();
             group.ended.notify_all(Events::READABLE | Events::HUP);
             if group.tgid() == 1 {
@@ -169,34 +186,12 @@ impl TaskCx {
                 st.peak_resident.max(st.children_peak),
             )
         };
+        let _ = group.status.set(status);
+        group.has_ended.store(true, Ordering::SeqCst);
         let Some(node) = tree.nodes.get(&pid) else {
             return;
         };
-        let (pgid, sid, parent) = (node.pgid, node.sid, node.parent);
-        // Groups that lose their last tie to the session outside themselves.
-        let mut orphaned = Vec::new();
-        let mut candidates = vec![pgid];
-        candidates.extend(
-            node.children
-                .iter()
-                .filter_map(|c| tree.nodes.get(c))
-                .map(|c| c.pgid),
-        );
-        candidates.dedup();
-        for g in candidates {
-            let counts = |t: &Tree, without: i32| !t.is_orphaned(g, without);
-            if counts(tree, 0) && !counts(tree, pid) && tree.has_stopped(g) {
-                orphaned.extend(tree.members(g));
-            }
-        }
-        for g in orphaned {
-            after
-                .signals
-                .push((g.clone(), Signal::HUP, SigInfo::kernel(Signal::HUP)));
-            after
-                .signals
-                .push((g, Signal::CONT, SigInfo::kernel(Signal::CONT)));
-        }
+        let (sid, parent) = (node.sid, node.parent);
         if sid == pid
             && let Some(terminal) = tree.sessions.get_mut(&sid).and_then(|s| s.terminal.take())
         {
@@ -226,6 +221,19 @@ impl TaskCx {
         }
         after.parents.extend(parent);
     }
+}
+
+/// The process groups of a process and of its children that are not orphaned now.
+fn tied_groups(tree: &Tree, pid: i32) -> Vec<i32> {
+    let Some(node) = tree.nodes.get(&pid) else {
+        return Vec::new();
+    };
+    let children = node.children.iter().filter_map(|c| tree.nodes.get(c));
+    let mut groups: Vec<i32> = children.map(|c| c.pgid).chain([node.pgid]).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    groups.retain(|g| !tree.is_orphaned(*g, 0));
+    groups
 }
 
 /// Gives the terminal up once no lock is held.

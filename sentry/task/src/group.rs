@@ -6,7 +6,7 @@ use crate::limits::Limits;
 use crate::{ExitStatus, Kernel, Task};
 use signal::{Actions, Pending, Signal};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use sync::{Mutex, ranks};
 use wait::Queue;
 
@@ -24,6 +24,7 @@ pub struct ThreadGroup {
     pub(crate) ended: Queue,
     pub(crate) timers: ProcessTimers,
     pub(crate) has_ended: AtomicBool,
+    pub(crate) status: OnceLock<ExitStatus>,
     /// prctl(PR_SET_CHILD_SUBREAPER)
     pub(crate) subreaper: AtomicBool,
     /// Not killed by signals it has no handler for: init.
@@ -98,6 +99,7 @@ impl ThreadGroup {
             ended: Queue::new(),
             timers: ProcessTimers::new(this.clone(), kernel.timers().clone()),
             has_ended: AtomicBool::new(false),
+            status: OnceLock::new(),
             subreaper: AtomicBool::new(false),
             unkillable: AtomicBool::new(false),
             oom_score_adj: std::sync::atomic::AtomicI32::new(0),
@@ -170,6 +172,11 @@ impl ThreadGroup {
     /// Whether all its threads are gone.
     pub fn has_ended(&self) -> bool {
         self.has_ended.load(Ordering::SeqCst)
+    }
+
+    /// How it ended, once it has; also when nobody waits for it ([`ThreadGroup::end_queue`]).
+    pub fn status(&self) -> Option<ExitStatus> {
+        self.status.get().copied()
     }
 
     /// prctl(PR_SET_CHILD_SUBREAPER)

@@ -11,10 +11,10 @@
 //! may be queued with the tree locked, but for `SIGCONT`, which reports to the parent and so
 //! needs the tree itself.
 //!
-//! One host thread runs one task, synchronously ([`run`]); threads are pooled together with
-//! their platform contexts ([`pool`]). Whatever wants a task elsewhere sets its `work` flag and
+//! One host thread runs one task, synchronously (`run`); threads are pooled together with
+//! their platform contexts (`pool`). Whatever wants a task elsewhere sets its `work` flag and
 //! interrupts it: its sleep (the waker) or its switch (the interrupter). It then looks for itself
-//! at what there is ([`deliver`]).
+//! at what there is (`deliver`).
 #![forbid(unsafe_code)]
 
 mod attributes;

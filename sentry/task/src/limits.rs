@@ -130,3 +130,25 @@ pub fn resource_from_number(n: u32) -> Result<Resource, Errno> {
     ];
     ALL.get(n as usize).copied().ok_or(Errno::EINVAL)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hard_limits_only_fall_without_the_capability() {
+        let l = Limits::default();
+        let files = Resource::Nofile;
+        assert_eq!(
+            l.set(files, Rlimit { soft: 9, hard: 8 }, true),
+            Err(Errno::EINVAL)
+        );
+        assert_eq!(l.set(files, Rlimit::both(5000), false), Err(Errno::EPERM));
+        assert!(l.set(files, Rlimit::both(5000), true).is_ok());
+        assert!(l.set(files, Rlimit::both(100), false).is_ok());
+        assert_eq!(l.set(files, Rlimit::both(101), false), Err(Errno::EPERM));
+        assert_eq!(l.get(files), Rlimit::both(100));
+        assert_eq!(resource_from_number(16), Err(Errno::EINVAL));
+        assert_eq!(resource_from_number(7), Ok(files));
+    }
+}

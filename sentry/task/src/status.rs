@@ -68,3 +68,18 @@ impl ChildEvent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_words_are_those_of_wait() {
+        let killed = |signal, core| ExitStatus::Killed { signal, core };
+        assert_eq!(ExitStatus::Exited(3).wait_status(), 0x300);
+        assert_eq!(killed(Signal::SEGV, true).wait_status(), 0x8b);
+        assert_eq!(killed(Signal::TERM, false).shell_code(), 143);
+        assert_eq!(ChildEvent::Stopped(Signal::TSTP).wait_status(), 0x147f);
+        assert_eq!(ChildEvent::Continued.wait_status(), 0xffff);
+    }
+}

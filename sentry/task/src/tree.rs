@@ -260,3 +260,7 @@ impl Tree {
         1
     }
 }
+
+#[cfg(test)]
+#[path = "tree_tests.rs"]
+mod tests;

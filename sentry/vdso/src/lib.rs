@@ -1,12 +1,11 @@
 //! The vDSO: a shared object of ours that the guest's C library calls for the time, without a
 //! trap.
 //!
-//! [`image`] is the object, built at first use from the machine code in [`code`]. One page below
+//! [`image`] is the object, built at first use from the machine code in `code`. One page below
 //! it lie the [`Params`], which [`Timekeeper`] makes: a line through the host's time stamp
 //! counter, good until a certain count. Code that finds the line too old makes the system call,
 //! and the sentry draws a new one then; nothing ticks. Both sides compute time by the same line,
 //! so that it never goes backwards between them.
-#![deny(unsafe_code)]
 
 mod code;
 mod elf;

@@ -22,7 +22,7 @@ impl PipeEnd {
     pub(super) fn attach(pipe: &Arc<Pipe>, flags: OpenFlags) -> Arc<PipeEnd> {
         let (reads, writes) = (flags.readable(), flags.writable());
         let mut state = pipe.state.lock();
-        let writers_seen = if state.writers == 0 {
+        let writers_seen = if state.writers == 0 && pipe.is_fifo() {
             state.writer_count
         } else {
             u64::MAX
@@ -48,6 +48,10 @@ impl PipeEnd {
         let (reads, writes) = (flags.readable(), flags.writable());
         if !reads && !writes {
             return Err(Errno::EINVAL.into());
+        }
+        // A pipe without a name (through /proc/PID/fd) has met its other side already.
+        if !pipe.is_fifo() {
+            return Ok(PipeEnd::attach(pipe, flags));
         }
         if writes && !reads && nonblocking && pipe.state.lock().readers == 0 {
             return Err(Errno::ENXIO.into());

@@ -65,6 +65,11 @@ impl Pipe {
         file.ops_as::<PipeEnd>().map(|end| &end.pipe)
     }
 
+    /// Whether it stands behind a name: opening it waits for the other side.
+    pub(crate) fn is_fifo(&self) -> bool {
+        self.attr.is_none()
+    }
+
     /// Bytes it can hold (F_GETPIPE_SZ).
     pub fn capacity(&self) -> usize {
         self.state.lock().capacity
