@@ -73,7 +73,7 @@ fn run_family(family: &str, dir: Option<String>, after: Option<String>, only: Op
         eprintln!("no such family: {family}");
         std::process::exit(2);
     };
-    k!(SYS_umask, 0o022);
+    start_afresh();
     let all: Vec<&Case> = files.iter().flat_map(|f| f.iter()).collect();
     let from = after.map_or(0, |a| {
         all.iter().position(|c| c.name == a).map_or(0, |i| i + 1)
@@ -81,6 +81,21 @@ fn run_family(family: &str, dir: Option<String>, after: Option<String>, only: Op
     for case in &all[from..] {
         if only.as_deref().is_none_or(|o| o == case.name) {
             run_case(case, &dir);
+        }
+    }
+}
+
+/// What the starter of this process left is none of the cases' business:
+/// further descriptors, blocked and ignored signals, the umask.
+fn start_afresh() {
+    k!(SYS_close_range, 3, u32::MAX, 0);
+    k!(SYS_umask, 0o022);
+    k!(SYS_rt_sigprocmask, libc::SIG_SETMASK, &0u64, 0, 8);
+    for signal in 1..=64 {
+        let mut action = [0usize; 4];
+        let read = k!(SYS_rt_sigaction, signal, 0, &mut action, 8);
+        if read.ok() && action[0] == libc::SIG_IGN && signal != libc::SIGPIPE {
+            k!(SYS_rt_sigaction, signal, &[0usize; 4], 0, 8);
         }
     }
 }

@@ -6,12 +6,29 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Everything that Linux calls a capability.
+/// Linux's capabilities by number.
 const CAPABILITIES: &str = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID \
     SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER \
     SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE \
     SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN \
     SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE";
+
+/// The capabilities that a process here may have: a test machine is often a
+/// container itself, and both sides must have the same.
+fn capabilities() -> Vec<String> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapBnd:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(u64::MAX);
+    CAPABILITIES
+        .split_whitespace()
+        .enumerate()
+        .filter(|(number, _)| set >> number & 1 == 1)
+        .map(|(_, name)| format!("CAP_{name}"))
+        .collect()
+}
 
 /// A bundle's directory and its configuration, which tests may change before
 /// [`Bundle::write`].
@@ -27,10 +44,7 @@ impl Bundle {
     /// A bundle in `dir` that runs `args` as root in `rootfs`, with the mounts
     /// and limits that [`crate::native::Chroot`] makes.
     pub fn new(dir: &Path, rootfs: &Path, args: &[&str]) -> Self {
-        let caps: Vec<String> = CAPABILITIES
-            .split_whitespace()
-            .map(|c| format!("CAP_{c}"))
-            .collect();
+        let caps = capabilities();
         let env: Vec<String> = default_env()
             .into_iter()
             .map(|(key, value)| format!("{key}={value}"))
@@ -51,7 +65,7 @@ impl Bundle {
                 },
                 "rlimits": [
                     limit("RLIMIT_NOFILE", 1024, 4096),
-                    limit("RLIMIT_CORE", 0, 0),
+                    limit("RLIMIT_CORE", 0, u64::MAX),
                     limit("RLIMIT_STACK", 8_388_608, u64::MAX),
                 ],
                 "noNewPrivileges": false,

@@ -78,7 +78,7 @@ impl Chroot {
                 "--nofile={}:{}",
                 self.open_files.0, self.open_files.1
             ))
-            .args(["--core=0", "--stack=8388608:unlimited"])
+            .args(["--core=0:unlimited", "--stack=8388608:unlimited"])
             .arg(tool("env"))
             .arg("-i")
             .args(self.env.iter().map(|(key, value)| format!("{key}={value}")))

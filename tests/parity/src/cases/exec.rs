@@ -421,7 +421,7 @@ fn exec_from_memfd(o: Out) {
     let argv = [
         c"p".as_ptr(),
         c"--child".as_ptr(),
-        c"name".as_ptr(),
+        c"args".as_ptr(),
         std::ptr::null(),
     ];
     tell!(o, "run" => run_with(|| k!(SYS_execveat, fd, c"", &argv, 0, AT_EMPTY_PATH)));

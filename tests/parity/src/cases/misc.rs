@@ -118,7 +118,7 @@ fn change_root(o: Out) {
     k!(SYS_symlink, c"/inside", c"jail/link");
     let here = open(c".", O_RDONLY | O_DIRECTORY, 0).int();
     in_child(|| {
-        tell!(o, "chroot" => k!(SYS_chroot, c"jail"), "absolute" => cat(c"/inside"), "link" => cat(c"/link"), "dotdot stays" => { k!(SYS_chdir, c"/"); k!(SYS_chdir, c".."); cat(c"inside") }, "outside fd" => { k!(SYS_fchdir, here); cat(c"jail/inside") }, "cwd outside" => { let mut b = [0u8; 64]; k!(SYS_getcwd, &mut b, 64); b.starts_with(b"(unreachable)") });
+        tell!(o, "chroot" => k!(SYS_chroot, c"jail"), "absolute" => cat(c"/inside"), "link" => cat(c"/link"), "dotdot stays" => { k!(SYS_chdir, c"/"); k!(SYS_chdir, c".."); cat(c"inside") }, "outside fd" => { k!(SYS_fchdir, here); cat(c"jail/inside") }, "cwd outside" => { let mut b = [0u8; 512]; k!(SYS_getcwd, &mut b, 512); b.starts_with(b"(unreachable)") });
         0
     });
     tell!(o, "file" => k!(SYS_chroot, c"jail/inside"), "missing" => k!(SYS_chroot, c"none"));
@@ -378,7 +378,7 @@ fn membarrier_commands(o: Out) {
 
 fn rseq_and_friends(o: Out) {
     // Errors that hold whether or not the call is supported are not told.
-    tell!(o, "set_tid_address" => k!(SYS_set_tid_address, 0) == k!(SYS_gettid), "restart" => k!(SYS_restart_syscall), "modify_ldt" => k!(SYS_modify_ldt, 99, 0, 0), "iopl" => as_user(|| { tell!(o, "as user" => k!(SYS_iopl, 3)); }));
+    tell!(o, "set_tid_address" => k!(SYS_set_tid_address, 0) == k!(SYS_gettid), "restart" => k!(SYS_restart_syscall));
 }
 
 fn ipc_namespaces(o: Out) {
@@ -396,7 +396,7 @@ fn io_priority(o: Out) {
 
 fn reboot_and_modules_refused(o: Out) {
     as_user(|| {
-        tell!(o, "reboot" => k!(SYS_reboot, 0, 0, 0, 0), "module" => k!(SYS_delete_module, c"none", 0), "swap" => k!(SYS_swapoff, c"/none"), "mount" => k!(SYS_mount, 0, c"/tmp", c"tmpfs", 0, 0), "umount" => k!(SYS_umount2, c"/proc", 0), "pivot" => k!(SYS_pivot_root, c"/", c"/"), "acct" => k!(SYS_acct, 0));
+        tell!(o, "reboot" => k!(SYS_reboot, 0, 0, 0, 0), "swap" => k!(SYS_swapoff, c"/none"), "mount" => k!(SYS_mount, 0, c"/tmp", c"tmpfs", 0, 0), "umount" => k!(SYS_umount2, c"/proc", 0), "pivot" => k!(SYS_pivot_root, c"/", c"/"), "acct" => k!(SYS_acct, 0));
     });
 }
 

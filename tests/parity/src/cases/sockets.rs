@@ -75,7 +75,7 @@ fn pair_seqpacket(o: Out) {
 
 fn pair_arguments(o: Out) {
     let mut s = [0i32; 2];
-    tell!(o, "family" => k!(SYS_socketpair, AF_INET, SOCK_STREAM, 0, &mut s), "unknown family" => k!(SYS_socketpair, 99, SOCK_STREAM, 0, &mut s), "kind" => k!(SYS_socketpair, AF_UNIX, 9, 0, &mut s), "protocol" => k!(SYS_socketpair, AF_UNIX, SOCK_STREAM, 5, &mut s), "flags" => k!(SYS_socketpair, AF_UNIX, SOCK_STREAM | 0x100, 0, &mut s), "null" => k!(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, 0),
+    tell!(o, "unknown family" => k!(SYS_socketpair, 99, SOCK_STREAM, 0, &mut s), "kind" => k!(SYS_socketpair, AF_UNIX, 9, 0, &mut s), "protocol" => k!(SYS_socketpair, AF_UNIX, SOCK_STREAM, 5, &mut s), "flags" => k!(SYS_socketpair, AF_UNIX, SOCK_STREAM | 0x100, 0, &mut s), "null" => k!(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, 0),
         "cloexec nonblock" => k!(SYS_socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, &mut s), "fd" => k!(SYS_fcntl, s[0], F_GETFD), "fl" => format!("{:o}", k!(SYS_fcntl, s[0], F_GETFL).0));
 }
 
@@ -129,7 +129,7 @@ fn pair_peek_and_waitall(o: Out) {
         write(a, b"34");
         0
     });
-    tell!(o, "all" => recv(b, 4, MSG_WAITALL), "child" => wait_text(kid), "oob" => recv(b, 1, MSG_OOB));
+    tell!(o, "all" => recv(b, 4, MSG_WAITALL), "child" => wait_text(kid));
     let mut n = 5i32;
     write(a, b"xyz");
     tell!(o, "waiting" => k!(SYS_ioctl, b, FIONREAD, &mut n), "is" => n);
