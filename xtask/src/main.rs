@@ -1,32 +1,36 @@
-//! Development tasks: `cargo xtask <task>`.
+//! The project's own tools: `cargo xtask TASK`. One struct and one module for
+//! each task.
+#![forbid(unsafe_code)]
 
-mod commands;
+mod bench;
+mod build;
+mod ci;
+mod rootfs;
+mod shell;
+mod test;
 mod tidy;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
-/// Development tasks of Ringfence.
-#[derive(Parser)]
-#[command(name = "cargo xtask")]
-struct Args {
-    #[command(subcommand)]
-    task: Task,
-}
-
-#[derive(Subcommand)]
+/// Builds, tests, checks and measures ringfence.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", max_term_width = 100)]
 enum Task {
-    /// Runs every test.
-    Test,
-    /// Runs what CI runs.
-    Ci,
-    /// Checks what the compiler does not: layering, file lengths, where unsafe code may live.
-    Tidy,
+    Build(build::Build),
+    Test(test::Test),
+    Ci(ci::Ci),
+    Tidy(tidy::Tidy),
+    Bench(bench::Bench),
+    Rootfs(rootfs::Rootfs),
 }
 
 fn main() -> anyhow::Result<()> {
-    match Args::parse().task {
-        Task::Test => commands::test(),
-        Task::Ci => commands::ci(),
-        Task::Tidy => tidy::run(),
+    match Task::parse() {
+        Task::Build(task) => task.run(),
+        Task::Test(task) => task.run(),
+        Task::Ci(task) => task.run(),
+        Task::Tidy(task) => task.run(),
+        Task::Bench(task) => task.run(),
+        Task::Rootfs(task) => task.run(),
     }
 }

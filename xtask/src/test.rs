@@ -1,0 +1,129 @@
+//! `cargo xtask test`: everything that is tested, with one count at the end.
+
+use crate::build;
+use crate::shell::{cargo, watch};
+use anyhow::{Result, bail};
+use std::time::Instant;
+use test_support::build::{PLATFORMS_ENV, RUNTIME_ENV};
+use test_support::{rootfs, target_dir};
+
+/// Run all tests: unit and documentation tests, the platforms' conformance, parity, end to end
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Test {
+    /// Only unit tests, documentation tests and conformance
+    #[arg(long)]
+    unit: bool,
+    /// Only what starts real sandboxes
+    #[arg(long, conflicts_with = "unit")]
+    whole: bool,
+}
+
+/// The test programs that start sandboxes: package and target.
+const WHOLE: [(&str, &str); 2] = [("parity-tests", "parity"), ("e2e-tests", "e2e")];
+
+#[derive(Debug, Default)]
+struct Count {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl Count {
+    /// Adds what a closing line tells: cargo's `test result: ok. 5 passed; 0
+    /// failed; 0 ignored`, or ours, `parity: 5 passed, 0 failed, 1 skipped`.
+    fn add(&mut self, line: &str) {
+        let before = |word: &str| {
+            let head = line[..line.find(word)?].trim_end();
+            head.rsplit(|c: char| !c.is_ascii_digit())
+                .next()?
+                .parse::<u64>()
+                .ok()
+        };
+        if let (Some(passed), Some(failed)) = (before(" passed"), before(" failed")) {
+            self.passed += passed;
+            self.failed += failed;
+            self.skipped += before(" skipped")
+                .or_else(|| before(" ignored"))
+                .unwrap_or(0);
+        }
+    }
+}
+
+impl Test {
+    pub(crate) fn run(self) -> Result<()> {
+        let start = Instant::now();
+        let mut count = Count::default();
+        let mut broken = Vec::new();
+        if !self.whole {
+            let mut command = cargo(["test", "--workspace", "--no-fail-fast"]);
+            for (package, _) in WHOLE {
+                command.args(["--exclude", package]);
+            }
+            if !watch(&mut command, |line| count.add(line))? {
+                broken.push("unit tests".to_owned());
+            }
+        }
+        if !self.unit {
+            prepare_trees();
+            // Each platform by itself as well: nobody may lean on another's code.
+            let platforms = build::platforms()?;
+            let whole = build::in_tree(&[], true, &target_dir())?;
+            let mut runs = vec![(platforms.clone(), whole)];
+            if platforms.len() > 1 {
+                for platform in platforms {
+                    let alone = vec![platform];
+                    let dir = target_dir().join("alone").join(&alone[0]);
+                    let program = build::in_tree(&alone, true, &dir)?;
+                    runs.push((alone, program));
+                }
+            }
+            for (platforms, program) in runs {
+                for (package, target) in WHOLE {
+                    let mut command = cargo(["test", "--package", package, "--test", target]);
+                    command
+                        .env(PLATFORMS_ENV, platforms.join(","))
+                        .env(RUNTIME_ENV, &program);
+                    if !watch(&mut command, |line| count.add(line))? {
+                        broken.push(format!("{target} ({})", platforms.join(", ")));
+                    }
+                }
+            }
+        }
+        println!(
+            "all tests: {} passed, {} failed, {} skipped, in {} s",
+            count.passed,
+            count.failed,
+            count.skipped,
+            start.elapsed().as_secs()
+        );
+        if !broken.is_empty() || count.failed > 0 {
+            bail!("failed: {}", broken.join(", "));
+        }
+        Ok(())
+    }
+}
+
+/// Made ahead, so that it is said once when one can't be; the tests that need
+/// it count themselves as skipped.
+fn prepare_trees() {
+    for (name, tree) in [("Debian", rootfs::debian()), ("busybox", rootfs::busybox())] {
+        match tree {
+            Ok(path) => println!("{name} tree: {}", path.display()),
+            Err(error) => println!("no {name} tree: {error:#}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Count;
+
+    #[test]
+    fn both_kinds_of_closing_lines_are_added() {
+        let mut count = Count::default();
+        count.add("test result: ok. 12 passed; 0 failed; 3 ignored; 0 measured; finished in 0.1s");
+        count.add("parity: 700 passed, 2 failed, 1 skipped");
+        count.add("test a::b ... ok");
+        assert_eq!((count.passed, count.failed, count.skipped), (712, 2, 4));
+    }
+}
