@@ -43,8 +43,9 @@ pub(crate) fn compile(rules: &[HostRule], trap: bool) -> Result<Vec<u8>, FilterE
     let filter = SeccompFilter::new(calls, refusal, SeccompAction::Allow, TargetArch::x86_64)
         .map_err(failed)?;
     let program = BpfProgram::try_from(filter).map_err(failed)?;
-    let mut bytes = Vec::with_capacity(8 * (program.len() + 3));
-    for i in without_clone3().iter().chain(&program) {
+    let head = answered();
+    let mut bytes = Vec::with_capacity(8 * (head.len() + program.len()));
+    for i in head.iter().chain(&program) {
         bytes.extend(i.code.to_ne_bytes());
         bytes.extend([i.jt, i.jf]);
         bytes.extend(i.k.to_ne_bytes());
@@ -52,26 +53,35 @@ pub(crate) fn compile(rules: &[HostRule], trap: bool) -> Result<Vec<u8>, FilterE
     Ok(bytes)
 }
 
-/// `clone3` passes its flags in memory, where a filter cannot see them. It gets ENOSYS, and the C
-/// library falls back to `clone`.
-fn without_clone3() -> [sock_filter; 3] {
+/// What the C library tries by itself, and takes an error for an answer to. Killing for it would
+/// let a guest end the sandbox by making it allocate.
+const ANSWERED: [(i64, i32); 2] = [
+    // `clone3` passes its flags in memory, where a filter cannot see them: the library falls back
+    // to `clone`.
+    (libc::SYS_clone3, libc::ENOSYS),
+    // malloc looks into /proc/sys/vm/overcommit_memory before it gives back a part of a heap, and
+    // into /sys for the number of processors; there is nothing to open in an empty root anyway.
+    (libc::SYS_openat, libc::EACCES),
+];
+
+/// The head of the filter: gives [`ANSWERED`] calls their errors.
+fn answered() -> Vec<sock_filter> {
     let instruction = |code, jt, jf, k| sock_filter { code, jt, jf, k };
-    [
-        // Load the call's number; if it is clone3, return the error; go on with the filter.
-        instruction((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, 0, 0, 0),
-        instruction(
-            (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
-            0,
-            1,
-            libc::SYS_clone3 as u32,
-        ),
-        instruction(
-            (libc::BPF_RET | libc::BPF_K) as u16,
+    // Load the call's number; where it is one of them, return its error; else go on.
+    let load = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    let equal = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    let ret = (libc::BPF_RET | libc::BPF_K) as u16;
+    let mut head = vec![instruction(load, 0, 0, 0)];
+    for (call, error) in ANSWERED {
+        head.push(instruction(equal, 0, 1, call as u32));
+        head.push(instruction(
+            ret,
             0,
             0,
-            libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
-        ),
-    ]
+            libc::SECCOMP_RET_ERRNO | error as u32,
+        ));
+    }
+    head
 }
 
 fn condition(check: &ArgCheck) -> Result<SeccompCondition, FilterError> {
@@ -107,6 +117,44 @@ mod tests {
             HostRule::with(libc::SYS_mmap, &[check]),
         ];
         assert!(compile(&more, false).unwrap().len() > some.len());
+    }
+
+    #[test]
+    fn what_the_c_library_tries_is_refused_and_survived() {
+        let rules: Vec<HostRule> = sandboxed_thread().map(HostRule::any).collect();
+        let program: Vec<sock_filter> = compile(&rules, false)
+            .unwrap()
+            .chunks_exact(8)
+            .map(|b| sock_filter {
+                code: u16::from_ne_bytes([b[0], b[1]]),
+                jt: b[2],
+                jf: b[3],
+                k: u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
+            })
+            .collect();
+        let error = std::thread::spawn(move || {
+            seccompiler::apply_filter(&program).unwrap();
+            std::fs::File::open("/").unwrap_err().raw_os_error()
+        });
+        assert_eq!(error.join().unwrap(), Some(libc::EACCES));
+    }
+
+    /// What a thread of a test does between here and its end.
+    fn sandboxed_thread() -> impl Iterator<Item = i64> {
+        [
+            libc::SYS_close,
+            libc::SYS_exit,
+            libc::SYS_futex,
+            libc::SYS_madvise,
+            libc::SYS_mmap,
+            libc::SYS_mprotect,
+            libc::SYS_munmap,
+            libc::SYS_prctl,
+            libc::SYS_rseq,
+            libc::SYS_rt_sigprocmask,
+            libc::SYS_sigaltstack,
+        ]
+        .into_iter()
     }
 
     #[test]
