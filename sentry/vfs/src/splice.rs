@@ -170,11 +170,8 @@ pub fn splice(
     match (from, to) {
         (Some(a), Some(b)) if Arc::ptr_eq(a, b) => Err(Errno::EINVAL.into()),
         (Some(a), Some(b)) => {
-            let room = b.wait_room(cx, nonblock(output))?;
-            let bytes = a.take(cx, count.min(room), nonblock(input))?;
-            let n = bytes.len();
-            b.push(bytes);
-            Ok(n)
+            let (from, to) = (nonblock(input), nonblock(output));
+            pipe_to_pipe(cx, a, b, count, from, to)
         }
         (Some(pipe), None) => {
             if output.flags().contains(OpenFlags::APPEND) {
@@ -213,6 +210,30 @@ fn to_pipe(
     bytes.truncate(n);
     pipe.push(bytes);
     Ok(n)
+}
+
+/// Moves bytes from pipe to pipe; waits for the first alone.
+fn pipe_to_pipe(
+    cx: &dyn Ctx,
+    from: &Pipe,
+    to: &Pipe,
+    count: usize,
+    from_nonblocking: bool,
+    to_nonblocking: bool,
+) -> SysResult {
+    let mut total = 0;
+    while total < count {
+        let step = to
+            .wait_room(cx, to_nonblocking || total > 0)
+            .and_then(|_| from.move_slot(cx, to, count - total, from_nonblocking || total > 0));
+        match step {
+            Ok(0) => break,
+            Ok(n) => total += n,
+            Err(e) if total == 0 => return Err(e),
+            Err(_) => break,
+        }
+    }
+    Ok(total)
 }
 
 /// Moves bytes out of a pipe; waits for the first alone.
@@ -274,9 +295,9 @@ pub fn tee(
     match (Pipe::of(input), Pipe::of(output)) {
         (Some(a), Some(b)) if !Arc::ptr_eq(a, b) => {
             let room = b.wait_room(cx, nonblocking || output.nonblocking())?;
-            let bytes = a.peek(cx, count.min(room), nonblocking || input.nonblocking())?;
-            let n = bytes.len();
-            b.push(bytes);
+            let slots = a.peek(cx, count, room, nonblocking || input.nonblocking())?;
+            let n = slots.iter().map(Vec::len).sum();
+            slots.into_iter().for_each(|bytes| b.push(bytes));
             Ok(n)
         }
         _ => Err(Errno::EINVAL.into()),

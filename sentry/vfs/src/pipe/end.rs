@@ -1,5 +1,6 @@
 //! The ends of a pipe: open files.
 
+use super::buffer::Kind;
 use super::{CHUNK, FIONREAD, PIPE_BUF, Pipe};
 use crate::{Attr, File, FileOps, OpenFlags, Written};
 use abi::Errno;
@@ -89,8 +90,7 @@ impl Drop for PipeEnd {
         let (readers, writers) = (state.readers, state.writers);
         if readers == 0 && writers == 0 {
             // A FIFO may be opened again; what was in it is gone.
-            state.segments.clear();
-            state.len = 0;
+            state.clear();
         }
         drop(state);
         if self.writes && writers == 0 {
@@ -133,7 +133,7 @@ impl FileOps for PipeEnd {
                 }
                 break;
             }
-            if segment.packet {
+            if segment.kind == Kind::Packet {
                 break;
             }
         }
@@ -152,22 +152,33 @@ impl FileOps for PipeEnd {
             return Err(Errno::EBADF.into());
         }
         let packet = file.flags().contains(OpenFlags::DIRECT);
-        let atomic = packet || src.remaining() <= PIPE_BUF;
+        let chunk = if packet { PIPE_BUF } else { CHUNK };
         let nonblocking = file.nonblocking();
+        let mut odd = src.remaining() % PIPE_BUF;
+        let mut bytes = Vec::new();
         let mut total = 0;
         let result = loop {
-            let want = src.remaining().min(if packet { PIPE_BUF } else { CHUNK });
-            if want == 0 {
+            let filled = bytes.len();
+            let want = src.remaining().min(chunk - filled);
+            bytes.resize(filled + want, 0);
+            let taken = src.take(&mut bytes[filled..]).unwrap_or(0);
+            bytes.truncate(filled + taken);
+            // A write ends where its memory does, before the page that could not be filled.
+            let faulted = taken < want;
+            if faulted && bytes.len() < PIPE_BUF {
+                break Err(Errno::EFAULT.into());
+            }
+            if bytes.is_empty() {
                 break Ok(());
             }
-            let mut chunk = vec![0; want];
-            match src.take(&mut chunk) {
-                Ok(0) => break Ok(()),
-                Ok(n) => chunk.truncate(n),
-                Err(e) => break Err(e.into()),
-            }
-            match self.add_all(cx, chunk, atomic, packet, nonblocking, &mut total) {
-                Ok(()) => {}
+            let more = faulted || src.remaining() > 0;
+            let added = if packet {
+                self.pipe.add_packet(cx, &mut bytes, nonblocking)
+            } else {
+                self.pipe.add(cx, &mut bytes, &mut odd, !more, nonblocking)
+            };
+            match added {
+                Ok(n) => total += n,
                 Err(e) => break Err(e),
             }
         };
@@ -227,24 +238,6 @@ impl FileOps for PipeEnd {
 
     fn as_any(&self) -> &dyn Any {
         self
-    }
-}
-
-impl PipeEnd {
-    /// Adds the whole of `chunk`, waiting as often as needed, and counts in `total`.
-    fn add_all(
-        &self,
-        cx: &dyn Ctx,
-        mut chunk: Vec<u8>,
-        atomic: bool,
-        packet: bool,
-        nonblocking: bool,
-        total: &mut usize,
-    ) -> Result<(), SysErr> {
-        while !chunk.is_empty() {
-            *total += self.pipe.add(cx, &mut chunk, atomic, packet, nonblocking)?;
-        }
-        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@
 mod buffer;
 mod end;
 
-use buffer::{Segment, State};
+use buffer::{Kind, Segment, State};
 pub use end::Fifo;
 use end::PipeEnd;
 
@@ -72,7 +72,7 @@ impl Pipe {
 
     /// Bytes it can hold (F_GETPIPE_SZ).
     pub fn capacity(&self) -> usize {
-        self.state.lock().capacity
+        self.state.lock().capacity()
     }
 
     /// Sets what it can hold, rounded up to a power of two of pages (F_SETPIPE_SZ); returns what
@@ -87,16 +87,15 @@ impl Pipe {
         }
         let capacity = (capacity as usize).max(PIPE_BUF).next_power_of_two();
         let mut state = self.state.lock();
-        if capacity > state.capacity
+        if capacity > state.capacity()
             && capacity > MAX_CAPACITY
             && !cx.creds().has(Capability::SysResource)
         {
             return Err(Errno::EPERM);
         }
-        if capacity < state.len {
+        if !state.resize(capacity) {
             return Err(Errno::EBUSY);
         }
-        state.capacity = capacity;
         drop(state);
         self.queue.notify_all(Events::WRITABLE);
         Ok(capacity)
@@ -121,11 +120,7 @@ impl Pipe {
     /// Puts back what [`Pipe::take`] took and could not be used.
     pub(crate) fn untake(&self, bytes: Vec<u8>) {
         if !bytes.is_empty() {
-            self.state.lock().unpop(Segment {
-                bytes,
-                start: 0,
-                packet: false,
-            });
+            self.state.lock().unpop(Segment::new(bytes, Kind::Piece));
             self.queue.notify(Events::READABLE);
         }
     }
@@ -136,10 +131,19 @@ impl Pipe {
         max: usize,
         nonblocking: bool,
     ) -> SysResult<Option<Segment>> {
+        self.take_with(cx, nonblocking, |state| state.pop(max))
+    }
+
+    fn take_with(
+        &self,
+        cx: &dyn Ctx,
+        nonblocking: bool,
+        pop: impl Fn(&mut State) -> Option<Segment>,
+    ) -> SysResult<Option<Segment>> {
         let attempt = || {
             let mut state = self.state.lock();
             let was_full = !state.writable();
-            match state.pop(max) {
+            match pop(&mut state) {
                 Some(segment) => Ok(Some(Some((segment, was_full)))),
                 None if state.writers == 0 => Ok(Some(None)),
                 None if nonblocking => Err(Errno::EAGAIN.into()),
@@ -171,8 +175,33 @@ impl Pipe {
         Ok(Some(segment))
     }
 
-    /// A copy of what would be read next, at most `max` bytes, blocking for the first.
-    pub(crate) fn peek(&self, cx: &dyn Ctx, max: usize, nonblocking: bool) -> SysResult<Vec<u8>> {
+    /// Moves what is in one slot, or `max` bytes of it, to `other`, which has room; how many
+    /// those were. None where it is empty and has no writers.
+    pub(crate) fn move_slot(
+        &self,
+        cx: &dyn Ctx,
+        other: &Pipe,
+        max: usize,
+        nonblocking: bool,
+    ) -> SysResult {
+        let Some(segment) = self.take_with(cx, nonblocking, |state| state.pop_slot(max))? else {
+            return Ok(0);
+        };
+        let n = segment.left();
+        other.state.lock().push(segment);
+        other.queue.notify(Events::READABLE);
+        Ok(n)
+    }
+
+    /// Copies of what would be read next, slot by slot: at most `max` bytes of at most as many
+    /// slots as `room` bytes fill. Blocks for the first.
+    pub(crate) fn peek(
+        &self,
+        cx: &dyn Ctx,
+        max: usize,
+        room: usize,
+        nonblocking: bool,
+    ) -> SysResult<Vec<Vec<u8>>> {
         let attempt = || {
             let state = self.state.lock();
             if state.len == 0 {
@@ -182,12 +211,7 @@ impl Pipe {
                     (_, false) => Ok(None),
                 };
             }
-            let mut out = Vec::with_capacity(state.len.min(max));
-            for s in &state.segments {
-                let left = s.bytes.get(s.start..).unwrap_or_default();
-                out.extend_from_slice(left.get(..max - out.len()).unwrap_or(left));
-            }
-            Ok(Some(out))
+            Ok(Some(state.peek(max, room / PIPE_BUF)))
         };
         Ok(wait_for(
             cx,
@@ -200,18 +224,73 @@ impl Pipe {
         .unwrap_or_default())
     }
 
-    /// Waits for room; how much there is.
+    /// Waits for a free slot; how many bytes fit into those there are.
     pub(crate) fn wait_room(&self, cx: &dyn Ctx, nonblocking: bool) -> SysResult {
+        self.when_writable(cx, nonblocking, |state| match state.room() {
+            0 => None,
+            room => Some(room),
+        })
+    }
+
+    /// Adds bytes, room or not (the caller has waited for it).
+    pub(crate) fn push(&self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.state.lock().push(Segment::new(bytes, Kind::Piece));
+            self.queue.notify(Events::READABLE);
+        }
+    }
+
+    /// Adds as much of `bytes` as fits (see [`State::write`]); blocks until at least something
+    /// did.
+    fn add(
+        &self,
+        cx: &dyn Ctx,
+        bytes: &mut Vec<u8>,
+        odd: &mut usize,
+        last: bool,
+        nonblocking: bool,
+    ) -> SysResult {
+        let n = self.when_writable(cx, nonblocking, |state| {
+            match state.write(bytes, odd, last) {
+                0 => None,
+                n => Some(n),
+            }
+        })?;
+        self.written();
+        Ok(n)
+    }
+
+    /// Adds all of `bytes`, no more than fit into a slot, as one packet.
+    fn add_packet(&self, cx: &dyn Ctx, bytes: &mut Vec<u8>, nonblocking: bool) -> SysResult {
+        let n = self.when_writable(cx, nonblocking, |state| {
+            let n = bytes.len();
+            state.writable().then(|| {
+                state.push(Segment::new(std::mem::take(bytes), Kind::Packet));
+                n
+            })
+        })?;
+        self.written();
+        Ok(n)
+    }
+
+    /// Waits until `put` has put something in.
+    fn when_writable(
+        &self,
+        cx: &dyn Ctx,
+        nonblocking: bool,
+        mut put: impl FnMut(&mut State) -> Option<usize>,
+    ) -> SysResult {
         let attempt = || {
-            let state = self.state.lock();
+            let mut state = self.state.lock();
             if state.readers == 0 {
+                drop(state);
                 cx.raise(SIGPIPE);
                 return Err(Errno::EPIPE.into());
             }
-            match (state.room(), nonblocking) {
-                (0, true) => Err(Errno::EAGAIN.into()),
-                (0, false) => Ok(None),
-                (room, _) => Ok(Some(room)),
+            match put(&mut state) {
+                Some(n) => Ok(Some(n)),
+                None if nonblocking => Err(Errno::EAGAIN.into()),
+                None => Ok(None),
             }
         };
         Ok(wait_for(
@@ -225,63 +304,11 @@ impl Pipe {
         .unwrap_or(0))
     }
 
-    /// Adds bytes, room or not (the caller has waited for it).
-    pub(crate) fn push(&self, bytes: Vec<u8>) {
-        if !bytes.is_empty() {
-            self.state.lock().push(bytes, false);
-            self.queue.notify(Events::READABLE);
-        }
-    }
-
-    /// Adds as much of `chunk` as fits, all or nothing where `atomic`; blocks until at least
-    /// something did.
-    fn add(
-        &self,
-        cx: &dyn Ctx,
-        chunk: &mut Vec<u8>,
-        atomic: bool,
-        packet: bool,
-        nonblocking: bool,
-    ) -> SysResult {
-        let attempt = || {
-            let mut state = self.state.lock();
-            if state.readers == 0 {
-                drop(state);
-                cx.raise(SIGPIPE);
-                return Err(Errno::EPIPE.into());
-            }
-            let slots_full = packet && state.segments.len() >= state.capacity / PIPE_BUF;
-            let room = if slots_full { 0 } else { state.room() };
-            let n = match chunk.len() {
-                all if all <= room => all,
-                _ if atomic => 0,
-                _ => room,
-            };
-            if n == 0 {
-                return if nonblocking {
-                    Err(Errno::EAGAIN.into())
-                } else {
-                    Ok(None)
-                };
-            }
-            let rest = chunk.split_off(n);
-            state.push(std::mem::replace(chunk, rest), packet);
-            Ok(Some(n))
-        };
-        let n = wait_for(
-            cx,
-            &self.queue,
-            Events::WRITABLE,
-            None,
-            Restart::Sys,
-            attempt,
-        )?
-        .unwrap_or(0);
+    fn written(&self) {
         self.queue.notify(Events::READABLE);
         if self.state.lock().writable() {
             // The next writer, likewise.
             self.queue.pass_on(Events::WRITABLE);
         }
-        Ok(n)
     }
 }
