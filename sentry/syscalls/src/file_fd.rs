@@ -1,5 +1,6 @@
 //! Descriptors: close, dup, close_range, ioctl.
 
+use crate::event_fds::insert;
 use crate::user::{Args, fd, file};
 use abi::Errno;
 use abi::libc;
@@ -58,6 +59,10 @@ pub(crate) fn dup3(cx: &mut TaskCx, &[old, new, flags, ..]: &Args) -> SysResult<
 pub(crate) fn ioctl(cx: &mut TaskCx, &[fd_arg, request, arg, ..]: &Args) -> SysResult<u64> {
     let file = file(cx, fd_arg)?;
     let request = request as u32;
+    let open_flags = OpenFlags::from_guest(arg as u32);
+    if let Some(peer) = fs_devpts::open_peer(cx, &file, request, open_flags) {
+        return insert(cx, peer?, open_flags.contains(OpenFlags::CLOEXEC));
+    }
     match u64::from(request) {
         libc::FIOCLEX => cx.fd_table().set_cloexec(fd(fd_arg), true)?,
         libc::FIONCLEX => cx.fd_table().set_cloexec(fd(fd_arg), false)?,

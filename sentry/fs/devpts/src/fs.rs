@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use sync::{Mutex, ranks};
-use vfs::{Attr, Caching, DirSink, File, FileOps, FileType, Inode, OpenFlags, SetAttr, VfsPath};
+use vfs::{
+    Attr, Caching, DirSink, File, FileOps, FileType, FsCtx, Inode, OpenFlags, SetAttr, VfsPath,
+};
 
 /// `DEVPTS_SUPER_MAGIC`
 const MAGIC: i64 = 0x1cd1;
@@ -106,6 +108,25 @@ impl DevPts {
     /// The inode of terminal `index`.
     pub fn inode(&self, index: u32) -> Option<Arc<dyn Inode>> {
         Some(self.slaves.lock().get(&index)?.clone())
+    }
+
+    /// Where terminal `index` stands among the caller's mounts.
+    ///
+    /// # Errors
+    /// `ENODEV` where the instance is not mounted, `ENOENT` where the terminal is gone.
+    pub(crate) fn place(&self, cx: &dyn FsCtx, index: u32) -> Result<VfsPath, Errno> {
+        let is_mine = |m: &Arc<vfs::Mount>| {
+            let root = m.root().inode().as_any().downcast_ref::<Root>();
+            root.is_some_and(|r| std::ptr::eq(&*r.fs, self))
+        };
+        let mounts = cx.mounts().list();
+        let mount = mounts.into_iter().find(is_mine).ok_or(Errno::ENODEV)?;
+        let name = index.to_string();
+        let dentry = mount.root().lookup(cx, name.as_bytes())?;
+        Ok(VfsPath {
+            dentry: dentry.ok_or(Errno::ENOENT)?,
+            mount,
+        })
     }
 
     pub(crate) fn remove(&self, index: u32) {

@@ -51,6 +51,14 @@ impl Tty {
     /// ioctl(2) on either side.
     pub(crate) fn ioctl(&self, cx: &dyn Ctx, side: Side, request: u32, arg: u64) -> SysResult<u64> {
         let mem = cx.memory();
+        if side == Side::Slave && self.state.lock().hung_up {
+            // Nothing is left that could be asked or set.
+            return Err(match request {
+                TIOCSPGRP => Errno::ENOTTY,
+                _ => Errno::EIO,
+            }
+            .into());
+        }
         match request {
             TCGETS => {
                 let t = self.state.lock().termios;
@@ -269,7 +277,7 @@ impl Tty {
             }
         }
         if out {
-            s.output.bytes.clear();
+            s.output.clear();
         }
         drop(s);
         self.kick();

@@ -127,7 +127,7 @@ impl Line {
         {
             if !t.local(libc::NOFLSH) {
                 self.flush();
-                out.bytes.clear();
+                out.clear();
             }
             if t.local(libc::ECHO) {
                 out.echo(t, c);
@@ -247,28 +247,36 @@ impl Line {
         if !t.local(libc::ECHOE) {
             return out.echo(t, t.cc[libc::VERASE]);
         }
-        let width = match c {
-            b'\t' => out.column.saturating_sub(self.width(t)),
-            c if is_control(c) && t.local(libc::ECHOCTL) => 2,
-            c if is_control(c) => 0,
-            _ => 1,
-        };
-        for _ in 0..width {
-            for b in [0x08, b' ', 0x08] {
-                // A plain backspace moves the column even without OPOST.
-                out.put(t, b);
+        match c {
+            b'\t' => self.erase_tab(t, out),
+            c if is_control(c) && !t.local(libc::ECHOCTL) => {}
+            c => {
+                let width = if is_control(c) { 2 } else { 1 };
+                for _ in 0..width {
+                    for b in [0x08, b' ', 0x08] {
+                        // A plain backspace moves the column even without OPOST.
+                        out.put(t, b);
+                    }
+                }
             }
         }
     }
 
-    /// The column in which the edited line ends.
-    fn width(&self, t: &Termios) -> usize {
-        self.edit.iter().fold(self.start_column, |col, c| match *c {
-            b'\t' => col + 8 - col % 8,
+    /// Goes back over a tab that has just been taken from the line: there is nothing to blank.
+    fn erase_tab(&self, t: &Termios, out: &mut Output) {
+        // Columns since the tab before, or else since the beginning of the line.
+        let (since, start) = match self.edit.iter().rposition(|c| *c == b'\t') {
+            Some(tab) => (self.edit.get(tab + 1..).unwrap_or_default(), 0),
+            None => (self.edit.as_slice(), self.start_column),
+        };
+        let columns = since.iter().fold(start, |col, c| match *c {
             c if is_control(c) => col + if t.local(libc::ECHOCTL) { 2 } else { 0 },
             c if t.input(libc::IUTF8) && c & 0xc0 == 0x80 => col,
             _ => col + 1,
-        })
+        });
+        for _ in 0..8 - columns % 8 {
+            out.put(t, 0x08);
+        }
     }
 
     fn erase_word(&mut self, t: &Termios, out: &mut Output) {
@@ -347,6 +355,8 @@ mod tests {
         let (mut l, echo, _) = type_in(&t, b"a\x16\x03\n");
         assert_eq!(l.take(&t, 99), b"a\x03\n");
         assert_eq!(echo, b"a^\x08^C\r\n");
+        let (_, echo, _) = type_in(&t, b"ab\t\x7f");
+        assert_eq!(echo, b"ab\t\x08\x08\x08\x08\x08\x08");
     }
 
     #[test]

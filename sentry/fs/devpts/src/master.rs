@@ -7,7 +7,7 @@ use abi::Errno;
 use ctx::{Ctx, Dst, Restart, Src, SysResult, wait_for};
 use std::any::Any;
 use std::sync::Arc;
-use vfs::{File, FileOps, OpenFlags, Written};
+use vfs::{File, FileOps, FsCtx, OpenFlags, Written};
 use wait::{Events, Queue};
 
 const TIOCGPTPEER: u32 = 0x5441;
@@ -58,7 +58,7 @@ impl MasterFile {
                     s.packet = Some(0);
                     return Some(vec![packet]);
                 }
-                if s.stopped || s.output.bytes.is_empty() {
+                if s.output.bytes.is_empty() {
                     return None;
                 }
                 drop(s);
@@ -181,7 +181,7 @@ impl FileOps for MasterFile {
         if news {
             e |= Events::PRI | Events::READABLE;
         }
-        if !s.stopped && !s.output.bytes.is_empty() {
+        if !s.output.bytes.is_empty() {
             e |= Events::READABLE;
         }
         drop(s);
@@ -204,19 +204,22 @@ impl FileOps for MasterFile {
     }
 }
 
-/// `TIOCGPTPEER` needs a descriptor table, which file operations do not see: the ioctl(2) handler
-/// asks here first. `None` when it is not that request on a master.
+/// `TIOCGPTPEER` makes a descriptor, which file operations do not see: the ioctl(2) handler asks
+/// here first. `None` when it is not that request on a master.
 pub fn open_peer(
-    cx: &dyn Ctx,
+    cx: &dyn FsCtx,
     file: &File,
     request: u32,
     flags: OpenFlags,
-) -> Option<SysResult<Arc<dyn FileOps>>> {
-    let master = file.ops().as_any().downcast_ref::<MasterFile>()?;
+) -> Option<SysResult<Arc<File>>> {
+    let master = file.ops_as::<MasterFile>()?;
     if request != TIOCGPTPEER {
         return None;
     }
-    // As ptmx_open's peer: it does not become the controlling terminal by surprise.
-    let opened = SlaveFile::open(cx, &master.tty, flags);
-    Some(opened.map(|f| f as Arc<dyn FileOps>))
+    let place = master.instance.place(cx, master.tty.index);
+    let opened = place.map_err(Into::into).and_then(|place| {
+        let slave = SlaveFile::open(cx, &master.tty, flags)?;
+        Ok(File::new(slave, Some(place), flags, cx.creds()))
+    });
+    Some(opened)
 }

@@ -7,23 +7,52 @@ use std::collections::VecDeque;
 /// Bytes on their way out of the terminal, and the column the cursor is in.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
+    /// What the other end can take.
     pub(crate) bytes: VecDeque<u8>,
+    /// Echoed while output was stopped: comes when it goes on.
+    held: VecDeque<u8>,
+    /// Output is stopped by `^S` or `TCOOFF`. What was written before goes out all the same.
+    pub(crate) stopped: bool,
     pub(crate) column: usize,
 }
 
 /// How much may wait to be taken by the other end.
 pub(crate) const OUTPUT_LIMIT: usize = 8192;
+/// How much echo is kept while output is stopped (`N_TTY_BUF_SIZE`).
+const HELD_LIMIT: usize = 4096;
 
 impl Output {
-    /// Whether another byte, which may become several, fits.
+    /// Whether a program may write another byte, which may become several.
     pub(crate) fn has_room(&self) -> bool {
-        self.bytes.len() + 8 <= OUTPUT_LIMIT
+        !self.stopped && self.bytes.len() + 8 <= OUTPUT_LIMIT
+    }
+
+    /// Stops or restarts it.
+    pub(crate) fn set_stopped(&mut self, stop: bool) {
+        self.stopped = stop;
+        if !stop {
+            self.bytes.append(&mut self.held);
+        }
+    }
+
+    /// Forgets what has not been taken.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.held.clear();
+    }
+
+    fn push(&mut self, c: u8) {
+        if !self.stopped {
+            self.bytes.push_back(c);
+        } else if self.held.len() < HELD_LIMIT {
+            self.held.push_back(c);
+        }
     }
 
     /// One byte a program wrote.
     pub(crate) fn put(&mut self, t: &Termios, c: u8) {
         if !t.output(libc::OPOST) {
-            self.bytes.push_back(c);
+            self.push(c);
             return;
         }
         match c {
@@ -32,10 +61,10 @@ impl Output {
                     self.column = 0;
                 }
                 if t.output(libc::ONLCR) {
-                    self.bytes.push_back(b'\r');
+                    self.push(b'\r');
                     self.column = 0;
                 }
-                self.bytes.push_back(b'\n');
+                self.push(b'\n');
             }
             b'\r' => {
                 if t.output(libc::ONOCR) && self.column == 0 {
@@ -45,24 +74,24 @@ impl Output {
                     if t.output(libc::ONLRET) {
                         self.column = 0;
                     }
-                    self.bytes.push_back(b'\n');
+                    self.push(b'\n');
                     return;
                 }
                 self.column = 0;
-                self.bytes.push_back(b'\r');
+                self.push(b'\r');
             }
             b'\t' => {
                 let spaces = 8 - self.column % 8;
                 self.column += spaces;
                 if t.oflag & libc::TABDLY == libc::XTABS {
-                    self.bytes.extend(std::iter::repeat_n(b' ', spaces));
+                    (0..spaces).for_each(|_| self.push(b' '));
                 } else {
-                    self.bytes.push_back(b'\t');
+                    self.push(b'\t');
                 }
             }
             0x08 => {
                 self.column = self.column.saturating_sub(1);
-                self.bytes.push_back(c);
+                self.push(c);
             }
             _ => {
                 let c = if t.output(libc::OLCUC) {
@@ -73,7 +102,7 @@ impl Output {
                 if c >= 0x20 && c != 0x7f && !(t.input(libc::IUTF8) && c & 0xc0 == 0x80) {
                     self.column += 1;
                 }
-                self.bytes.push_back(c);
+                self.push(c);
             }
         }
     }
@@ -112,6 +141,18 @@ mod tests {
         assert_eq!(out(&t, b"a\tb"), b"a       b");
         t.oflag = 0;
         assert_eq!(out(&t, b"a\n"), b"a\n");
+    }
+
+    #[test]
+    fn echo_waits_while_output_is_stopped() {
+        let mut o = Output::default();
+        o.put(&Termios::default(), b'a');
+        o.set_stopped(true);
+        o.echo(&Termios::default(), b'b');
+        assert!(!o.has_room());
+        assert_eq!(o.bytes, b"a");
+        o.set_stopped(false);
+        assert_eq!(o.bytes, b"ab");
     }
 
     #[test]

@@ -38,8 +38,6 @@ pub(crate) struct State {
     /// Foreground process group, 0 for none.
     pub(crate) foreground: i32,
     pub(crate) signaller: Option<Arc<dyn GroupSignaller>>,
-    /// Output is stopped by `^S` or `TCOOFF`.
-    pub(crate) stopped: bool,
     /// The other end is gone.
     pub(crate) hung_up: bool,
     /// `TIOCEXCL`
@@ -77,7 +75,6 @@ impl Tty {
                 session: 0,
                 foreground: 0,
                 signaller: None,
-                stopped: false,
                 hung_up: false,
                 exclusive: false,
                 locked,
@@ -114,6 +111,7 @@ impl Tty {
         if s.hung_up {
             return data.len();
         }
+        let was_stopped = s.output.stopped;
         for c in data {
             let State {
                 termios,
@@ -127,14 +125,16 @@ impl Tty {
             taken += 1;
             match line.input(termios, output, *c) {
                 Some(Effect::Signal(sig)) => {
-                    s.stopped = false;
+                    if s.termios.input(libc::IXON) {
+                        s.set_stopped(false);
+                    }
                     let group = s.foreground;
                     pending.push((group, sig));
                 }
                 Some(Effect::Stop) => s.set_stopped(true),
                 Some(Effect::Start) => s.set_stopped(false),
                 None => {
-                    if s.stopped && s.termios.input(libc::IXANY) {
+                    if s.output.stopped && s.termios.input(libc::IXANY) {
                         s.set_stopped(false);
                     }
                 }
@@ -142,7 +142,11 @@ impl Tty {
         }
         let signaller = s.signaller.clone();
         let readable = s.line.readable(&s.termios);
+        let started = was_stopped && !s.output.stopped;
         drop(s);
+        if started {
+            self.queue.notify_all(Events::WRITABLE);
+        }
         if let Some(signaller) = signaller {
             for (group, signal) in pending.into_iter().filter(|(g, _)| *g != 0) {
                 signaller.signal_group(group, signal);
@@ -168,9 +172,6 @@ impl Tty {
     /// Output for the other end, at most `max` bytes.
     pub(crate) fn take_output(&self, max: usize) -> Vec<u8> {
         let mut s = self.state.lock();
-        if s.stopped {
-            return Vec::new();
-        }
         let n = s.output.bytes.len().min(max);
         let taken: Vec<u8> = s.output.bytes.drain(..n).collect();
         let room = s.output.has_room();
@@ -391,7 +392,7 @@ impl Tty {
         if enough {
             e |= Events::READABLE;
         }
-        if s.output.has_room() && !s.stopped {
+        if s.output.has_room() {
             e |= Events::WRITABLE;
         }
         e
@@ -401,10 +402,10 @@ impl Tty {
 impl State {
     /// Stops or restarts output, and tells packet mode of it.
     pub(crate) fn set_stopped(&mut self, stop: bool) {
-        if self.stopped == stop {
+        if self.output.stopped == stop {
             return;
         }
-        self.stopped = stop;
+        self.output.set_stopped(stop);
         if let Some(packet) = &mut self.packet {
             // TIOCPKT_STOP is 4, TIOCPKT_START is 8.
             *packet = (*packet & !0x0c) | if stop { 0x04 } else { 0x08 };
