@@ -56,6 +56,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ),
     ("test-support", &[]),
     ("parity-tests", &[]),
+    ("bench-probe", &[]),
     ("e2e-tests", &[]),
     ("xtask", &["test-support"]),
 ];

@@ -1,0 +1,38 @@
+//! The host primitives that a sandbox cannot beat: what its figures are held against.
+
+use crate::measures::{LARGE, Measure, TOUCHES, timed_touch};
+use crate::sys::{Memfd, Traced};
+use crate::timing::{best_of_own, best_shared};
+
+/// All of them by name.
+pub(crate) const ALL: &[(&str, Measure)] = &[
+    ("ptrace_1", |_| ptrace(1)),
+    ("ptrace_2", |_| ptrace(2)),
+    ("ptrace_4", |_| ptrace(4)),
+    ("memfd_1", |_| memfd(1)),
+    ("memfd_2", |_| memfd(2)),
+    ("memfd_4", |_| memfd(4)),
+];
+
+/// A system call of a traced process under PTRACE_SYSEMU, registers fetched and set, tracer and
+/// tracee on one CPU; `threads` such pairs at once, spread over the CPUs.
+fn ptrace(threads: usize) -> f64 {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    best_shared(threads, |index| {
+        let traced = Traced::on(index % cpus);
+        move || traced.round_trip()
+    })
+}
+
+/// One page of a fresh shared mapping of a memory file.
+fn memfd(threads: usize) -> f64 {
+    let file = Memfd::new(LARGE * threads);
+    best_of_own(threads, TOUCHES, |index| {
+        let file = &file;
+        move || {
+            let took = timed_touch(&file.map(index * LARGE, LARGE));
+            file.empty(index * LARGE, LARGE);
+            took
+        }
+    })
+}
