@@ -70,6 +70,7 @@ impl Bench {
             bail!("the bench starts containers of several runtimes: run it as root");
         }
         let started = Instant::now();
+        places::one_kind_of_cgroups()?;
         let probe = static_program("bench-probe", "bench-probe")?;
         let program = runtime()?;
         let debian = rootfs::debian()?;

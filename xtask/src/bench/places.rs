@@ -1,6 +1,9 @@
 //! Where the probe runs: natively, in ours, in theirs.
 
 use anyhow::{Context, Result, bail};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use serde_json::json;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -44,6 +47,20 @@ pub(crate) struct Place {
     debian: PathBuf,
     /// How many containers there have been.
     count: Cell<u32>,
+}
+
+/// crun starts nothing where cgroups of both versions are mounted. So in a mount namespace of our
+/// own, the second version's are taken off; nobody else here needs them.
+pub(crate) fn one_kind_of_cgroups() -> Result<()> {
+    const UNIFIED: &str = "/sys/fs/cgroup/unified";
+    if !Path::new(UNIFIED).exists() {
+        return Ok(());
+    }
+    const NONE: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS).context("making a mount namespace")?;
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
+        .context("making the mounts private")?;
+    umount2(UNIFIED, MntFlags::MNT_DETACH).with_context(|| format!("unmounting {UNIFIED}"))
 }
 
 /// All places there are. What is left out is said.
@@ -162,7 +179,12 @@ impl Place {
 
     fn bundle(&self, name: &str, tree: &Path, args: &[&str]) -> Result<()> {
         let dir = self.work.join(name);
-        Bundle::new(&dir, tree, args)
+        let mut bundle = Bundle::new(&dir, tree, args);
+        // Those of Docker that every runtime knows by name: older ones refuse newer names.
+        let caps = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
+        bundle.config["process"]["capabilities"] =
+            json!({"bounding": caps, "effective": caps, "permitted": caps});
+        bundle
             .write()
             .with_context(|| format!("writing a bundle into {}", dir.display()))
     }
