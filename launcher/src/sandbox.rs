@@ -165,9 +165,10 @@ pub(crate) fn boot(
     let directories: Vec<bool> = trees.trees.iter().map(|t| t.0).collect();
 
     let terminal = terminal(config, options)?;
-    let mut gofer = spawner.start(gofer_start(options, config, &mut trees))?;
+    // The sandbox process first: it has more to do before the two meet.
     let mut process = spawner.start(sandbox_start(options, terminal.as_ref()))?;
     process.admit(Some(&IdMaps::sandbox(&options.identity)))?;
+    let mut gofer = spawner.start(gofer_start(options, config, &mut trees))?;
     gofer.admit(gofer_maps(options, config).as_ref())?;
 
     // The message to the sandbox process.

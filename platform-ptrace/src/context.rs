@@ -256,6 +256,7 @@ impl Driver {
                 .resume_guest()
                 .and_then(|running| running.wait())
                 .map_err(|e| host(WHAT, e));
+            self.seat.after_run();
             stub.set_in_guest(false);
             core.guest_left();
             let stop = match waited? {

@@ -9,6 +9,11 @@
 //! idle CPU if there is one, and are bound where they came to be. A context that computes and
 //! makes no calls can't do that for itself: the [`Monitor`] frees it. It sleeps while nothing
 //! is bound.
+//!
+//! On a machine that is busy with other things as well no CPU is idle, and the scheduler moves
+//! nobody. So at the end of its term a context that shares its CPU with other busy ones of ours
+//! goes to a CPU with fewer of them by itself. Busy is who spent the term in guest code: two that
+//! take turns, waiting for each other, are best off on one CPU.
 
 use crate::handle::Handle;
 use crate::sys::calls::{self, Cpus};
@@ -16,7 +21,7 @@ use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a binding lasts, in milliseconds.
 const TERM: u64 = 16;
@@ -27,6 +32,12 @@ const TICK: Duration = Duration::from_millis(10);
 pub(crate) struct Seat {
     handle: Arc<Handle>,
     monitor: Arc<Monitor>,
+    /// When guest code was entered last.
+    entered: Instant,
+    /// Time spent in it since the term began.
+    inside: Duration,
+    /// When the term began.
+    began: Instant,
 }
 
 impl Seat {
@@ -34,15 +45,22 @@ impl Seat {
         monitor.watch(&handle);
         // A new thread has its maker's binding, which was not meant for it.
         let _ = monitor.allowed.bind(0);
-        Seat { handle, monitor }
+        let now = Instant::now();
+        Seat {
+            handle,
+            monitor,
+            entered: now,
+            inside: Duration::ZERO,
+            began: now,
+        }
     }
 
     /// This thread gets another stub. When it is not in the middle of something it first comes to
     /// sit where there is room, by waiting for its stub unbound.
-    pub(crate) fn change(&self, stub: calls::Pid) {
+    pub(crate) fn change(&mut self, stub: calls::Pid) {
         let now = calls::coarse_milliseconds();
         if self.handle.bound.load(Ordering::Relaxed) && !self.is_over(now) {
-            self.bind(stub, now);
+            self.bind(calls::current_cpu(), stub, now);
         } else {
             self.monitor.free(&self.handle, stub);
         }
@@ -54,27 +72,40 @@ impl Seat {
     }
 
     /// Before guest code runs in `stub`.
-    pub(crate) fn before_run(&self, stub: calls::Pid) {
-        let handle = &*self.handle;
-        handle.runs.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn before_run(&mut self, stub: calls::Pid) {
+        self.handle.runs.fetch_add(1, Ordering::Relaxed);
         let now = calls::coarse_milliseconds();
-        if !handle.bound.load(Ordering::Relaxed) {
-            self.bind(stub, now);
+        if !self.handle.bound.load(Ordering::Relaxed) {
+            self.bind(calls::current_cpu(), stub, now);
         } else if self.is_over(now) {
-            self.monitor.free(handle, stub);
+            let busy = self.inside * 4 > self.began.elapsed() * 3;
+            self.handle.busy.store(busy, Ordering::Relaxed);
+            match self.monitor.roomier(&self.handle, now) {
+                Some(cpu) if busy => self.bind(cpu, stub, now),
+                _ => self.monitor.free(&self.handle, stub),
+            }
         }
+        self.entered = Instant::now();
     }
 
-    /// Binds this thread and `stub` to the CPU this is on.
-    fn bind(&self, stub: calls::Pid, now: u64) {
+    /// After it has stopped.
+    pub(crate) fn after_run(&mut self) {
+        self.inside += self.entered.elapsed();
+    }
+
+    /// Binds this thread and `stub` to `cpu`, and begins a term.
+    fn bind(&mut self, cpu: usize, stub: calls::Pid, now: u64) {
         let handle = &*self.handle;
-        let here = Cpus::one(calls::current_cpu());
+        let there = Cpus::one(cpu);
         // Refused when the allowed CPUs have changed: slower, not wrong.
-        let _ = here.bind(0);
-        let _ = here.bind(stub);
+        let _ = there.bind(0);
+        let _ = there.bind(stub);
+        handle.cpu.store(cpu, Ordering::Relaxed);
         handle.bound_at.store(now, Ordering::Relaxed);
         handle.bound.store(true, Ordering::Relaxed);
         self.monitor.wake();
+        self.inside = Duration::ZERO;
+        self.began = Instant::now();
     }
 }
 
@@ -126,6 +157,30 @@ impl Monitor {
         handle.bound.store(false, Ordering::Relaxed);
         let _ = self.allowed.bind(handle.thread);
         let _ = self.allowed.bind(stub);
+    }
+
+    /// A CPU on which fewer of the other busy contexts sit than on that of `handle`, even once it
+    /// has gone there.
+    fn roomier(&self, handle: &Handle, now: u64) -> Option<usize> {
+        let mut others = vec![0u32; self.allowed.end()];
+        for (seat, _) in &self.state.lock().seats {
+            let Some(other) = seat.upgrade().filter(|o| !std::ptr::eq(&**o, handle)) else {
+                continue;
+            };
+            let age = now.wrapping_sub(other.bound_at.load(Ordering::Relaxed));
+            let sits = other.bound.load(Ordering::Relaxed) && age <= 2 * TERM;
+            if sits
+                && other.busy.load(Ordering::Relaxed)
+                && let Some(count) = others.get_mut(other.cpu.load(Ordering::Relaxed))
+            {
+                *count += 1;
+            }
+        }
+        let here = *others.get(handle.cpu.load(Ordering::Relaxed))?;
+        let there = (0..others.len())
+            .filter(|&cpu| self.allowed.has(cpu))
+            .min_by_key(|&cpu| others[cpu])?;
+        (others[there] < here).then_some(there)
     }
 
     fn watch(self: &Arc<Monitor>, handle: &Arc<Handle>) {

@@ -2,6 +2,7 @@
 //!
 //! The host tells a tracer the address of a fault but not whether it was a load or a store.
 
+use crate::common;
 use crate::tracee::Stopped;
 use iced_x86::{
     Decoder, DecoderError, DecoderOptions, Instruction, InstructionInfoFactory, OpAccess, Register,
@@ -11,6 +12,8 @@ use platform_api::{Access, Registers};
 /// Longest x86 instruction.
 const LONGEST: usize = 15;
 const PAGE: u64 = 4096;
+/// The code segment of 64-bit code.
+const LONG_MODE: u64 = 0x33;
 
 /// The access that faulted at `addr`.
 pub(crate) fn access(stopped: &Stopped, regs: &Registers, addr: u64) -> Access {
@@ -27,6 +30,15 @@ pub(crate) fn access(stopped: &Stopped, regs: &Registers, addr: u64) -> Access {
         };
         code[have..have + 8].copy_from_slice(&word);
         have += 8;
+        // A fault close behind may be of the instruction's own bytes.
+        let elsewhere = addr.wrapping_sub(regs.rip) >= LONGEST as u64;
+        if at == 0
+            && elsewhere
+            && regs.cs == LONG_MODE
+            && let Some(access) = common::access(&word)
+        {
+            return access;
+        }
         if whole(&code[..have], regs) {
             break;
         }
@@ -204,6 +216,68 @@ mod tests {
                 "{code:x?} at {addr:#x}"
             );
         }
+    }
+
+    #[test]
+    fn the_short_cut_agrees_with_the_decoder() {
+        let mut known = 0;
+        let mut check = |code: &[u8]| {
+            let Some(access) = common::access(code) else {
+                return;
+            };
+            let instruction = decoder(code, &regs()).decode();
+            if instruction.is_invalid() {
+                return;
+            }
+            known += 1;
+            let mut factory = InstructionInfoFactory::new();
+            let memory = factory.info(&instruction).used_memory();
+            assert_eq!(memory.len(), 1, "{code:02x?} {instruction:?}");
+            let write = matches!(
+                memory[0].access(),
+                OpAccess::Write
+                    | OpAccess::CondWrite
+                    | OpAccess::ReadWrite
+                    | OpAccess::ReadCondWrite
+            );
+            let want = if write { Access::Write } else { Access::Read };
+            assert_eq!(access, want, "{code:02x?} {instruction:?}");
+        };
+        let prefixes: [&[u8]; 7] = [
+            &[],
+            &[0x66],
+            &[0xf2],
+            &[0xf3],
+            &[0x64],
+            &[0x48],
+            &[0x66, 0x4f],
+        ];
+        // The escapes of VEX and EVEX with the payloads of compilers and some others.
+        let escapes: [&[u8]; 9] = [
+            &[],
+            &[0x0f],
+            &[0xc5, 0xf8],
+            &[0xc5, 0xfe],
+            &[0xc4, 0xe1, 0x7d],
+            &[0xc4, 0xe2, 0x7d],
+            &[0x62, 0xf1, 0x7c, 0x48],
+            &[0x62, 0xf1, 0xfe, 0x28],
+            &[0x62, 0xf2, 0x7d, 0x48],
+        ];
+        for (prefix, escape) in prefixes
+            .iter()
+            .flat_map(|p| escapes.iter().map(move |e| (p, e)))
+        {
+            for opcode in 0..=255 {
+                // Each mode and each register, all with RAX as the base.
+                for modrm in (0..=255).filter(|m| m & 7 == 0) {
+                    let mut code = [prefix, *escape, &[opcode, modrm]].concat();
+                    code.resize(LONGEST, 0);
+                    check(&code);
+                }
+            }
+        }
+        assert!(known > 1000, "{known} were known");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::sys::calls::{self, Pid};
 use parking_lot::Mutex;
 use platform_api::Interrupter;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// One context's.
 pub(crate) struct Handle {
@@ -19,6 +19,10 @@ pub(crate) struct Handle {
     pub(crate) bound: AtomicBool,
     /// When they were bound, in milliseconds of the coarse clock.
     pub(crate) bound_at: AtomicU64,
+    /// Where they are bound.
+    pub(crate) cpu: AtomicUsize,
+    /// Whether it spent most of its last term in guest code: not waiting for somebody else.
+    pub(crate) busy: AtomicBool,
     /// Counts entries into guest code, around the clock.
     pub(crate) runs: AtomicU32,
 }
@@ -32,6 +36,8 @@ impl Handle {
             thread: calls::own_thread(),
             bound: AtomicBool::new(false),
             bound_at: AtomicU64::new(0),
+            cpu: AtomicUsize::new(0),
+            busy: AtomicBool::new(false),
             runs: AtomicU32::new(0),
         }
     }

@@ -24,6 +24,7 @@
 compile_error!("the ptrace platform is for x86-64 Linux");
 
 mod admit;
+mod common;
 mod context;
 mod coverage;
 mod cpu;

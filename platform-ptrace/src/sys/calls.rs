@@ -274,6 +274,20 @@ impl Cpus {
         Cpus(set)
     }
 
+    /// Whether `cpu` is among them.
+    pub(crate) fn has(&self, cpu: usize) -> bool {
+        // SAFETY: the index is inside the set.
+        cpu < libc::CPU_SETSIZE as usize && unsafe { libc::CPU_ISSET(cpu, &self.0) }
+    }
+
+    /// One past the highest of them.
+    pub(crate) fn end(&self) -> usize {
+        (0..libc::CPU_SETSIZE as usize)
+            .rev()
+            .find(|&cpu| self.has(cpu))
+            .map_or(0, |last| last + 1)
+    }
+
     /// Lets `pid` (0: the calling thread) run on these CPUs only.
     pub(crate) fn bind(&self, pid: Pid) -> io::Result<()> {
         // SAFETY: the set is valid for its size.

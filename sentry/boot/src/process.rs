@@ -135,7 +135,7 @@ fn boot(channel: &mut Channel, assemble: Assemble) -> Result<Booted, BootError> 
     );
 
     raise_descriptor_limit()?;
-    sys::share_heaps();
+    sys::share_heap();
 
     let platform = platform_api::registry::lookup(&args.platform)?;
     let device = fds.take_opt(args.device, "the platform's device")?;

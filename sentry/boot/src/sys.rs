@@ -18,11 +18,12 @@ pub(crate) fn adopt(number: RawFd) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Lets few heaps serve many threads: each heap of the C library's would hold pages of its own.
-pub(crate) fn share_heaps() {
+/// Lets one heap of the C library's serve all threads. A further one would hold pages of its own,
+/// and grow by a page and a host call at a time; nothing on the hot path allocates.
+pub(crate) fn share_heap() {
     // SAFETY: plain tuning of the allocator.
     unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 2);
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }
 

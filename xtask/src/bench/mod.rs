@@ -74,7 +74,11 @@ impl Bench {
         let probe = static_program("bench-probe", "bench-probe")?;
         let program = runtime()?;
         let debian = rootfs::debian()?;
-        let work = tempfile::tempdir().context("a directory for the bundles")?;
+        // In memory, as the directories are that runtimes keep their state in.
+        let work = tempfile::Builder::new()
+            .prefix("ringfence-bench")
+            .tempdir_in("/run")
+            .context("a directory for the bundles")?;
         let tree = work.path().join("tree");
         rootfs::bare(&tree, &[&probe])?;
         fs::write(tree.join("data/file"), "a file\n")?;
