@@ -30,6 +30,14 @@ fn target(cx: &TaskCx, tid: u64) -> Result<Arc<Task>, Errno> {
     }
 }
 
+/// As [`target`], for the calls to which a negative id is one that nobody has.
+fn by_id(cx: &TaskCx, tid: u64) -> Result<Arc<Task>, Errno> {
+    if (tid as i32) < 0 {
+        return Err(Errno::ESRCH);
+    }
+    target(cx, tid)
+}
+
 /// Whether the caller may change how `other` is scheduled.
 fn may_change(cx: &TaskCx, other: &Task) -> bool {
     let (mine, theirs) = (cx.creds(), other.creds());
@@ -224,7 +232,7 @@ pub(crate) fn sched_setaffinity(cx: &mut TaskCx, &[tid, size, mask, ..]: &Args) 
     let mut bits = vec![0u8; affinity_bytes(cx)];
     let given = bits.len().min(size as u32 as usize);
     cx.memory().read(mask, &mut bits[..given])?;
-    let task = target(cx, tid)?;
+    let task = by_id(cx, tid)?;
     if !may_change(cx, &task) {
         return Err(Errno::EPERM.into());
     }
@@ -243,7 +251,7 @@ pub(crate) fn sched_getaffinity(cx: &mut TaskCx, &[tid, size, mask, ..]: &Args) 
     if size < bytes || !size.is_multiple_of(8) {
         return Err(Errno::EINVAL.into());
     }
-    let task = target(cx, tid)?;
+    let task = by_id(cx, tid)?;
     let mut bits = task.affinity();
     bits.resize(bytes, 0);
     cx.memory().write(mask, &bits)?;

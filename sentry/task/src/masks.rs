@@ -113,9 +113,9 @@ impl TaskCx {
         }
         let me = self.task().clone();
         // As Linux: while it waits the signals are open, so that senders choose this thread, and
-        // it takes them itself.
+        // it takes them itself. One that was blocked before ends nobody.
         let saved = me.blocked();
-        me.awaited.store(set.bits(), Ordering::SeqCst);
+        me.real_blocked.store(saved.bits(), Ordering::SeqCst);
         self.set_blocked(saved.minus(set));
         let result = loop {
             if let Some(info) = self.take_signal(set) {
@@ -129,8 +129,9 @@ impl TaskCx {
                 }
             }
         };
-        me.awaited.store(0, Ordering::SeqCst);
+        // In this order: at no time may a signal of `saved` look as if it were open.
         self.set_blocked(saved);
+        me.real_blocked.store(0, Ordering::SeqCst);
         result
     }
 

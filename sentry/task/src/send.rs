@@ -116,8 +116,7 @@ impl ThreadGroup {
 
     fn is_ignored(&self, st: &GroupState, subject: &Task, signal: Signal, outside: bool) -> bool {
         // What is blocked stays pending: the action may change before it is unblocked.
-        let awaited = SigSet::from_bits(subject.awaited.load(Ordering::SeqCst));
-        if subject.blocked().has(signal) || awaited.has(signal) {
+        if subject.blocked().has(signal) || subject.really_blocked(signal) {
             return false;
         }
         let action = st.actions.get(signal);
@@ -133,19 +132,18 @@ impl ThreadGroup {
     /// Finds the thread that is to take the signal, and wakes it; a fatal one ends the process.
     fn choose(&self, st: &mut GroupState, task: Option<&Arc<Task>>, signal: Signal) {
         let wants = |t: &Arc<Task>| {
-            let open = !t.blocked().has(signal)
-                || SigSet::from_bits(t.awaited.load(Ordering::SeqCst)).has(signal);
-            open && !t.is_exiting() && (signal == Signal::KILL || !t.is_stopped())
+            !t.blocked().has(signal)
+                && !t.is_exiting()
+                && (signal == Signal::KILL || !t.is_stopped())
         };
         let chosen = match task {
             Some(t) => Some(t.clone()).filter(wants),
             None => st.threads.iter().find(|t| wants(t)).cloned(),
         };
         let Some(chosen) = chosen else { return };
-        let blocked = chosen.blocked().has(signal) && !signal.is_unblockable();
         let fatal = st.actions.get(signal).handler() == Handler::Default
             && signal.default_action() == DefaultAction::Terminate;
-        if fatal && !blocked && st.exit.is_none() {
+        if fatal && !chosen.really_blocked(signal) && st.exit.is_none() {
             begin_exit(
                 st,
                 ExitStatus::Killed {

@@ -7,7 +7,7 @@ use crate::{FsContext, Kernel, ThreadGroup};
 use auth::Creds;
 use mm::Mm;
 use platform_api::Interrupter;
-use signal::{Pending, SigSet};
+use signal::{Pending, SigSet, Signal};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use sync::{Mutex, ranks};
@@ -31,8 +31,8 @@ pub struct Task {
     pub(crate) work: AtomicBool,
     /// Written by the task itself, with the group's lock held.
     pub(crate) blocked: AtomicU64,
-    /// What sigtimedwait(2) waits for.
-    pub(crate) awaited: AtomicU64,
+    /// What is blocked but for a sigtimedwait(2) that goes on.
+    pub(crate) real_blocked: AtomicU64,
     /// Takes part in the group's present stop.
     pub(crate) stopped: AtomicBool,
     pub(crate) exiting: AtomicBool,
@@ -87,7 +87,7 @@ impl Task {
             interrupter: OnceLock::new(),
             work: AtomicBool::new(false),
             blocked: AtomicU64::new(blocked.bits()),
-            awaited: AtomicU64::new(0),
+            real_blocked: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
             exiting: AtomicBool::new(false),
             cpu: CpuClock::new(kernel.epoch()),
@@ -166,6 +166,11 @@ impl Task {
     /// The signals it blocks.
     pub fn blocked(&self) -> SigSet {
         SigSet::from_bits(self.blocked.load(Ordering::SeqCst))
+    }
+
+    /// Whether it blocks `signal` apart from waiting for it.
+    pub(crate) fn really_blocked(&self, signal: Signal) -> bool {
+        SigSet::from_bits(self.real_blocked.load(Ordering::SeqCst)).has(signal)
     }
 
     /// What is pending for it alone.

@@ -43,7 +43,7 @@ impl Directory for FdDir {
         Ok(fds
             .list()
             .into_iter()
-            .map(|(n, _)| Entry::new(n.to_string(), kind))
+            .map(|(n, _)| Entry::numbered(n, kind))
             .collect())
     }
 

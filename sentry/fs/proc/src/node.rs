@@ -19,6 +19,8 @@ const MAGIC: i64 = 0x9fa0;
 pub(crate) struct Entry {
     pub(crate) name: Vec<u8>,
     pub(crate) kind: FileType,
+    /// Where it stands in the listing, if not behind the one before it.
+    place: Option<u64>,
 }
 
 impl Entry {
@@ -26,6 +28,18 @@ impl Entry {
         Entry {
             name: name.into(),
             kind,
+            place: None,
+        }
+    }
+
+    /// An entry that is a number. Its place depends on that alone: a listing goes on rightly
+    /// when others have gone meanwhile.
+    pub(crate) fn numbered(n: i32, kind: FileType) -> Entry {
+        /// Behind all that are not numbers.
+        const FIRST: u64 = 256;
+        Entry {
+            place: Some(FIRST + u64::from(n.unsigned_abs())),
+            ..Entry::new(n.to_string(), kind)
         }
     }
 }
@@ -34,7 +48,7 @@ impl Entry {
 pub(crate) trait Directory: Send + Sync {
     /// Finds a name.
     fn find(&self, proc: &Arc<Proc>, cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno>;
-    /// Lists the names, without `.` and `..`.
+    /// Lists the names, without `.` and `..`; numbered ones last and in order.
     fn list(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<Entry>, Errno>;
     /// Permission bits.
     fn perm(&self) -> u32 {
@@ -311,22 +325,23 @@ impl FileOps for Open {
             Entry::new("..", FileType::Directory),
         ];
         entries.extend(d.list(&self.node.proc, cx)?);
-        let mut at = from;
-        for e in entries
-            .iter()
-            .skip(usize::try_from(from).unwrap_or(usize::MAX))
-        {
+        let mut next = from;
+        for (i, e) in entries.iter().enumerate() {
+            let place = e.place.unwrap_or(i as u64);
+            if place < from {
+                continue;
+            }
             let ino = if e.name.starts_with(b".") {
                 self.node.ino
             } else {
                 number(0, &e.name)
             };
-            if !sink.entry(&e.name, ino, e.kind, at + 1) {
+            if !sink.entry(&e.name, ino, e.kind, place + 1) {
                 break;
             }
-            at += 1;
+            next = place + 1;
         }
-        Ok(at)
+        Ok(next)
     }
 
     fn as_any(&self) -> &dyn Any {

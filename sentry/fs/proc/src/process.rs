@@ -205,7 +205,7 @@ impl Directory for Threads {
         tids.sort_unstable();
         Ok(tids
             .into_iter()
-            .map(|t| Entry::new(t.to_string(), FileType::Directory))
+            .map(|t| Entry::numbered(t, FileType::Directory))
             .collect())
     }
 

@@ -57,7 +57,7 @@ impl Directory for Top {
             proc.kernel
                 .pids()
                 .iter()
-                .map(|p| Entry::new(p.to_string(), FileType::Directory)),
+                .map(|p| Entry::numbered(*p, FileType::Directory)),
         );
         Ok(all)
     }

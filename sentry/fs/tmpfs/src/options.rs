@@ -1,6 +1,7 @@
 //! Mount options.
 
 use abi::Errno;
+use abi::page::PAGE_SIZE;
 
 /// What a tmpfs is mounted with (tmpfs(5)).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,20 +16,31 @@ pub struct Options {
     pub uid: u32,
     /// Group of the root.
     pub gid: u32,
+    /// Pages and inodes of an instance that is mounted without saying.
+    pub usual: Option<u64>,
 }
 
 impl Options {
-    /// From mount(2)'s data, `size=64m,mode=755`. A percentage is one of `memory` bytes.
+    /// From mount(2)'s data, `size=64m,mode=755`. A percentage is one of `memory` bytes, and so
+    /// is half of it where no size is given.
     ///
     /// # Errors
     /// `EINVAL` for what is not known or not a number.
     pub fn parse(text: &str, memory: u64) -> Result<Options, Errno> {
-        let mut options = Options::default();
+        let usual = no_limit(memory / PAGE_SIZE / 2);
+        let mut options = Options {
+            size: usual.map(|pages| pages * PAGE_SIZE),
+            inodes: usual,
+            usual,
+            ..Options::default()
+        };
         for option in text.split(',').filter(|o| !o.is_empty()) {
             let (key, value) = option.split_once('=').unwrap_or((option, ""));
             match key {
                 "size" => options.size = no_limit(bytes(value, memory)?),
-                "nr_blocks" => options.size = no_limit(bytes(value, memory)?.saturating_mul(4096)),
+                "nr_blocks" => {
+                    options.size = no_limit(bytes(value, memory)?.saturating_mul(PAGE_SIZE))
+                }
                 "nr_inodes" => options.inodes = no_limit(bytes(value, memory)?),
                 "mode" => options.mode = Some(octal(value)? & 0o7777),
                 "uid" => options.uid = value.parse().map_err(|_| Errno::EINVAL)?,
@@ -44,10 +56,11 @@ impl Options {
     /// As /proc/mounts shows them.
     pub fn text(&self) -> String {
         let mut parts = Vec::new();
-        if let Some(size) = self.size {
+        let usual = self.usual;
+        if let Some(size) = self.size.filter(|s| usual != Some(s / PAGE_SIZE)) {
             parts.push(format!("size={}k", size / 1024));
         }
-        if let Some(inodes) = self.inodes {
+        if let Some(inodes) = self.inodes.filter(|i| usual != Some(*i)) {
             parts.push(format!("nr_inodes={inodes}"));
         }
         if let Some(mode) = self.mode.filter(|m| *m != 0o1777) {
@@ -101,6 +114,9 @@ mod tests {
         assert_eq!(o.text(), "size=65536k,mode=755,uid=5");
         assert_eq!(Options::parse("size=50%", 1000).unwrap().size, Some(500));
         assert_eq!(Options::parse("size=0", 0).unwrap().size, None);
+        let usual = Options::parse("mode=700", 1 << 20).unwrap();
+        assert_eq!((usual.size, usual.inodes), (Some(512 << 10), Some(128)));
+        assert_eq!(usual.text(), "mode=700");
         for bad in ["size=x", "mode=9", "what=1", "size=99999999999g"] {
             assert_eq!(Options::parse(bad, 0), Err(Errno::EINVAL), "{bad}");
         }

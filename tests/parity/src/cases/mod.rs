@@ -17,6 +17,7 @@ mod misc;
 mod paths;
 mod pipes;
 mod processes;
+mod programs;
 mod signals;
 mod signals_more;
 mod sockets;
@@ -51,4 +52,5 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
     ("time", &[time::CASES]),
     ("terminals", &[terminals::CASES]),
     ("misc", &[misc::CASES]),
+    ("programs", &[programs::CASES]),
 ];
