@@ -1,6 +1,8 @@
 //! The list of descriptors that a process is given with its message.
 
+use crate::sys;
 use control::boot::FdIndex;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Descriptors in the order in which they are sent; each is logged with its purpose.
@@ -30,7 +32,33 @@ impl Donations {
         FdIndex(index)
     }
 
+    /// Adds a stream of the caller's. Those that are one description (`2>&1`) are given once, so
+    /// that they are one inside, too, with one position.
+    pub(crate) fn share(&mut self, what: &str, fd: BorrowedFd<'_>) -> io::Result<FdIndex> {
+        let mut given = (0..).map(FdIndex).zip(&self.fds);
+        match given.find(|(_, known)| sys::same_description(known.as_fd(), fd)) {
+            Some((index, _)) => Ok(index),
+            None => Ok(self.give(what, fd.try_clone_to_owned()?)),
+        }
+    }
+
     pub(crate) fn borrow(&self) -> Vec<BorrowedFd<'_>> {
         self.fds.iter().map(AsFd::as_fd).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_description_is_given_once() {
+        let file = tempfile::tempfile().unwrap();
+        let again = file.try_clone().unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let mut donations = Donations::new("test");
+        let mut share = |f: &std::fs::File| donations.share("stream", f.as_fd()).unwrap().0;
+        assert_eq!([share(&file), share(&null), share(&again)], [0, 1, 0]);
+        assert_eq!(donations.borrow().len(), 2);
     }
 }

@@ -220,10 +220,8 @@ pub(crate) fn boot(
         for (number, slot) in stdio.iter_mut().enumerate() {
             // A closed one stays closed inside.
             if let Ok(fd) = sys::borrow(number as i32) {
-                let fd = fd
-                    .try_clone_to_owned()
-                    .map_err(|e| host("share stdio")(errno(&e)))?;
-                *slot = Some(donations.give("stdio", fd));
+                let given = donations.share("stdio", fd);
+                *slot = Some(given.map_err(|e| host("share stdio")(errno(&e)))?);
             }
         }
     }
@@ -233,10 +231,8 @@ pub(crate) fn boot(
             .ok()
             .and_then(|n| sys::borrow(n).ok());
         let fd = fd.ok_or(LaunchError::PreservedFd { number: number + 3 })?;
-        let fd = fd
-            .try_clone_to_owned()
-            .map_err(|e| host("share a descriptor")(errno(&e)))?;
-        preserved.push(donations.give("preserved descriptor", fd));
+        let given = donations.share("preserved descriptor", fd);
+        preserved.push(given.map_err(|e| host("share a descriptor")(errno(&e)))?);
     }
     let device = options
         .platform

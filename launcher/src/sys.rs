@@ -363,6 +363,16 @@ pub(crate) fn borrow(number: RawFd) -> Result<BorrowedFd<'static>, Errno> {
     Ok(unsafe { BorrowedFd::borrow_raw(number) })
 }
 
+/// Whether two descriptors are of one open file description. A host that cannot tell says no.
+pub(crate) fn same_description(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> bool {
+    /// `KCMP_FILE` of <linux/kcmp.h>
+    const FILE: i32 = 0;
+    let me = nix::unistd::getpid().as_raw();
+    let (a, b) = (a.as_raw_fd(), b.as_raw_fd());
+    // SAFETY: kcmp takes numbers alone and changes nothing.
+    unsafe { libc::syscall(libc::SYS_kcmp, me, me, FILE, a, b) == 0 }
+}
+
 /// Sets a terminal's window size.
 pub(crate) fn set_window_size(terminal: BorrowedFd<'_>, size: libc::winsize) -> Result<(), Errno> {
     // SAFETY: the structure lives through the call.

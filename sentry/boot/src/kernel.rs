@@ -269,20 +269,24 @@ fn stdio(
     let named = (0..3)
         .map(|n| args.stdio[n as usize])
         .chain(args.preserved.iter().map(|f| Some(*f)));
+    // What is one description outside is one inside: the launcher names it by one index.
+    let mut files: Vec<(_, Arc<File>)> = Vec::new();
     for (n, index) in (0..).zip(named) {
-        let Some(fd) = fds.take_opt(index, "a stream of the container")? else {
+        let same = index.and_then(|i| files.iter().find(|(known, _)| *known == i));
+        if let Some((_, file)) = same {
+            put(n, file.clone())?;
+            continue;
+        }
+        let (Some(index), Some(fd)) = (index, fds.take_opt(index, "a stream of the container")?)
+        else {
             continue;
         };
         let host = HostFile::new(reactor, fd).map_err(|e| {
             BootError::Kernel(format!("cannot use the container's descriptor {n}: {e}"))
         })?;
         let flags = OpenFlags::from_guest(host.host_flags() as u32) - OpenFlags::NONBLOCK;
-        let start = host.host_position();
         let file = File::anonymous(cx, host, flags);
-        if file.seekable() {
-            // A description of ours begins where the caller's stands.
-            let _ = file.seek(cx, i64::try_from(start).unwrap_or(0), vfs::Whence::Set);
-        }
+        files.push((index, file.clone()));
         put(n, file)?;
     }
     Ok(table)

@@ -1,6 +1,6 @@
 //! Reading, writing and seeking through a description.
 
-use crate::{File, FileType, OpenFlags, Written};
+use crate::{CURRENT, File, FileType, OpenFlags, Written};
 use abi::Errno;
 use ctx::{Ctx, Dst, Resource, Src, SysErr, SysResult, UserMemoryExt};
 
@@ -45,7 +45,8 @@ impl File {
             return self.ops().read(cx, self, 0, dst);
         }
         let mut position = self.position.lock();
-        let n = self.ops().read(cx, self, *position, dst)?;
+        let at = self.ops().own_position().map_or(*position, |_| CURRENT);
+        let n = self.ops().read(cx, self, at, dst)?;
         *position = position.saturating_add(n as u64);
         Ok(n)
     }
@@ -63,7 +64,8 @@ impl File {
         }
         let append = self.flags().contains(OpenFlags::APPEND);
         let mut position = self.position.lock();
-        let written = self.limited_write(cx, *position, append, src)?;
+        let at = self.ops().own_position().map_or(*position, |_| CURRENT);
+        let written = self.limited_write(cx, at, append, src)?;
         if written.count > 0 {
             *position = written.end;
         }
@@ -138,22 +140,24 @@ impl File {
             // Most processes have no limit, and then nothing need be asked of the file.
             let at = if append && limit < MAX_OFFSET {
                 self.ops().size(cx)?
+            } else if let (CURRENT, Some(position)) = (offset, self.ops().own_position()) {
+                position.get()
             } else {
                 offset
             };
             let end = at.saturating_add(src.remaining() as u64);
             if end > limit && src.remaining() > 0 {
-                return self.write_up_to(cx, at, append, limit, src);
+                return self.write_up_to(cx, (offset, at), append, limit, src);
             }
         }
         self.ops().write(cx, self, offset, append, src)
     }
 
-    /// A write that would cross `limit`: as much as still fits.
+    /// A write that would cross `limit`: as much as still fits. `at` is what `offset` comes to.
     fn write_up_to(
         &self,
         cx: &dyn Ctx,
-        at: u64,
+        (offset, at): (u64, u64),
         append: bool,
         limit: u64,
         src: &mut Src<'_>,
@@ -172,7 +176,7 @@ impl File {
         let got = src.take(&mut part)?;
         part.truncate(got);
         self.ops()
-            .write(cx, self, at, append, &mut Src::ours(&part))
+            .write(cx, self, offset, append, &mut Src::ours(&part))
     }
 
     /// lseek(2): the new position.
@@ -188,24 +192,41 @@ impl File {
             return Err(Errno::EBADF);
         }
         let mut position = self.position.lock();
+        let own = self.ops().own_position();
         let base = match whence {
             Whence::Set => 0,
-            Whence::Current => *position,
+            Whence::Current => own.map_or(*position, |own| own.get()),
             Whence::End => self.ops().size(cx)?,
             Whence::Data | Whence::Hole => {
                 let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
-                *position = self.ops().seek_data(cx, from, whence == Whence::Hole)?;
-                return Ok(*position);
+                self.ops().seek_data(cx, from, whence == Whence::Hole)?
             }
         };
-        let to = base.checked_add_signed(offset).filter(|p| *p <= MAX_OFFSET);
+        let to = match whence {
+            Whence::Data | Whence::Hole => Some(base),
+            _ => base.checked_add_signed(offset).filter(|p| *p <= MAX_OFFSET),
+        };
         *position = to.ok_or(Errno::EINVAL)?;
+        if let Some(own) = own {
+            own.set(*position)?;
+        }
         Ok(*position)
     }
 
     /// The position.
     pub fn position(&self) -> u64 {
-        *self.position.lock()
+        let position = self.position.lock();
+        self.ops().own_position().map_or(*position, |own| own.get())
+    }
+
+    /// Moves the position back over what was read but not used.
+    pub(crate) fn unread(&self, bytes: usize) -> Result<(), Errno> {
+        let mut position = self.position.lock();
+        let own = self.ops().own_position();
+        *position = own
+            .map_or(*position, |own| own.get())
+            .saturating_sub(bytes as u64);
+        own.map_or(Ok(()), |own| own.set(*position))
     }
 
     /// The position for /proc/PID/fdinfo; 0 while the file is being read or written, which may

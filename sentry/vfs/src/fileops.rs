@@ -15,6 +15,17 @@ pub trait DirSink {
     fn entry(&mut self, name: &[u8], ino: u64, kind: FileType, next: u64) -> bool;
 }
 
+/// The offset that stands for the position where a file keeps it itself.
+pub const CURRENT: u64 = u64::MAX;
+
+/// A position that is not the description's alone: others, outside the sandbox, move it too.
+pub trait Position {
+    /// Where it is now.
+    fn get(&self) -> u64;
+    /// Moves it.
+    fn set(&self, to: u64) -> Result<(), Errno>;
+}
+
 /// Operations of an open file. Shared by all descriptors of a file description.
 ///
 /// The defaults are what Linux answers for a file that cannot do it.
@@ -23,6 +34,12 @@ pub trait FileOps: Send + Sync + Any {
     /// offset 0 in `read` and `write`.
     fn seekable(&self) -> bool {
         true
+    }
+
+    /// The position, where the file keeps it itself. Then `read` and `write` get [`CURRENT`] for
+    /// it, and move it.
+    fn own_position(&self) -> Option<&dyn Position> {
+        None
     }
 
     /// Reads at `offset`. 0 is the end of the file. Blocks unless the file is non-blocking

@@ -59,7 +59,7 @@ pub use epoll::{Epoll, EpollEvent, EpollOp};
 pub use fdtable::FdTable;
 pub use file::{File, Owner};
 pub use file_io::Whence;
-pub use fileops::{DirSink, FileOps, Written, would_block};
+pub use fileops::{CURRENT, DirSink, FileOps, Position, Written, would_block};
 pub use flags::{LookupFlags, MountFlags, OpenFlags};
 pub use inode::{Attr, Caching, FileType, Inode, Link, NewFile, NewKind, SetAttr};
 pub use kernel::KernelFsCtx;

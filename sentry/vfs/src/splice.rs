@@ -50,11 +50,11 @@ fn copy(
             let wrote = match write_at(cx, output, out_offset.as_deref().copied(), &buf[..got]) {
                 Ok(wrote) => wrote,
                 Err(e) => {
-                    unread(input, in_offset.is_none(), got);
+                    unread(input, in_offset.is_none(), got)?;
                     return Err(e);
                 }
             };
-            unread(input, in_offset.is_none(), got - wrote.min(got));
+            unread(input, in_offset.is_none(), got - wrote.min(got))?;
             Ok((got, wrote))
         })();
         match step {
@@ -78,11 +78,11 @@ fn copy(
 }
 
 /// Moves the position back over what was read but not used.
-fn unread(file: &File, by_position: bool, bytes: usize) {
+fn unread(file: &File, by_position: bool, bytes: usize) -> Result<(), Errno> {
     if by_position && bytes > 0 {
-        let mut position = file.position.lock();
-        *position = position.saturating_sub(bytes as u64);
+        file.unread(bytes)?;
     }
+    Ok(())
 }
 
 /// sendfile(2). With `offset`, reads there and moves it; else at `input`'s position.

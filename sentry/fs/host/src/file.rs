@@ -12,7 +12,7 @@ use std::any::Any;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
-use vfs::{Attr, File, FileOps, FileType, Written};
+use vfs::{Attr, CURRENT, File, FileOps, FileType, Position, Written};
 use wait::{Events, Queue};
 
 /// How the host lets it be read without blocking.
@@ -65,11 +65,6 @@ impl HostFile {
         Ok(file)
     }
 
-    /// The host's position in it, for the description that is made over it.
-    pub fn host_position(&self) -> u64 {
-        nix::unistd::lseek(self.fd.as_fd(), 0, nix::unistd::Whence::SeekCur).map_or(0, |p| p as u64)
-    }
-
     /// The flags it was opened with on the host, as open(2) has them.
     pub fn host_flags(&self) -> i32 {
         nix::fcntl::fcntl(self.fd.as_fd(), nix::fcntl::FcntlArg::F_GETFL).unwrap_or(libc::O_RDWR)
@@ -79,12 +74,6 @@ impl HostFile {
         if let Some(t) = self.token.get() {
             t.arm(events);
         }
-    }
-
-    fn place(&self, offset: u64) -> Result<(), Errno> {
-        let at = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
-        nix::unistd::lseek(self.fd.as_fd(), at, nix::unistd::Whence::SeekSet).map_err(host)?;
-        Ok(())
     }
 
     /// A read that does not block: `None` where it would.
@@ -140,6 +129,23 @@ impl HostFile {
     }
 }
 
+impl Position for HostFile {
+    fn get(&self) -> u64 {
+        nix::unistd::lseek(self.fd.as_fd(), 0, nix::unistd::Whence::SeekCur).map_or(0, |p| p as u64)
+    }
+
+    fn set(&self, to: u64) -> Result<(), Errno> {
+        let at = i64::try_from(to).map_err(|_| Errno::EINVAL)?;
+        nix::unistd::lseek(self.fd.as_fd(), at, nix::unistd::Whence::SeekSet).map_err(host)?;
+        Ok(())
+    }
+}
+
+/// The offset as the host's calls want it: `None` at the host's own position.
+fn explicit(offset: u64) -> Option<u64> {
+    (offset != CURRENT).then_some(offset)
+}
+
 impl Drop for HostFile {
     fn drop(&mut self) {
         self.helper.close();
@@ -171,12 +177,16 @@ impl FileOps for HostFile {
         self.kind == Kind::Seekable
     }
 
+    // The caller and those it started share the description: they and we go on where the other
+    // stopped.
+    fn own_position(&self) -> Option<&dyn Position> {
+        (self.kind == Kind::Seekable).then_some(self)
+    }
+
     fn read(&self, cx: &dyn Ctx, file: &File, offset: u64, dst: &mut Dst<'_>) -> SysResult {
         if self.kind == Kind::Seekable {
-            // The position is shared with the caller's own description of it, so it moves too.
-            self.place(offset)?;
             let max = dst.remaining();
-            return Ok(dst.put_from_host(self.fd.as_fd(), None, max)?);
+            return Ok(dst.put_from_host(self.fd.as_fd(), explicit(offset), max)?);
         }
         let mut buf = vec![0u8; dst.remaining().min(65536)];
         if buf.is_empty() {
@@ -222,14 +232,13 @@ impl FileOps for HostFile {
         src: &mut Src<'_>,
     ) -> SysResult<Written> {
         if self.kind == Kind::Seekable {
-            if !append {
-                self.place(offset)?;
-            }
+            // To append is the host's to do: its description has the flag, too.
+            let at = if append { None } else { explicit(offset) };
             let max = src.remaining();
-            let count = src.take_to_host(self.fd.as_fd(), None, max)?;
+            let count = src.take_to_host(self.fd.as_fd(), at, max)?;
             return Ok(Written {
                 count,
-                end: self.host_position(),
+                end: offset.saturating_add(count as u64),
             });
         }
         let mut total = 0;
