@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod ci;
+mod ltp;
 mod rootfs;
 mod shell;
 mod test;
@@ -22,6 +23,7 @@ enum Task {
     Tidy(tidy::Tidy),
     Bench(bench::Bench),
     Rootfs(rootfs::Rootfs),
+    Ltp(ltp::Ltp),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -32,5 +34,6 @@ fn main() -> anyhow::Result<()> {
         Task::Tidy(task) => task.run(),
         Task::Bench(task) => task.run(),
         Task::Rootfs(task) => task.run(),
+        Task::Ltp(task) => task.run(),
     }
 }
