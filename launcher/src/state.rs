@@ -31,6 +31,24 @@ pub enum StateError {
         /// The host's answer.
         source: io::Error,
     },
+    /// Somebody else could change what is kept there.
+    #[error(
+        "{path} cannot keep container state: {problem}; choose a directory of your own with --root"
+    )]
+    Unsafe {
+        /// Of the root, or of a container in it.
+        path: PathBuf,
+        /// Whose it is, or who may write to it.
+        problem: String,
+    },
+    /// A container's directory has files that are not ours.
+    #[error("{path} holds {name}, which is not ringfence's; it is left as it is")]
+    Foreign {
+        /// Of the directory.
+        path: PathBuf,
+        /// The first such file.
+        name: String,
+    },
     /// The id is taken.
     #[error("container `{0}` exists already; choose another id, or `ringfence delete {0}` first")]
     Exists(ContainerId),
@@ -187,18 +205,36 @@ pub struct ContainerDir {
 pub struct Locked(#[expect(dead_code, reason = "held, not used")] Flock<File>);
 
 impl StateRoot {
-    /// Makes the directory if need be.
+    /// Makes the directory if need be. One that others could write to is refused: what lies in it
+    /// says which processes are killed and which hooks are run.
     pub fn open(path: &Path) -> Result<StateRoot, StateError> {
+        let failed = |source| StateError::Root {
+            path: path.to_owned(),
+            source,
+        };
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(path)
-            .and_then(|()| path.canonicalize())
-            .map(StateRoot)
-            .map_err(|source| StateError::Root {
-                path: path.to_owned(),
-                source,
-            })
+            .map_err(failed)?;
+        // In a directory like /tmp somebody else may have put a link in its place.
+        let named = fs::symlink_metadata(path).map_err(failed)?;
+        if named.is_symlink() {
+            check_owner(path, &named)?;
+        }
+        let path = path.canonicalize().map_err(failed)?;
+        let metadata = fs::metadata(&path).map_err(failed)?;
+        check_owner(&path, &metadata)?;
+        if metadata.mode() & 0o022 != 0 {
+            return Err(StateError::Unsafe {
+                problem: format!(
+                    "others may write to it (mode {:04o})",
+                    metadata.mode() & 0o7777
+                ),
+                path,
+            });
+        }
+        Ok(StateRoot(path))
     }
 
     /// Where it is.
@@ -226,11 +262,19 @@ impl StateRoot {
     pub fn open_container(&self, id: &ContainerId) -> Result<ContainerDir, StateError> {
         let path = self.0.join(id.as_str());
         match open_directory(&path) {
-            Ok(dir) => Ok(ContainerDir {
-                id: id.clone(),
-                path,
-                dir,
-            }),
+            Ok(dir) => {
+                let metadata = dir.metadata().map_err(|source| StateError::File {
+                    what: "look at",
+                    path: path.clone(),
+                    source,
+                })?;
+                check_owner(&path, &metadata)?;
+                Ok(ContainerDir {
+                    id: id.clone(),
+                    path,
+                    dir,
+                })
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(StateError::Missing {
                 id: id.clone(),
                 root: self.0.clone(),
@@ -278,8 +322,11 @@ impl StateRoot {
             };
             let stale = match container.load() {
                 Ok(state) => state.abandoned(),
-                // The launcher was killed before it wrote the file; a new one holds the lock.
-                Err(StateError::File { source, .. }) => source.kind() == io::ErrorKind::NotFound,
+                // The launcher was killed before it wrote the file; a new one holds the lock. A
+                // directory with anything else in it was never a container's.
+                Err(StateError::File { source, .. }) => {
+                    source.kind() == io::ErrorKind::NotFound && container.ours().is_ok()
+                }
                 Err(_) => false,
             };
             if stale {
@@ -361,22 +408,39 @@ impl ContainerDir {
         ))
     }
 
-    /// Removes the directory and what we put there.
+    /// The files in the directory, all of them ours.
+    fn ours(&self) -> Result<Vec<PathBuf>, StateError> {
+        let failed = |source| self.failed("list", source);
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            if !is_ours(&name) || entry.file_type().is_ok_and(|t| t.is_dir()) {
+                return Err(StateError::Foreign {
+                    path: self.path.clone(),
+                    name: name.to_string_lossy().escape_debug().to_string(),
+                });
+            }
+            files.push(entry.path());
+        }
+        Ok(files)
+    }
+
+    /// Removes the directory and what we put there; with anything else in it, nothing.
     pub fn remove(&self) -> Result<(), StateError> {
-        for name in [SOCKET_FILE, STATE_FILE] {
-            match fs::remove_file(self.path.join(name)) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(self.failed("empty", e));
-                }
+        let gone = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
+        let files = match self.ours() {
+            Err(StateError::File { source, .. }) if gone(&source) => return Ok(()),
+            files => files?,
+        };
+        for file in files {
+            match fs::remove_file(file) {
+                Err(e) if !gone(&e) => return Err(self.failed("empty", e)),
                 _ => {}
             }
         }
         match fs::remove_dir(&self.path) {
-            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
-                // A write that was cut short.
-                fs::remove_dir_all(&self.path).map_err(|e| self.failed("remove", e))
-            }
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(self.failed("remove", e)),
+            Err(e) if !gone(&e) => Err(self.failed("remove", e)),
             _ => Ok(()),
         }
     }
@@ -398,6 +462,32 @@ impl ContainerDir {
     }
 }
 
+/// Whether this user, or root, is the owner.
+fn check_owner(path: &Path, metadata: &fs::Metadata) -> Result<(), StateError> {
+    let own = nix::unistd::geteuid().as_raw();
+    if metadata.uid() == own || metadata.uid() == 0 {
+        return Ok(());
+    }
+    Err(StateError::Unsafe {
+        path: path.to_owned(),
+        problem: format!("it belongs to user {}, not {own}", metadata.uid()),
+    })
+}
+
+/// Whether a file of a container's directory has one of the names that are given here: the
+/// socket, the state, or a state that was cut short in being written.
+fn is_ours(name: &std::ffi::OsStr) -> bool {
+    let Some(name) = name.to_str() else {
+        return false;
+    };
+    let rest = name.strip_prefix(STATE_FILE);
+    let cut_short = |rest: &str| {
+        rest.strip_prefix('.')
+            .is_some_and(|n| n.parse::<u32>().is_ok())
+    };
+    name == SOCKET_FILE || rest.is_some_and(|rest| rest.is_empty() || cut_short(rest))
+}
+
 fn open_directory(path: &Path) -> io::Result<File> {
     File::options()
         .read(true)
@@ -405,18 +495,29 @@ fn open_directory(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Writes beside the file and renames: readers see the old or the new, whole.
+/// Writes beside the file and renames: readers see the old or the new, whole. What has the name
+/// beforehand, a link perhaps, is replaced and never written through.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}", std::process::id()));
     let temporary = path.with_file_name(name);
-    let written = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)
-        .and_then(|mut file| file.write_all(bytes))
+    let create = || {
+        File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+    };
+    let mut file = match create() {
+        // Of a process that had our number and was killed.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(&temporary)?;
+            create()
+        }
+        file => file,
+    }?;
+    let written = file
+        .write_all(bytes)
         .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         let _gone = fs::remove_file(&temporary);
@@ -565,6 +666,71 @@ mod tests {
             .map(ToString::to_string)
             .collect();
         assert_eq!(ids, ["creating", "stopped"]);
+    }
+
+    #[test]
+    fn what_is_not_ours_is_never_removed() {
+        let (dir, root) = root();
+        // As if somebody had named a directory of his own with --root.
+        for path in ["state/home/letters", "state/bin", "state/etc"] {
+            fs::create_dir_all(dir.path().join(path)).unwrap();
+        }
+        fs::write(dir.path().join("state/etc/passwd"), "root").unwrap();
+        fs::write(dir.path().join("state/bin/state.json.sh"), "").unwrap();
+        root.collect();
+        for path in ["home/letters", "bin/state.json.sh", "etc/passwd"] {
+            assert!(root.path().join(path).exists(), "{path}");
+        }
+        let etc = root.open_container(&ContainerId::new("etc").unwrap());
+        let error = etc.unwrap().remove().unwrap_err();
+        assert!(matches!(error, StateError::Foreign { name, .. } if name == "passwd"));
+        // What was cut short is.
+        let cut = root.create(&ContainerId::new("cut").unwrap()).unwrap();
+        fs::write(cut.path().join("state.json.4711"), "{").unwrap();
+        root.collect();
+        assert!(!cut.path().exists());
+    }
+
+    #[test]
+    fn a_root_that_others_can_write_to_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let open = dir.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        let error = StateRoot::open(&open).unwrap_err().to_string();
+        assert!(
+            error.contains("0777") && error.contains("--root"),
+            "{error}"
+        );
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: only root can make another user's directory");
+            return;
+        }
+        let other = dir.path().join("other");
+        fs::create_dir(&other).unwrap();
+        std::os::unix::fs::chown(&other, Some(1234), Some(1234)).unwrap();
+        let error = StateRoot::open(&other).unwrap_err().to_string();
+        assert!(error.contains("user 1234"), "{error}");
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        assert!(StateRoot::open(&link).is_ok());
+        std::os::unix::fs::lchown(&link, Some(1234), Some(1234)).unwrap();
+        assert!(StateRoot::open(&link).is_err());
+    }
+
+    #[test]
+    fn a_link_in_the_way_is_not_written_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let (victim, file) = (dir.path().join("victim"), dir.path().join("pid"));
+        fs::write(&victim, "dear").unwrap();
+        let temporary = dir.path().join(format!("pid.{}", std::process::id()));
+        std::os::unix::fs::symlink(&victim, &temporary).unwrap();
+        std::os::unix::fs::symlink(&victim, &file).unwrap();
+        write_atomically(&file, b"12").unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"dear");
+        assert_eq!(fs::read(&file).unwrap(), b"12");
+        assert!(!file.is_symlink() && !temporary.is_symlink());
     }
 
     #[test]
