@@ -26,9 +26,11 @@ pub struct Container {
     state: State,
 }
 
-/// A directory that goes again unless the container came up.
+/// A directory and a control group that go again unless the container came up. Its processes must
+/// go before.
 struct NewContainer {
     dir: Option<ContainerDir>,
+    group: Option<cgroup::Group>,
 }
 
 impl NewContainer {
@@ -38,10 +40,19 @@ impl NewContainer {
             how: String::new(),
         })
     }
+
+    /// Leaves both.
+    fn keep(mut self) {
+        self.dir = None;
+        if let Some(group) = self.group.take() {
+            group.keep();
+        }
+    }
 }
 
 impl Drop for NewContainer {
     fn drop(&mut self) {
+        self.group = None;
         if let Some(dir) = self.dir.take()
             && let Err(e) = dir.remove()
         {
@@ -55,7 +66,13 @@ fn reserve(root: &StateRoot, id: &ContainerId) -> Result<(NewContainer, Locked),
     loop {
         let dir = root.create(id)?;
         match dir.lock() {
-            Ok(lock) => return Ok((NewContainer { dir: Some(dir) }, lock)),
+            Ok(lock) => {
+                let new = NewContainer {
+                    dir: Some(dir),
+                    group: None,
+                };
+                return Ok((new, lock));
+            }
             // Another command took the fresh directory for a left-over and removed it.
             Err(StateError::Missing { .. }) => {}
             Err(e) => return Err(e.into()),
@@ -74,8 +91,8 @@ fn bring_up(
     signals: Option<&Signals>,
 ) -> Result<(NewContainer, State, Sandbox), LaunchError> {
     root.collect();
-    let (new, lock) = reserve(root, id)?;
-    let dir = new.dir()?;
+    let plan = cgroup::plan(config.cgroup.as_ref(), id.as_str(), options.systemd_cgroup)?;
+    let (mut new, lock) = reserve(root, id)?;
     let mut state = State {
         id: id.to_string(),
         bundle: config.bundle.clone(),
@@ -86,17 +103,20 @@ fn bring_up(
         launcher: ProcessId::own(),
         sandbox: None,
         gofer: None,
+        cgroup: plan.as_ref().map(cgroup::Plan::dirs).unwrap_or_default(),
         platform: options.platform.name().to_owned(),
         annotations: config.annotations.clone(),
         poststop: config.hooks.poststop.clone(),
     };
-    dir.save(&state)?;
-    let booting = sandbox::boot(dir, config, options)?;
+    new.dir()?.save(&state)?;
+    // The state names it by now: should we be killed, the next command removes it.
+    new.group = plan.map(cgroup::Plan::make).transpose()?.flatten();
+    let dir = new.dir()?;
+    let booting = sandbox::boot(dir, config, options, new.group.as_ref())?;
     // While the sandbox boots.
     state.sandbox = ProcessId::of(booting.sandbox.process.pid);
     state.gofer = ProcessId::of(booting.sandbox.gofer.pid);
     dir.save(&state)?;
-    cgroup::place(config, booting.sandbox.process.pid);
     let mut sandbox = booting.finish(signals)?;
     if let Err(e) = hooks::run("createRuntime", &config.hooks.create, &oci_state(&state)) {
         // The processes go before their directory does.
@@ -128,9 +148,9 @@ pub fn create(
     options: &Options<'_>,
     pid_file: Option<&Path>,
 ) -> Result<(), LaunchError> {
-    let (mut new, _state, mut sandbox) = bring_up(root, id, config, options, pid_file, None)?;
+    let (new, _state, mut sandbox) = bring_up(root, id, config, options, pid_file, None)?;
     sandbox.let_go();
-    new.dir = None;
+    new.keep();
     Ok(())
 }
 
@@ -173,13 +193,13 @@ pub fn run_detached(
     options: &Options<'_>,
     pid_file: Option<&Path>,
 ) -> Result<(), LaunchError> {
-    let (mut new, mut state, mut sandbox) = bring_up(root, id, config, options, pid_file, None)?;
+    let (new, mut state, mut sandbox) = bring_up(root, id, config, options, pid_file, None)?;
     if !options.start {
         start_created(new.dir()?, &mut state)?;
     }
     run_poststart(config, &state);
     sandbox.let_go();
-    new.dir = None;
+    new.keep();
     Ok(())
 }
 
@@ -388,7 +408,7 @@ impl Container {
             return Err(self.status_error("delete", status, hint));
         }
         self.kill_processes();
-        cgroup::remove(&self.state);
+        cgroup::remove(&self.state.cgroup);
         self.dir.remove()?;
         drop(lock);
         run_poststop(&mut self.state);

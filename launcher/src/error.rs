@@ -1,5 +1,6 @@
 //! Why a command on containers failed.
 
+use crate::cgroup::CgroupError;
 use crate::client::ClientError;
 use crate::config::ConfigError;
 use crate::console::ConsoleError;
@@ -47,6 +48,8 @@ pub enum LaunchError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Hook(#[from] HookError),
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
     /// The sandbox said no, and why.
     #[error("{0}")]
     Refused(Failure),

@@ -8,7 +8,7 @@
 //! processes start as copies of it.
 
 pub mod attach;
-mod cgroup;
+pub mod cgroup;
 pub mod client;
 pub mod config;
 pub mod confine;

@@ -5,6 +5,7 @@
 //! last first, when a later one fails: each is held by a value that undoes it when dropped.
 
 use crate::attach::Signals;
+use crate::cgroup::Group;
 use crate::client;
 use crate::config::{Config, Source};
 use crate::confine::{CAP_SYS_ADMIN, GOFER_CAPABILITIES};
@@ -83,6 +84,8 @@ pub struct Options<'a> {
     pub console: Console,
     /// How many of our descriptors, from 3 on, it gets.
     pub preserve_fds: u32,
+    /// Whether `cgroupsPath` has systemd's form.
+    pub systemd_cgroup: bool,
     /// Debugging aids.
     pub debug: Debug,
 }
@@ -136,6 +139,7 @@ pub(crate) fn boot(
     container: &ContainerDir,
     config: &Config,
     options: &Options<'_>,
+    group: Option<&Group>,
 ) -> Result<Booting, LaunchError> {
     let spawner = Spawner::new()?;
     if !options.identity.rootless {
@@ -167,6 +171,11 @@ pub(crate) fn boot(
     let terminal = terminal(config, options)?;
     // The sandbox process first: it has more to do before the two meet.
     let mut process = spawner.start(sandbox_start(options, terminal.as_ref()))?;
+    if let Some(group) = group {
+        // Before they do anything: what they start is born into the group.
+        group.add(gofer.pid)?;
+        group.add(process.pid)?;
+    }
     process.admit(Some(&IdMaps::sandbox(&options.identity)))?;
     let mut gofer = spawner.start(gofer_start(options, config, &mut trees))?;
     gofer.admit(gofer_maps(options, config).as_ref())?;

@@ -157,6 +157,9 @@ pub struct State {
     pub sandbox: Option<ProcessId>,
     /// The file server.
     pub gofer: Option<ProcessId>,
+    /// Directories of its control group, to be removed after its processes.
+    #[serde(default)]
+    pub cgroup: Vec<PathBuf>,
     /// Platform by name.
     pub platform: String,
     /// The spec's annotations.
@@ -320,8 +323,13 @@ impl StateRoot {
             let Ok(Some(_lock)) = container.try_lock() else {
                 continue;
             };
+            let mut cgroup = Vec::new();
             let stale = match container.load() {
-                Ok(state) => state.abandoned(),
+                Ok(state) => {
+                    let stale = state.abandoned();
+                    cgroup = state.cgroup;
+                    stale
+                }
                 // The launcher was killed before it wrote the file; a new one holds the lock. A
                 // directory with anything else in it was never a container's.
                 Err(StateError::File { source, .. }) => {
@@ -331,6 +339,7 @@ impl StateRoot {
             };
             if stale {
                 tracing::info!("removing what is left of container {id}");
+                crate::cgroup::remove(&cgroup);
                 if let Err(e) = container.remove() {
                     tracing::warn!("{e}");
                 }
@@ -572,6 +581,7 @@ mod tests {
             launcher: ProcessId::own(),
             sandbox: None,
             gofer: None,
+            cgroup: Vec::new(),
             platform: "p".into(),
             annotations: BTreeMap::new(),
             poststop: Vec::new(),

@@ -68,7 +68,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_enum)]
     pub(crate) overlay: Option<Overlay>,
 
-    /// Accepted for runc's callers; nothing is done in cgroups yet
+    /// Take config.json's cgroupsPath for systemd's slice:prefix:name; the group is made without
+    /// asking systemd
     #[arg(long, global = true)]
     pub(crate) systemd_cgroup: bool,
 

@@ -116,6 +116,7 @@ impl Setup {
             start: true,
             console: Console::Caller,
             preserve_fds: 0,
+            systemd_cgroup: self.global.systemd_cgroup,
             debug: Debug {
                 dir: self.global.debug_log.clone(),
                 verbose: self.global.debug,

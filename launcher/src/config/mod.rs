@@ -6,9 +6,11 @@
 mod command;
 mod mounts;
 mod process;
+mod resources;
 mod spec;
 
 pub use command::Command;
+pub use resources::Resources;
 pub use spec::{example, load};
 
 use crate::hooks::Hook;
@@ -53,8 +55,8 @@ pub struct Config {
     pub hooks: Hooks,
     /// The spec's user namespace.
     pub id_maps: Option<IdMaps>,
-    /// What the spec asks of cgroups, for the warning that it is not done.
-    pub cgroup: Option<String>,
+    /// Its control group and the limits on that.
+    pub cgroup: Option<Resources>,
 }
 
 /// The hooks that are run.

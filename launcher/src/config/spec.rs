@@ -1,6 +1,6 @@
 //! Reading `config.json`.
 
-use super::{Config, ConfigError, Hooks, field, mounts, process};
+use super::{Config, ConfigError, Hooks, field, mounts, process, resources};
 use crate::hooks::Hook;
 use crate::identity::{Extent, IdMaps, MapWriter};
 use oci_spec::runtime::{self as oci, Spec};
@@ -65,8 +65,8 @@ fn convert(spec: &Spec, bundle: PathBuf, path: PathBuf) -> Result<Config, Config
             source,
         })?;
     let linux = spec.linux().clone().unwrap_or_default_linux();
-    let resources = linux.resources().as_ref();
-    let memory = resources
+    let limits = linux.resources().as_ref();
+    let memory = limits
         .and_then(|r| r.memory().as_ref())
         .and_then(|m| m.limit());
     let hooks = spec
@@ -96,7 +96,7 @@ fn convert(spec: &Spec, bundle: PathBuf, path: PathBuf) -> Result<Config, Config
         masked_paths: linux.masked_paths().clone().unwrap_or_default(),
         readonly_paths: linux.readonly_paths().clone().unwrap_or_default(),
         sysctls,
-        cpus: cpus(resources.and_then(|r| r.cpu().as_ref())),
+        cpus: cpus(limits.and_then(|r| r.cpu().as_ref())),
         memory_limit: memory
             .and_then(|m| u64::try_from(m).ok())
             .filter(|m| *m > 0),
@@ -108,7 +108,7 @@ fn convert(spec: &Spec, bundle: PathBuf, path: PathBuf) -> Result<Config, Config
             .collect(),
         hooks,
         id_maps: id_maps(&linux),
-        cgroup: cgroup(&linux),
+        cgroup: resources::convert(&linux)?,
         bundle,
     })
 }
@@ -194,17 +194,6 @@ fn id_maps(linux: &oci::Linux) -> Option<IdMaps> {
         groups,
         by: MapWriter::Privileged,
     })
-}
-
-fn cgroup(linux: &oci::Linux) -> Option<String> {
-    let path = linux
-        .cgroups_path()
-        .as_ref()
-        .map(|p| format!("cgroupsPath {}", p.display()));
-    let limits = linux.resources().as_ref().is_some_and(|r| {
-        r.memory().is_some() || r.cpu().is_some() || r.pids().is_some() || r.unified().is_some()
-    });
-    path.or_else(|| limits.then(|| "resources".to_owned()))
 }
 
 fn hooks(hooks: &oci::Hooks) -> Result<Hooks, ConfigError> {
