@@ -6,6 +6,7 @@
 use crate::codec::{self, CodecError};
 use crate::sys;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
 };
@@ -13,6 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Instant;
 
 /// Most descriptors of one frame (the kernel's own limit, `SCM_MAX_FD`).
 pub const MAX_FDS: usize = 253;
@@ -47,6 +49,9 @@ pub enum ChannelError {
         /// There.
         got: usize,
     },
+    /// The deadline passed; see [`Channel::set_deadline`].
+    #[error("the peer did not answer in time")]
+    Late,
     /// The payload is no such message.
     #[error(transparent)]
     Codec(#[from] CodecError),
@@ -58,6 +63,7 @@ pub struct Channel {
     socket: OwnedFd,
     input: Vec<u8>,
     arrived: VecDeque<OwnedFd>,
+    deadline: Option<Instant>,
 }
 
 impl Channel {
@@ -67,7 +73,14 @@ impl Channel {
             socket,
             input: Vec::new(),
             arrived: VecDeque::new(),
+            deadline: None,
         }
+    }
+
+    /// Until when messages are waited for; for ever with none. A peer that sends a byte now and
+    /// then is no better than one that sends nothing.
+    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
     }
 
     /// Two connected channels, both ends close-on-exec.
@@ -172,9 +185,29 @@ impl Channel {
         Ok((message, fds))
     }
 
+    /// Waits for something to read, where there is a deadline.
+    fn wait(&self) -> Result<(), ChannelError> {
+        let Some(deadline) = self.deadline else {
+            return Ok(());
+        };
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Rounded up, so that the last wait is not a busy one.
+            let left = left.as_millis().saturating_add(u128::from(!left.is_zero()));
+            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut [PollFd::new(self.socket(), PollFlags::POLLIN)], left) {
+                Ok(0) if Instant::now() >= deadline => return Err(ChannelError::Late),
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return Ok(()),
+                Err(e) => return Err(ChannelError::Host("wait", e)),
+            }
+        }
+    }
+
     /// Reads until `len` bytes are there.
     fn fill(&mut self, len: usize) -> Result<(), ChannelError> {
         while self.input.len() < len {
+            self.wait()?;
             let have = self.input.len();
             self.input.resize(have + CHUNK.max(len - have), 0);
             let mut fds = Vec::new();
@@ -271,6 +304,19 @@ mod tests {
             let error = b.recv::<u32>().unwrap_err();
             assert!(expected(&error), "{bytes:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_peer_that_dawdles_is_given_up() {
+        let (a, mut b) = Channel::pair().unwrap();
+        b.set_deadline(Some(Instant::now()));
+        assert!(matches!(b.recv::<u32>(), Err(ChannelError::Late)));
+        // Half a message is not an answer.
+        write(a.socket(), &[1, 0, 0]).unwrap();
+        assert!(matches!(b.recv::<u32>(), Err(ChannelError::Late)));
+        b.set_deadline(None);
+        write(a.socket(), &[0, 0, 0, 0, 0, 7]).unwrap();
+        assert_eq!(b.recv::<u32>().unwrap().0, 7);
     }
 
     #[test]

@@ -25,18 +25,14 @@ const PLAIN: &[i64] = &[
     libc::SYS_recvmsg,
     libc::SYS_sendmsg,
     libc::SYS_poll,
-    libc::SYS_ppoll,
     libc::SYS_write,
     libc::SYS_close,
-    libc::SYS_fcntl,
-    libc::SYS_shutdown,
     // Files.
     libc::SYS_openat2,
     libc::SYS_statx,
     libc::SYS_newfstatat,
     libc::SYS_fstat,
     libc::SYS_fstatfs,
-    libc::SYS_statfs,
     libc::SYS_getdents64,
     libc::SYS_lseek,
     libc::SYS_readlinkat,
@@ -50,7 +46,6 @@ const PLAIN: &[i64] = &[
     libc::SYS_ftruncate,
     libc::SYS_fchownat,
     libc::SYS_fchmodat,
-    libc::SYS_fchmod,
     libc::SYS_utimensat,
     libc::SYS_fsync,
     libc::SYS_getxattr,
@@ -68,10 +63,8 @@ const PLAIN: &[i64] = &[
     libc::SYS_rt_sigreturn,
     libc::SYS_sigaltstack,
     libc::SYS_restart_syscall,
-    libc::SYS_sched_yield,
     libc::SYS_getrandom,
     libc::SYS_clock_gettime,
-    libc::SYS_gettid,
     libc::SYS_getpid,
     libc::SYS_exit,
     libc::SYS_exit_group,
@@ -102,6 +95,16 @@ pub fn compile() -> Result<Vec<u8>, FilterError> {
         libc::SYS_openat,
         condition(2, SeccompCmpOp::MaskedEq(not(access)), 0)?,
     )?;
+    // Never leases, locks or owners.
+    for command in [libc::F_DUPFD_CLOEXEC, libc::F_GETFD] {
+        let is = SeccompCondition::new(
+            1,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::Eq,
+            command.cast_unsigned().into(),
+        );
+        allow(libc::SYS_fcntl, is.map_err(failed)?)?;
+    }
     // The C library names its heaps.
     let naming = libc::PR_SET_VMA as u64;
     allow(libc::SYS_prctl, condition(0, SeccompCmpOp::Eq, naming)?)?;

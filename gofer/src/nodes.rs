@@ -9,15 +9,36 @@ use crate::sys;
 use control::fs::{Attr, NodeId, ROOT, Time};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::statfs::fstatfs;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-/// Most nodes of one tree. A sentry forgets what it does not use.
-const MAX_NODES: usize = 2_000_000;
 /// Deepest place.
 const MAX_DEPTH: usize = 4096;
+/// File systems whose files are the host's kernel itself: proc, sysfs, both cgroups, debugfs,
+/// tracefs, securityfs, bpf, configfs, efivarfs, pstore, binfmt_misc, selinuxfs, smackfs, fusectl,
+/// resctrl. A tree of the host's own may hold them (`do` on `/`), and the container has its own in
+/// their places; a sentry that was broken into must not read the host's through its gofer.
+const KERNELS: [i64; 16] = [
+    0x9fa0,
+    0x6265_6572,
+    0x0027_e0eb,
+    0x6367_7270,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0xcafe_4a11,
+    0x6265_6570,
+    0xde5e_81e4,
+    0x6165_676c,
+    0x4249_4e4d,
+    0xf97c_ff8c,
+    0x4341_5d53,
+    0x6573_5543,
+    0x0765_5821,
+];
 
 /// What makes a file that file, even after its inode number was used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +61,15 @@ impl Identity {
     }
 }
 
+/// How much of what one tree may use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// About how many descriptors for files that have a place.
+    pub(crate) descriptors: usize,
+    /// Nodes.
+    pub(crate) nodes: usize,
+}
+
 struct Node {
     /// `None` for the root, and for what has no name any more.
     place: Option<(NodeId, OsString)>,
@@ -47,6 +77,9 @@ struct Node {
     fd: Option<Arc<OwnedFd>>,
     /// The descriptor is all there is.
     pinned: bool,
+    /// Root of a file system that is an interface to the host's kernel: nothing but its attributes
+    /// is to be had.
+    sealed: bool,
     /// Nodes that have this one as their parent.
     children: usize,
     forgotten: bool,
@@ -60,7 +93,7 @@ pub(crate) struct Nodes {
     next: NodeId,
     clock: u64,
     open: usize,
-    budget: usize,
+    room: Room,
 }
 
 /// Opens a single component as it is, symbolic links included.
@@ -88,14 +121,15 @@ pub(crate) fn policy() -> ResolveFlag {
 }
 
 impl Nodes {
-    /// With `root`, and about `budget` descriptors at most for files that have a place.
-    pub(crate) fn new(root: OwnedFd, budget: usize) -> Result<Nodes, Errno> {
+    /// With `root`.
+    pub(crate) fn new(root: OwnedFd, room: Room) -> Result<Nodes, Errno> {
         let attr = sys::statx(root.as_fd(), c"")?;
         let root = Node {
             place: None,
             identity: Identity::of(&attr),
             fd: Some(Arc::new(root)),
             pinned: true,
+            sealed: false,
             children: 0,
             forgotten: false,
             used: 0,
@@ -106,7 +140,10 @@ impl Nodes {
             next: ROOT + 1,
             clock: 0,
             open: 0,
-            budget: budget.max(16),
+            room: Room {
+                descriptors: room.descriptors.max(16),
+                ..room
+            },
         })
     }
 
@@ -124,13 +161,39 @@ impl Nodes {
         fd: Option<Arc<OwnedFd>>,
     ) -> Result<NodeId, Errno> {
         self.check_room()?;
+        let sealed = self.is_seal(parent, name, attr, fd.as_deref())?;
         let place = Some((parent, name.to_owned()));
         self.map.get_mut(&parent).ok_or(Errno::EBADF)?.children += 1;
         if fd.is_some() {
             self.open += 1;
             self.shed();
         }
-        Ok(self.add(place, attr, fd, false))
+        let id = self.add(place, attr, fd, false);
+        if let Some(node) = self.map.get_mut(&id).filter(|_| sealed) {
+            node.sealed = true;
+        }
+        Ok(id)
+    }
+
+    /// Whether a mount begins at `name` behind which the host's kernel is talked to. Not looked at
+    /// but where the device changes.
+    fn is_seal(
+        &mut self,
+        parent: NodeId,
+        name: &OsStr,
+        attr: &Attr,
+        fd: Option<&OwnedFd>,
+    ) -> Result<bool, Errno> {
+        let above = self.map.get(&parent).ok_or(Errno::EBADF)?.identity.dev;
+        if above == attr.dev || attr.mode & libc::S_IFMT != libc::S_IFDIR {
+            return Ok(false);
+        }
+        let found = match fd {
+            Some(fd) => fstatfs(fd),
+            None => open_path(self.fd(parent)?.as_fd(), name).and_then(fstatfs),
+        };
+        // One that cannot be looked at is not entered.
+        Ok(found.map_or(true, |s| KERNELS.contains(&s.filesystem_type().0)))
     }
 
     /// Numbers a file without a name.
@@ -140,7 +203,7 @@ impl Nodes {
     }
 
     fn check_room(&self) -> Result<(), Errno> {
-        if self.map.len() >= MAX_NODES {
+        if self.map.len() >= self.room.nodes {
             Err(Errno::ENOMEM)
         } else {
             Ok(())
@@ -163,6 +226,7 @@ impl Nodes {
             identity,
             fd,
             pinned,
+            sealed: false,
             children: 0,
             forgotten: false,
             used: self.clock,
@@ -171,8 +235,17 @@ impl Nodes {
         id
     }
 
-    /// The `O_PATH` descriptor of a node; `ESTALE` when its name leads elsewhere now.
+    /// The `O_PATH` descriptor of a node; `ESTALE` when its name leads elsewhere now, `EACCES` when
+    /// it is sealed.
     pub(crate) fn fd(&mut self, id: NodeId) -> Result<Arc<OwnedFd>, Errno> {
+        match self.map.get(&id).ok_or(Errno::EBADF)?.sealed {
+            true => Err(Errno::EACCES),
+            false => self.fd_to_look_at(id),
+        }
+    }
+
+    /// As [`Nodes::fd`], also of what is sealed.
+    pub(crate) fn fd_to_look_at(&mut self, id: NodeId) -> Result<Arc<OwnedFd>, Errno> {
         // Up to something open, then down again.
         let mut chain = Vec::new();
         let mut at = id;
@@ -214,7 +287,7 @@ impl Nodes {
 
     /// Closes the half of the descriptors that was not used for longest, when there are many.
     fn shed(&mut self) {
-        if self.open <= self.budget {
+        if self.open <= self.room.descriptors {
             return;
         }
         let closable = |n: &Node| n.fd.is_some() && !n.pinned;

@@ -5,6 +5,7 @@ use control::boot::FdIndex;
 use control::gofer::GoferArgs;
 use control::{Channel, ChannelError};
 use nix::errno::Errno;
+use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs::File;
 use std::os::fd::{OwnedFd, RawFd};
@@ -12,8 +13,10 @@ use std::process::ExitCode;
 
 /// Most descriptors kept open for look-ups.
 const DESCRIPTORS: u64 = 4096;
-/// Left for what is donated, pinned and in passing.
+/// Left for what is donated and in passing.
 const RESERVE: u64 = 256;
+/// Most descriptors at all: each open file without a name holds one.
+const MOST: u64 = 1 << 16;
 
 /// Why a gofer ended before it served.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,8 @@ pub fn run(socket: RawFd, confine: impl FnOnce() -> Result<(), String>) -> ExitC
 fn serve(socket: RawFd, confine: impl FnOnce() -> Result<(), String>) -> Result<(), GoferError> {
     let magic = Magic::open().map_err(host("open /proc/self/fd"))?;
     confine().map_err(GoferError::Confine)?;
+    // A gofer may serve a tree in which its like are to be seen, under /proc.
+    set_dumpable(false).map_err(host("become undumpable"))?;
     let magic = Magic::confined(magic).map_err(host("enter /proc/self/fd"))?;
     let mut channel = Channel::new(sys::adopt(socket).map_err(host("use the first descriptor"))?);
     let (args, fds) = channel.recv::<GoferArgs>()?;
@@ -89,9 +94,10 @@ fn serve(socket: RawFd, confine: impl FnOnce() -> Result<(), String>) -> Result<
     Ok(())
 }
 
-/// Raises the limit of descriptors as far as the host lets us; how many may be kept for look-ups.
+/// Raises the limit of descriptors as far as the host lets us and sense goes; how many may be kept for look-ups.
 fn raise_descriptors() -> Result<usize, Errno> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let hard = hard.min(MOST);
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     Ok((hard.saturating_sub(RESERVE) / 2).clamp(16, DESCRIPTORS) as usize)
 }

@@ -1,6 +1,7 @@
 //! Connections, and the loop over them.
 
 use crate::magic::Magic;
+use crate::nodes::Room;
 use crate::tree::Tree;
 use control::fs::{Call, Reply};
 use control::{Channel, ChannelError};
@@ -21,6 +22,11 @@ pub struct TreeConfig {
     /// For log lines.
     pub name: String,
 }
+
+/// Most nodes of all trees together. A sentry forgets what it does not use.
+const MAX_NODES: usize = 2_000_000;
+/// What a tree may have, however many there are.
+const MIN_NODES: usize = 10_000;
 
 struct Connection {
     channel: Channel,
@@ -46,11 +52,14 @@ impl Server {
     /// A root that cannot be looked at.
     pub fn new(trees: Vec<TreeConfig>, magic: Magic, descriptors: usize) -> Result<Server, Errno> {
         let magic = Arc::new(magic);
-        let share = descriptors / trees.len().max(1);
+        let room = Room {
+            descriptors: descriptors / trees.len().max(1),
+            nodes: (MAX_NODES / trees.len().max(1)).max(MIN_NODES),
+        };
         let connections = trees
             .into_iter()
             .map(|t| {
-                let tree = Tree::new(t.root, t.readonly, share, magic.clone())?;
+                let tree = Tree::new(t.root, t.readonly, room, magic.clone())?;
                 Ok(Connection {
                     channel: Channel::new(t.connection),
                     tree,

@@ -610,3 +610,98 @@ fn the_filter_lets_every_request_through() {
     }
     assert_eq!(seen, 702);
 }
+
+#[test]
+fn the_hosts_kernel_is_not_served() {
+    let channel = serve(Path::new("/"), true, 16);
+    let dir = tempfile::tempdir().unwrap();
+    let mut c = Client { channel, dir };
+    // Its place is there, for the container's own to be mounted on.
+    let proc = c.lookup(ROOT, "proc");
+    assert_eq!(
+        c.call(Request::Stat { node: proc.node }).0,
+        Reply::Attr(proc.attr)
+    );
+    let inside = Request::Lookup {
+        dir: proc.node,
+        name: name("version"),
+        open: true,
+    };
+    assert_eq!(c.errno(inside), Errno::EACCES);
+    for nodes in [false, true] {
+        let list = Request::ReadDir {
+            dir: proc.node,
+            from: 0,
+            nodes,
+        };
+        assert_eq!(c.errno(list), Errno::EACCES);
+    }
+    // Nor by way of a listing.
+    let list = Request::ReadDir {
+        dir: ROOT,
+        from: 0,
+        nodes: true,
+    };
+    let Reply::Entries { list, .. } = c.call(list).0 else {
+        panic!()
+    };
+    let listed = list.iter().find(|e| e.name == b"proc").unwrap();
+    let inside = Request::Lookup {
+        dir: listed.entry.unwrap().node,
+        name: name("self"),
+        open: false,
+    };
+    assert_eq!(c.errno(inside), Errno::EACCES);
+}
+
+#[test]
+fn lies_about_what_was_moved_harm_the_liar_alone() {
+    let mut c = Client::new(false);
+    std::fs::create_dir_all(c.path("a/b")).unwrap();
+    std::fs::create_dir(c.path("x")).unwrap();
+    let a = c.lookup(ROOT, "a").node;
+    let b = c.lookup(a, "b").node;
+    let x = c.lookup(ROOT, "x").node;
+    // A file moves; the numbers of directories are said to be its, under one another.
+    for (n, (moved, new_dir)) in [(a, b), (b, a), (x, x), (ROOT, x)].into_iter().enumerate() {
+        std::fs::write(c.path("f"), "").unwrap();
+        let request = Request::Rename {
+            dir: ROOT,
+            name: name("f"),
+            moved: Some(moved),
+            new_dir,
+            new_name: name(&format!("f{n}")),
+            replaced: Some(99),
+            flags: 0,
+        };
+        // Whatever the answer: there is one, and soon.
+        let _answer = c.call(request);
+    }
+    let _answer = c.call_forgetting(Request::Stat { node: b }, vec![a, b, x, a, ROOT]);
+    std::fs::write(c.path("still"), "").unwrap();
+    c.lookup(ROOT, "still");
+}
+
+#[test]
+fn a_broken_connection_leaves_the_others_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a"), "").unwrap();
+    let pair = || Channel::pair().unwrap();
+    let ((bad, bad_end), (good, good_end)) = (pair(), pair());
+    let tree = |end: Channel| TreeConfig {
+        root: File::open(dir.path()).unwrap().into(),
+        connection: end.into_socket(),
+        readonly: true,
+        name: "t".into(),
+    };
+    let trees = vec![tree(bad_end), tree(good_end)];
+    std::thread::spawn(move || Server::new(trees, Magic::unconfined(), 64).unwrap().run());
+    // Descriptors that nobody asked for, and a request that is none.
+    let null = File::open("/dev/null").unwrap();
+    let many = vec![std::os::fd::AsFd::as_fd(&null); control::MAX_FDS];
+    bad.send(&vec![255u8; 64], &many).unwrap();
+    let mut c = Client { channel: good, dir };
+    assert_eq!(c.lookup(ROOT, "a").attr.size, 0);
+    let mut bad = bad;
+    assert!(bad.recv::<Reply>().is_err());
+}

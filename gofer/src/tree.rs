@@ -1,7 +1,7 @@
 //! The requests on one tree.
 
 use crate::magic::Magic;
-use crate::nodes::{Nodes, open_beneath, open_path, policy};
+use crate::nodes::{Nodes, Room, open_beneath, open_path, policy};
 use crate::{names, sys, xattr};
 use control::fs::{
     Access, Attr, DirEntry, Entry, NodeId, Opened, Owner, Reply, Request, SetAttr, Special, Statfs,
@@ -45,11 +45,11 @@ impl Tree {
     pub(crate) fn new(
         root: OwnedFd,
         readonly: bool,
-        budget: usize,
+        room: Room,
         magic: Arc<Magic>,
     ) -> Result<Tree, Errno> {
         Ok(Tree {
-            nodes: Nodes::new(root, budget)?,
+            nodes: Nodes::new(root, room)?,
             magic,
             readonly,
             buf: vec![0; LISTING],
@@ -161,7 +161,7 @@ impl Tree {
     }
 
     fn attr(&mut self, node: NodeId) -> Result<Attr, Errno> {
-        sys::statx(self.nodes.fd(node)?.as_fd(), c"")
+        sys::statx(self.nodes.fd_to_look_at(node)?.as_fd(), c"")
     }
 
     /// The magic path of a node, good until its descriptor is closed.

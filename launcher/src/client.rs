@@ -1,15 +1,29 @@
 //! The launcher's end of a sandbox's control socket.
 
 use crate::state::ContainerDir;
+use crate::words::printable;
 use control::hello::{Hello, HelloError};
 use control::message::{Failure, Reply, Request, SandboxState, WindowSize};
 use control::{Channel, ChannelError};
 use nix::errno::Errno;
+use nix::sys::socket::sockopt::SendTimeout;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, setsockopt, socket,
 };
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+use nix::sys::time::{TimeVal, TimeValLike};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How long an answer may take. A sandbox that was broken into would otherwise hold up whoever
+/// asks, and with him the container's lock.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The same for the start, which reads the container's program.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+/// Most of a refusal that is shown.
+const MAX_TEXT: usize = 4 << 10;
+/// Most of a report that is shown.
+const MAX_REPORT: usize = 4 << 20;
 
 /// A request that did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +69,14 @@ pub(crate) fn listener(container: &ContainerDir) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
+/// A sandbox's refusal, as it may be shown.
+pub(crate) fn checked(failure: Failure) -> Failure {
+    Failure {
+        text: printable(&failure.text, MAX_TEXT),
+        ..failure
+    }
+}
+
 /// A connection to a running sandbox.
 #[derive(Debug)]
 pub struct Client(Channel);
@@ -70,8 +92,12 @@ impl Client {
         let socket =
             socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(unreachable)?;
         let address = UnixAddr::new(&container.socket_path()).map_err(unreachable)?;
+        // Also for connecting: its backlog may be full.
+        let patience = TimeVal::seconds(PATIENCE.as_secs().cast_signed());
+        setsockopt(&socket, SendTimeout, &patience).map_err(unreachable)?;
         connect(socket.as_raw_fd(), &address).map_err(unreachable)?;
         let mut channel = Channel::new(socket);
+        channel.set_deadline(Some(Instant::now() + PATIENCE));
         channel.send(&Hello::ours(), &[])?;
         let (hello, _) = channel.recv::<Hello>()?;
         hello.check()?;
@@ -79,9 +105,15 @@ impl Client {
     }
 
     fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
+        let patience = match request {
+            Request::Wait => None,
+            Request::Start => Some(START_PATIENCE),
+            _ => Some(PATIENCE),
+        };
+        self.0.set_deadline(patience.map(|p| Instant::now() + p));
         self.0.send(request, &[])?;
         match self.0.recv::<Reply>()?.0 {
-            Reply::Failed(failure) => Err(failure.into()),
+            Reply::Failed(failure) => Err(checked(failure).into()),
             reply => Ok(reply),
         }
     }
@@ -127,7 +159,7 @@ impl Client {
     /// A report for people who look for a fault.
     pub fn dump(&mut self) -> Result<String, ClientError> {
         match self.ask(&Request::Dump)? {
-            Reply::Text(text) => Ok(text),
+            Reply::Text(text) => Ok(printable(&text, MAX_REPORT)),
             _ => Err(ClientError::Answer),
         }
     }

@@ -9,11 +9,13 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{getsockopt, sockopt::SockType};
 
-/// Needed to change the root; what the sandbox process is given for the time until then.
-pub const CAP_SYS_ADMIN: u64 = 1 << 21;
+/// Needed to change the root (`CAP_SYS_ADMIN`) and to empty the bounding set (`CAP_SETPCAP`); what
+/// both processes are given for the time until then.
+pub const CAPABILITIES_TO_CONFINE: u64 = 1 << 21 | 1 << 8;
 
-/// What a gofer works with: chown, override of file permissions, ownership, set-id bits, mknod.
-pub const GOFER_CAPABILITIES: u64 = 1 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 27;
+/// What a gofer works with: `CAP_CHOWN`, `CAP_DAC_OVERRIDE`, `CAP_FOWNER`, `CAP_FSETID`. Not
+/// `CAP_DAC_READ_SEARCH`, which opens files by handle, past any root; nor `CAP_MKNOD`.
+pub const GOFER_CAPABILITIES: u64 = 1 | 1 << 1 | 1 << 3 | 1 << 4;
 
 /// A step that the host refused.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +46,8 @@ pub fn started_by_launcher() -> bool {
 /// One thread; a mount namespace of its own; started by this crate.
 pub fn confine(keep: u64, attached: bool) -> Result<(), ConfineError> {
     empty_root()?;
-    sys::set_capabilities(keep).map_err(refused("drop capabilities"))?;
+    sys::limit_bounding_set(keep).map_err(refused("empty the capability bounding set"))?;
+    sys::set_capabilities(keep, 0).map_err(refused("drop capabilities"))?;
     prctl::set_no_new_privs().map_err(refused("set no_new_privs"))?;
     if attached {
         // Credentials do not change any more: a change would clear it.

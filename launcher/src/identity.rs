@@ -2,7 +2,7 @@
 //!
 //! | caller | sandbox process | gofer |
 //! |---|---|---|
-//! | root | own user namespace that maps nobody alone | the host's ids, six capabilities |
+//! | root | own user namespace that maps nobody alone | the host's ids, four capabilities |
 //! | root, spec with id mappings | the same | a user namespace with the spec's mappings |
 //! | rootless, subordinate ids | own user namespace, nobody is the caller | 0 is the caller, 1… the subordinate ids |
 //! | rootless, single id | the same | 0 is the caller; other ids cannot be given to files |

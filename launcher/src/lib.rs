@@ -25,6 +25,7 @@ mod seccomp;
 pub mod spawn;
 pub mod state;
 mod sys;
+mod words;
 
 pub use container::Container;
 pub use error::{EXIT_FAILURE, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, LaunchError};

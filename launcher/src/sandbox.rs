@@ -8,7 +8,7 @@ use crate::attach::Signals;
 use crate::cgroup::Group;
 use crate::client;
 use crate::config::{Config, Source};
-use crate::confine::{CAP_SYS_ADMIN, GOFER_CAPABILITIES};
+use crate::confine::{CAPABILITIES_TO_CONFINE, GOFER_CAPABILITIES};
 use crate::console::{self, Pair};
 use crate::donation::Donations;
 use crate::error::LaunchError;
@@ -333,7 +333,7 @@ impl Sandbox {
         if !gofer.is_empty() {
             tracing::error!("the gofer said: {gofer}");
         }
-        LaunchError::Refused(failure)
+        LaunchError::Refused(client::checked(failure))
     }
 
     /// What both processes left behind.
@@ -403,7 +403,7 @@ fn sandbox_start<'a>(options: &Options<'_>, terminal: Option<&'a Pair>) -> Start
         namespaces: own | pid,
         become_ids: Some((NOBODY, NOBODY)),
         drop_groups: !options.identity.rootless,
-        keep: CAP_SYS_ADMIN,
+        keep: CAPABILITIES_TO_CONFINE,
         terminal: terminal.map(|t| t.replica.as_fd()),
         trees: Vec::new(),
     }
@@ -442,7 +442,7 @@ fn gofer_start<'a>(options: &Options<'_>, config: &Config, trees: &mut Trees) ->
         namespaces,
         become_ids,
         drop_groups: !options.identity.rootless,
-        keep: GOFER_CAPABILITIES | CAP_SYS_ADMIN,
+        keep: GOFER_CAPABILITIES | CAPABILITIES_TO_CONFINE,
         terminal: None,
         trees: paths,
     }

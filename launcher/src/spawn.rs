@@ -2,6 +2,7 @@
 
 use crate::identity::{IdMaps, MapError};
 use crate::sys::{self, Child};
+use crate::words::printable;
 use control::{Channel, ChannelError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -304,13 +305,7 @@ impl Process {
                 _ => break,
             }
         }
-        // It is the sandbox's word: no control characters reach a terminal.
-        let clean = |c: char| if c.is_control() && c != '\n' { '?' } else { c };
-        String::from_utf8_lossy(&said)
-            .trim()
-            .chars()
-            .map(clean)
-            .collect()
+        printable(String::from_utf8_lossy(&said).trim(), MAX_WORDS)
     }
 
     /// Why it ended early, in words.

@@ -258,21 +258,12 @@ const CAP_VERSION: u32 = 0x2008_0522;
 
 /// Leaves `keep` in every set, ambient too, so that it survives exec whatever the user id.
 fn limit_capabilities(keep: u64) -> Result<(), Failed> {
-    for number in 0..64 {
-        let dropped = match keep >> number & 1 {
-            // SAFETY: plain numbers.
-            0 => unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) },
-            _ => 0,
-        };
-        match Errno::result(dropped) {
-            // Past the last capability this kernel knows.
-            Err(Errno::EINVAL) => break,
-            // Without CAP_SETPCAP there is nothing in the other sets either.
-            Err(Errno::EPERM) | Ok(_) => {}
-            Err(e) => return Err(Failed(c"limit capabilities", e)),
-        }
+    match limit_bounding_set(keep) {
+        // Without CAP_SETPCAP there is nothing in the other sets either.
+        Ok(()) | Err(Errno::EPERM) => {}
+        Err(e) => return Err(Failed(c"limit capabilities", e)),
     }
-    set_capabilities(keep).map_err(|e| Failed(c"limit capabilities", e))?;
+    set_capabilities(keep, keep).map_err(|e| Failed(c"limit capabilities", e))?;
     for number in (0..64).filter(|n| keep >> n & 1 == 1) {
         // SAFETY: plain numbers.
         let raised = unsafe {
@@ -289,22 +280,34 @@ fn limit_capabilities(keep: u64) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Sets permitted, effective and inheritable capabilities of this thread; ambient ones that are
-/// not among them fall.
-pub(crate) fn set_capabilities(keep: u64) -> Result<(), Errno> {
+/// Takes everything but `keep` out of the bounding set.
+pub(crate) fn limit_bounding_set(keep: u64) -> Result<(), Errno> {
+    for number in (0..64).filter(|n| keep >> n & 1 == 0) {
+        // SAFETY: plain numbers.
+        let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) };
+        match Errno::result(dropped) {
+            // Past the last capability this kernel knows.
+            Err(Errno::EINVAL) => break,
+            Err(e) => return Err(e),
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Sets permitted and effective capabilities of this thread, and inheritable ones; ambient ones that
+/// are not among both fall.
+pub(crate) fn set_capabilities(keep: u64, inherit: u64) -> Result<(), Errno> {
     let header = CapHeader {
         version: CAP_VERSION,
         pid: 0,
     };
-    let half = |bits: u64| {
-        let bits = bits as u32;
-        CapData {
-            effective: bits,
-            permitted: bits,
-            inheritable: bits,
-        }
+    let half = |shift: u32| CapData {
+        effective: (keep >> shift) as u32,
+        permitted: (keep >> shift) as u32,
+        inheritable: (inherit >> shift) as u32,
     };
-    let data = [half(keep), half(keep >> 32)];
+    let data = [half(0), half(32)];
     // SAFETY: both structures have the layout of version 3 and live through the call.
     Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw const header, &raw const data) })
         .map(drop)

@@ -120,12 +120,10 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// It is larger than any sane one.
-    #[error("{path} has {size} bytes, over the limit of {limit}")]
+    #[error("{path} has more bytes than the limit of {limit}")]
     TooLarge {
         /// Of the file.
         path: PathBuf,
-        /// Its size.
-        size: u64,
         /// The limit.
         limit: u64,
     },

@@ -5,6 +5,8 @@ use crate::hooks::Hook;
 use crate::identity::{Extent, IdMaps, MapWriter};
 use oci_spec::runtime::{self as oci, Spec};
 use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// No config.json needs more.
@@ -23,20 +25,33 @@ pub fn load(bundle: &Path) -> Result<Config, ConfigError> {
         path: path.clone(),
         source,
     };
-    let size = fs::metadata(&path).map_err(failed)?.len();
-    if size > MAX_SIZE {
+    let bytes = read(&path).map_err(failed)?;
+    if bytes.len() as u64 > MAX_SIZE {
         return Err(ConfigError::TooLarge {
             path,
-            size,
             limit: MAX_SIZE,
         });
     }
-    let bytes = fs::read(&path).map_err(failed)?;
     let spec: Spec = serde_json::from_slice(&bytes).map_err(|source| ConfigError::Json {
         path: path.clone(),
         source,
     })?;
     convert(&spec, bundle, path)
+}
+
+/// A little more than any sane one has, if it goes on that long. A bundle may hold anything in the
+/// file's place: a FIFO is not waited for, a device not read.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = fs::File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn convert(spec: &Spec, bundle: PathBuf, path: PathBuf) -> Result<Config, ConfigError> {
@@ -315,6 +330,23 @@ mod tests {
             text.contains("rootfs") && text.contains("root.path"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn only_a_file_of_sane_size_is_read() {
+        let dir = bundle(GOOD);
+        let path = dir.path().join("config.json");
+        let text = || load(dir.path()).unwrap_err().to_string();
+        fs::write(&path, vec![b' '; MAX_SIZE as usize + 1]).unwrap();
+        assert!(text().contains("limit"), "{}", text());
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(text().contains("regular file"), "{}", text());
+        for place in ["/dev/zero", "/"] {
+            fs::remove_file(&path).unwrap();
+            std::os::unix::fs::symlink(place, &path).unwrap();
+            assert!(text().contains("regular file"), "{}", text());
+        }
     }
 
     #[test]

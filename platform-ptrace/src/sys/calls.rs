@@ -36,10 +36,11 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     }
 }
 
-/// A ptrace request without memory of ours behind `data`.
+/// A ptrace request. Where `data` is an address, it is one whose provenance was exposed: the host
+/// reads or writes there behind the compiler's back.
 fn ptrace(request: libc::c_uint, pid: Pid, addr: u64, data: u64) -> io::Result<()> {
-    // SAFETY: only called with requests that take numbers, and by the wrappers below with a
-    // pointer that is valid for what the request reads or writes.
+    // SAFETY: only called with requests that take numbers, and by the wrappers below with the
+    // address of what is valid for what the request reads or writes, and borrowed through the call.
     check(unsafe {
         libc::syscall(
             libc::SYS_ptrace,
@@ -82,7 +83,12 @@ pub(crate) fn detach(pid: Pid) -> io::Result<()> {
 /// Reads the general registers.
 pub(crate) fn get_registers(pid: Pid, into: &mut Registers) -> io::Result<()> {
     const { assert!(size_of::<Registers>() == size_of::<libc::user_regs_struct>()) };
-    ptrace(libc::PTRACE_GETREGS, pid, 0, (&raw mut *into).addr() as u64)
+    ptrace(
+        libc::PTRACE_GETREGS,
+        pid,
+        0,
+        (&raw mut *into).expose_provenance() as u64,
+    )
 }
 
 /// Writes the general registers.
@@ -91,7 +97,7 @@ pub(crate) fn set_registers(pid: Pid, from: &Registers) -> io::Result<()> {
         libc::PTRACE_SETREGS,
         pid,
         0,
-        (&raw const *from).addr() as u64,
+        (&raw const *from).expose_provenance() as u64,
     )
 }
 
@@ -106,7 +112,7 @@ pub(crate) fn set_registers_without_bases(pid: Pid, from: &Registers) -> io::Res
         libc::PTRACE_SETREGSET,
         pid,
         NT_PRSTATUS,
-        (&raw mut iov).addr() as u64,
+        (&raw mut iov).expose_provenance() as u64,
     )
 }
 
@@ -122,7 +128,7 @@ pub(crate) fn get_xstate(pid: Pid, into: &mut [u8]) -> io::Result<usize> {
         libc::PTRACE_GETREGSET,
         pid,
         NT_X86_XSTATE,
-        (&raw mut iov).addr() as u64,
+        (&raw mut iov).expose_provenance() as u64,
     )?;
     Ok(iov.iov_len)
 }
@@ -137,7 +143,7 @@ pub(crate) fn set_xstate(pid: Pid, from: &[u8]) -> io::Result<()> {
         libc::PTRACE_SETREGSET,
         pid,
         NT_X86_XSTATE,
-        (&raw mut iov).addr() as u64,
+        (&raw mut iov).expose_provenance() as u64,
     )
 }
 
@@ -165,7 +171,7 @@ pub(crate) fn get_siginfo(pid: Pid) -> io::Result<SigInfo> {
         libc::PTRACE_GETSIGINFO,
         pid,
         0,
-        raw.as_mut_ptr().addr() as u64,
+        raw.as_mut_ptr().expose_provenance() as u64,
     )?;
     Ok(SigInfo {
         code: raw[1] as u32 as i32,
@@ -181,7 +187,7 @@ pub(crate) fn peek(pid: Pid, addr: u64) -> io::Result<[u8; 8]> {
         libc::PTRACE_PEEKTEXT,
         pid,
         addr,
-        (&raw mut word).addr() as u64,
+        (&raw mut word).expose_provenance() as u64,
     )?;
     Ok(word.to_ne_bytes())
 }
@@ -195,7 +201,7 @@ pub(crate) fn syscall_arch(pid: Pid) -> io::Result<u32> {
         libc::PTRACE_GET_SYSCALL_INFO,
         pid,
         len,
-        head.as_mut_ptr().addr() as u64,
+        head.as_mut_ptr().expose_provenance() as u64,
     )?;
     Ok(head[1])
 }

@@ -12,6 +12,7 @@ use crate::{log, seccomp, sys, winch};
 use control::Channel;
 use control::boot::{BootArgs, BootReply, FdIndex};
 use nix::errno::Errno;
+use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use platform_api::Engine;
 use std::os::fd::{OwnedFd, RawFd};
@@ -140,12 +141,12 @@ fn boot(channel: &mut Channel, assemble: Assemble) -> Result<Booted, BootError> 
     let platform = platform_api::registry::lookup(&args.platform)?;
     let device = fds.take_opt(args.device, "the platform's device")?;
     let engine = platform.boot(device)?;
-    if !args.seccomp.is_empty() {
-        if args.debug.verbose {
-            sys::report_forbidden_calls().map_err(BootError::host("handle SIGSYS"))?;
-        }
-        seccomp::install(&args.seccomp)?;
+    // Not before: what the platform forked must stay traceable for us.
+    set_dumpable(false).map_err(BootError::host("become undumpable"))?;
+    if args.debug.verbose {
+        sys::report_forbidden_calls().map_err(BootError::host("handle SIGSYS"))?;
     }
+    seccomp::install(&args.seccomp)?;
     let terminal = args
         .console
         .map(|i| fds.share(i, "the terminal"))

@@ -36,48 +36,29 @@ const PLAIN: &[i64] = &[
     libc::SYS_pwritev2,
     libc::SYS_lseek,
     libc::SYS_fstat,
-    libc::SYS_fstatfs,
     libc::SYS_close,
-    libc::SYS_close_range,
-    libc::SYS_dup,
-    libc::SYS_dup3,
     libc::SYS_ftruncate,
     libc::SYS_fallocate,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
-    libc::SYS_sync_file_range,
-    libc::SYS_fadvise64,
-    libc::SYS_copy_file_range,
     libc::SYS_memfd_create,
     // Waiting for descriptors.
     libc::SYS_poll,
-    libc::SYS_ppoll,
     libc::SYS_epoll_create1,
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_wait,
-    libc::SYS_epoll_pwait,
-    libc::SYS_epoll_pwait2,
     libc::SYS_eventfd2,
-    libc::SYS_pipe2,
-    libc::SYS_timerfd_create,
-    libc::SYS_timerfd_settime,
     // Connections that are there: control, gofer.
     libc::SYS_accept4,
     libc::SYS_sendmsg,
     libc::SYS_recvmsg,
-    libc::SYS_sendto,
-    libc::SYS_recvfrom,
-    libc::SYS_shutdown,
     // Memory.
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_madvise,
-    libc::SYS_mincore,
     libc::SYS_brk,
-    libc::SYS_membarrier,
     // Threads and signals.
     libc::SYS_futex,
-    libc::SYS_futex_waitv,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigtimedwait,
@@ -97,35 +78,20 @@ const PLAIN: &[i64] = &[
     libc::SYS_clock_gettime,
     libc::SYS_clock_getres,
     libc::SYS_clock_nanosleep,
-    libc::SYS_nanosleep,
-    libc::SYS_gettimeofday,
     libc::SYS_getrandom,
-    libc::SYS_getrusage,
     libc::SYS_sysinfo,
-    libc::SYS_uname,
 ];
 
-/// Requests on terminals and other donated descriptors; never TIOCSTI.
-const IOCTLS: &[u64] = &[
-    libc::TCGETS,
-    libc::TCSETS,
-    libc::TCSETSW,
-    libc::TCSETSF,
-    libc::TIOCGWINSZ,
-    libc::TIOCSWINSZ,
-    libc::TIOCOUTQ,
-    libc::FIONREAD,
-];
+/// Requests on terminals and other donated descriptors: none that changes anything. `TIOCSTI` would
+/// type on the terminal of whoever called us, `TCSETS` change its settings.
+const IOCTLS: &[u64] = &[libc::TIOCGWINSZ, libc::FIONREAD];
 
+/// `F_SETFL` is not among them: an open file description is shared with whoever donated it.
 const FCNTLS: &[i32] = &[
     libc::F_DUPFD_CLOEXEC,
     libc::F_GETFD,
     libc::F_SETFD,
     libc::F_GETFL,
-    libc::F_SETFL,
-    libc::F_ADD_SEALS,
-    libc::F_GET_SEALS,
-    libc::F_GETPIPE_SZ,
 ];
 
 /// The host calls the sentry makes after boot.
@@ -201,6 +167,9 @@ pub fn sentry_rules() -> Vec<HostRule> {
 
 /// Installs a compiled filter (`struct sock_filter` bytes) on this, the only, thread.
 pub(crate) fn install(program: &[u8]) -> Result<(), BootError> {
+    if program.is_empty() {
+        return Err(BootError::Filter("the launcher sent none".to_owned()));
+    }
     if !program.len().is_multiple_of(8) {
         return Err(BootError::Filter(format!(
             "{} bytes are no program",
@@ -232,6 +201,35 @@ mod tests {
     }
 
     #[test]
+    fn what_the_caller_shares_with_us_is_not_changed() {
+        let rules = sentry_rules();
+        let second = |call| {
+            let of = |r: &platform_api::HostRule| match r.checks.as_slice() {
+                [ArgCheck::Dword { arg: 1, value }] => *value,
+                other => panic!("{call}: {other:?}"),
+            };
+            let values: Vec<u32> = rules.iter().filter(|r| r.call == call).map(of).collect();
+            values
+        };
+        for request in [
+            libc::TIOCSTI,
+            libc::TCSETS,
+            libc::TIOCSWINSZ,
+            libc::TIOCSCTTY,
+        ] {
+            assert!(!second(libc::SYS_ioctl).contains(&(request as u32)));
+        }
+        for command in [
+            libc::F_SETFL,
+            libc::F_SETOWN,
+            libc::F_SETLEASE,
+            libc::F_NOTIFY,
+        ] {
+            assert!(!second(libc::SYS_fcntl).contains(&(command as u32)));
+        }
+    }
+
+    #[test]
     fn nothing_is_allowed_that_opens_runs_or_connects() {
         let rules = sentry_rules();
         let never = [
@@ -243,6 +241,15 @@ mod tests {
             libc::SYS_socket,
             libc::SYS_connect,
             libc::SYS_bind,
+            libc::SYS_listen,
+            libc::SYS_sendto,
+            libc::SYS_process_vm_readv,
+            libc::SYS_process_vm_writev,
+            libc::SYS_pidfd_getfd,
+            libc::SYS_keyctl,
+            libc::SYS_seccomp,
+            libc::SYS_userfaultfd,
+            libc::SYS_perf_event_open,
             libc::SYS_fork,
             libc::SYS_vfork,
             libc::SYS_clone3,
