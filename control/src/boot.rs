@@ -39,6 +39,8 @@ pub struct BootArgs {
     pub cpus: u32,
     /// Bytes of application memory allowed.
     pub memory_limit: Option<u64>,
+    /// Tasks allowed at once.
+    pub pids_limit: Option<u64>,
     /// The container's standard input, output and error; absent ones are closed. Raw host
     /// descriptors that may block.
     pub stdio: [Option<FdIndex>; 3],

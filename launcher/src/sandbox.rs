@@ -268,6 +268,7 @@ pub(crate) fn boot(
         device,
         cpus: config.cpus,
         memory_limit: config.memory_limit,
+        pids_limit: config.pids_limit,
         stdio,
         console,
         preserved,

@@ -192,6 +192,9 @@ pub(crate) struct Do {
     /// Where it starts [default: this directory, if it is there]
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
+    /// Memory it may use, in bytes, or with k, m or g behind the number [default: what there is]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) memory: Option<u64>,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<String>,
@@ -246,6 +249,27 @@ pub(crate) struct Help {
     /// A command, or `syscalls`
     #[arg(action = ArgAction::Append)]
     pub(crate) topic: Vec<String>,
+}
+
+/// A number of bytes: `65536`, `64k`, `512m`, `2G`, `1GiB`.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return Err(format!("`{unit}` is no unit; use k, m, g or t")),
+    };
+    let bytes = number.parse::<u64>().ok();
+    bytes
+        .and_then(|n| n.checked_mul(1 << shift))
+        .filter(|n| *n > 0)
+        .ok_or_else(|| "give a number of bytes above zero, such as 512m".to_owned())
 }
 
 /// The command line's description.
@@ -307,6 +331,22 @@ mod tests {
             let words: Vec<OsString> = line.split_ascii_whitespace().map(OsString::from).collect();
             parse(&Build::default(), &words).unwrap();
         }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("4096"), Ok(4096));
+        assert_eq!(size("64k"), Ok(64 << 10));
+        assert_eq!(size("512MiB"), Ok(512 << 20));
+        assert_eq!(size("2G"), Ok(2 << 30));
+        for bad in ["", "0", "m", "-1", "1x", "1.5g", "99999999999t"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+        let cli = read("ringfence do --memory 64m -- ls").unwrap();
+        let Command::Do(command) = cli.command else {
+            panic!()
+        };
+        assert_eq!(command.memory, Some(64 << 20));
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(crate) fn run(setup: &Setup, run: Do) -> Result<i32, Failure> {
         groups: nix::unistd::getgroups()
             .map(|groups| groups.into_iter().map(nix::unistd::Gid::as_raw).collect())
             .unwrap_or_default(),
+        memory_limit: run.memory,
     };
     let config = config.config()?;
     let root = setup.state_root()?;

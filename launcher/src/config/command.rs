@@ -22,6 +22,8 @@ pub struct Command {
     pub ids: (u32, u32),
     /// Supplementary groups.
     pub groups: Vec<u32>,
+    /// Bytes of memory it may use.
+    pub memory_limit: Option<u64>,
 }
 
 impl Command {
@@ -89,7 +91,8 @@ impl Command {
             readonly_paths: Vec::new(),
             sysctls: Vec::new(),
             cpus: spec::cpus(None),
-            memory_limit: None,
+            memory_limit: self.memory_limit,
+            pids_limit: None,
             annotations: BTreeMap::new(),
             hooks: Hooks::default(),
             id_maps: None,

@@ -49,6 +49,8 @@ pub struct Config {
     pub cpus: u32,
     /// Bytes of memory.
     pub memory_limit: Option<u64>,
+    /// Tasks at once.
+    pub pids_limit: Option<u64>,
     /// The spec's.
     pub annotations: BTreeMap<String, String>,
     /// Programs to run on the way.

@@ -84,6 +84,7 @@ fn convert(spec: &Spec, bundle: PathBuf, path: PathBuf) -> Result<Config, Config
     let memory = limits
         .and_then(|r| r.memory().as_ref())
         .and_then(|m| m.limit());
+    let pids = resources.and_then(|r| r.pids().as_ref()).map(|p| p.limit());
     let hooks = spec
         .hooks()
         .as_ref()
@@ -115,6 +116,7 @@ fn convert(spec: &Spec, bundle: PathBuf, path: PathBuf) -> Result<Config, Config
         memory_limit: memory
             .and_then(|m| u64::try_from(m).ok())
             .filter(|m| *m > 0),
+        pids_limit: pids.and_then(|p| u64::try_from(p).ok()).filter(|p| *p > 0),
         annotations: spec
             .annotations()
             .iter()

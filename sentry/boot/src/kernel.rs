@@ -47,7 +47,8 @@ pub fn assemble(
     let memory = MemoryFile::new()
         .map_err(|e| BootError::Kernel(format!("cannot make the container's memory: {e}")))?;
     let clocks = Arc::new(Clocks::new());
-    let memory_limit = args.memory_limit.unwrap_or_else(host_memory);
+    let host = host_memory();
+    let memory_limit = args.memory_limit.map_or(host, |limit| limit.min(host));
     let parts = Parts {
         memory: memory.clone(),
         devices: DeviceRegistry::new(),
@@ -69,6 +70,8 @@ pub fn assemble(
         uts: uts(args),
         cpus: args.cpus.max(1),
         memory_limit,
+        memory_cap: args.memory_limit,
+        pids_limit: args.pids_limit,
         devices: parts.devices.clone(),
     })
     .map_err(BootError::guest("make the kernel for", "/"))?;
@@ -195,7 +198,13 @@ impl server::Kernel for Sandbox {
     }
 
     fn dump(&self) -> String {
-        let mut text = String::new();
+        let k = &self.kernel;
+        let mut text = format!(
+            "memory {} of {} bytes, {} killed for want of it\n",
+            k.memory_used(),
+            k.memory_limit(),
+            k.oom_kills()
+        );
         for pid in self.kernel.pids() {
             let Some(task) = self.kernel.task(pid) else {
                 continue;

@@ -4,6 +4,7 @@
 //! spent freely: what may grow gets room behind it.
 
 use crate::Placement;
+use crate::account::Account;
 use abi::page::Range;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,8 @@ const ROOM: u64 = 64 << 20;
 struct Segment {
     end: u64,
     refs: u32,
+    /// Counted against the limit: its pages can come into being without us.
+    charged: bool,
 }
 
 /// Free stretches of one part of the file.
@@ -83,6 +86,7 @@ pub(crate) struct Allocator {
     /// Where things that grow lie far apart.
     roomy: Arena,
     boundary: u64,
+    pub(crate) account: Account,
 }
 
 impl Allocator {
@@ -94,6 +98,7 @@ impl Allocator {
             dense: Arena::default(),
             roomy: Arena::default(),
             boundary,
+            account: Account::default(),
         };
         if boundary > 0 {
             a.dense.insert(Range::new(0, boundary));
@@ -120,7 +125,14 @@ impl Allocator {
         // `Behind` has taken it already; then this finds nothing to take.
         self.arena(start).take(start, len);
         let end = start + len;
-        self.used.insert(start, Segment { end, refs: 1 });
+        self.used.insert(
+            start,
+            Segment {
+                end,
+                refs: 1,
+                charged: false,
+            },
+        );
         self.join(Range::new(start, end));
         Some(start)
     }
@@ -195,6 +207,9 @@ impl Allocator {
             };
             if segment.refs == 0 {
                 gone.push(Range::new(start, segment.end));
+                if segment.charged {
+                    self.account.uncharge(segment.end - start);
+                }
             }
         }
         for range in gone {
@@ -214,7 +229,7 @@ impl Allocator {
         if start < at && at < segment.end {
             let right = Segment {
                 end: segment.end,
-                refs: segment.refs,
+                ..*segment
             };
             segment.end = at;
             self.used.insert(at, right);
@@ -231,9 +246,9 @@ impl Allocator {
             let Some((&start, segment)) = self.used.range(at..).next() else {
                 return;
             };
-            let (end, refs) = (segment.end, segment.refs);
+            let (end, refs, charged) = (segment.end, segment.refs, segment.charged);
             match self.used.get(&end) {
-                Some(next) if next.refs == refs => {
+                Some(next) if next.refs == refs && next.charged == charged => {
                     let next_end = next.end;
                     self.used.remove(&end);
                     if let Some(segment) = self.used.get_mut(&start) {
@@ -253,13 +268,45 @@ impl Allocator {
         if segment.end <= at || segment.refs != 1 {
             return None;
         }
-        // Neighbours with equal counts are joined, so that one segment is the answer.
+        // Neighbours with equal counts are joined, so that one segment is the answer (or a part
+        // of it, where only some of it is charged).
         Some(Range::new(start, segment.end).intersect(&within))
     }
 
     /// Whether every page of `range` has a single holder.
     pub(crate) fn is_unique(&self, range: Range) -> bool {
-        self.unique_around(range, range.start) == Some(range)
+        let mut at = range.start;
+        while at < range.end {
+            match self.unique_around(range, at) {
+                Some(part) => at = part.end,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Counts the pages of `range` against the limit, unless they are already; whether there was
+    /// room for that.
+    pub(crate) fn charge(&mut self, range: Range) -> bool {
+        if !self.account.is_limited() {
+            return true;
+        }
+        self.split(range.start);
+        self.split(range.end);
+        let new = self
+            .used
+            .range(range.start..range.end)
+            .filter(|(_, segment)| !segment.charged)
+            .map(|(start, segment)| segment.end - start)
+            .sum();
+        let fits = self.account.charge(new);
+        if fits {
+            for (_, segment) in self.used.range_mut(range.start..range.end) {
+                segment.charged = true;
+            }
+        }
+        self.join(range);
+        fits
     }
 }
 

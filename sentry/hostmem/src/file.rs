@@ -2,14 +2,15 @@
 
 use crate::alloc::Allocator;
 use crate::window::Window;
-use crate::{Frames, Placement};
+use crate::{Frames, Placement, Relief};
 use abi::Errno;
 use abi::page::{PAGE_SIZE, Range, page_up};
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Whence, ftruncate, lseek};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Condvar, Mutex as StdMutex, OnceLock, Weak};
 use sync::{Mutex, ranks};
 
 /// Sizes to try for the file and its window, largest first: a host with little address space for
@@ -31,11 +32,21 @@ pub struct MemoryError {
 
 /// A sparse file of frames, mapped whole into the sentry.
 pub struct MemoryFile {
-    allocator: Mutex<Allocator, ranks::Frames>,
+    pub(crate) allocator: Mutex<Allocator, ranks::Frames>,
     window: Window,
     file: Arc<OwnedFd>,
     zero: Range,
     len: u64,
+    /// Of the account, for who only looks.
+    pub(crate) limit: AtomicU64,
+    /// What should be handed out at once, at most.
+    pub(crate) largest: AtomicU64,
+    /// What the last trimming left unused.
+    pub(crate) untrimmed: AtomicU64,
+    pub(crate) relief: OnceLock<Weak<dyn Relief>>,
+    /// How many wait for somebody's memory to come free.
+    pub(crate) starving: (StdMutex<u32>, Condvar),
+    pub(crate) any_starving: AtomicBool,
 }
 
 impl std::fmt::Debug for MemoryFile {
@@ -86,6 +97,12 @@ impl MemoryFile {
             file: Arc::new(file),
             zero: Range::new(at, at + ZERO_LEN),
             len,
+            limit: AtomicU64::new(u64::MAX),
+            largest: AtomicU64::new(u64::MAX),
+            untrimmed: AtomicU64::new(0),
+            relief: OnceLock::new(),
+            starving: Default::default(),
+            any_starving: AtomicBool::new(false),
         })
     }
 
@@ -136,6 +153,21 @@ impl MemoryFile {
                 Err(nix::errno::Errno::EINTR) => continue,
                 // A file system that cannot: the pages stay, but not what was in them.
                 Err(_) => return self.zero_resident(range),
+            }
+        }
+    }
+
+    /// Makes the host provide pages now.
+    ///
+    /// # Errors
+    /// `ENOMEM`, also where the host says that its file system is full.
+    pub(crate) fn commit(&self, range: Range) -> Result<(), Errno> {
+        let (start, len) = (range.start as i64, range.len() as i64);
+        loop {
+            match fallocate(&*self.file, FallocateFlags::FALLOC_FL_KEEP_SIZE, start, len) {
+                Ok(()) => return Ok(()),
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(_) => return Err(Errno::ENOMEM),
             }
         }
     }
@@ -217,10 +249,13 @@ impl MemoryFile {
                 false
             }
         });
-        let mut allocator = self.allocator.lock();
-        for range in freed {
-            allocator.free(range);
+        {
+            let mut allocator = self.allocator.lock();
+            for range in freed {
+                allocator.free(range);
+            }
         }
+        self.released();
     }
 
     pub(crate) fn unique_around(&self, within: Range, at: u64) -> Option<Range> {

@@ -95,7 +95,7 @@ impl Frames {
         self.range.is_empty()
     }
 
-    fn sub(&self, offset: u64, len: u64) -> Result<Range, Errno> {
+    pub(crate) fn sub(&self, offset: u64, len: u64) -> Result<Range, Errno> {
         let start = self.range.start.checked_add(offset).ok_or(Errno::EFAULT)?;
         let end = start.checked_add(len).ok_or(Errno::EFAULT)?;
         if end > self.range.end {
@@ -234,6 +234,19 @@ impl Frames {
             Ok(())
         } else {
             self.file.decommit(range)
+        }
+    }
+
+    /// Makes pages exist, as zeros where they do not yet.
+    ///
+    /// # Errors
+    /// `ENOMEM` when the host has none.
+    pub fn commit(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        let range = self.sub(offset, len)?;
+        if range.is_empty() {
+            Ok(())
+        } else {
+            self.file.commit(range)
         }
     }
 

@@ -10,11 +10,15 @@
 //! ([`Frames::read`], [`Frames::write`]), single atomic words, and host I/O straight into or out
 //! of frames, where the host's kernel does the copy.
 //!
+//! The container's memory limit is kept here too ([`MemoryFile::set_limit`]): frames are charged
+//! when they are handed out, and what happens where there is no room is `limit`'s.
+//!
 //! Unsafe code of the kernel proper lives in this crate, in `copy`, `handlers` and `window`.
 //!
 //! Lock order: the allocator's lock (`ranks::Frames`) is the last of all; no host call is made
 //! under it.
 
+mod account;
 mod alloc;
 mod copy;
 mod file;
@@ -22,12 +26,14 @@ mod frames;
 mod handlers;
 mod hostpages;
 pub mod io;
+mod limit;
 mod window;
 
 pub use file::{MemoryError, MemoryFile};
 pub use frames::Frames;
 pub use handlers::install as install_handlers;
 pub use hostpages::HostPages;
+pub use limit::{Relief, Victim};
 
 /// How new frames relate to what was handed out before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

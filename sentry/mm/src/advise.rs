@@ -3,7 +3,7 @@
 use crate::extent::Backing;
 use crate::fault::Who;
 use crate::state::{Garbage, Mm, State};
-use crate::types::Prot;
+use crate::types::{Prot, SEGV_ACCERR};
 use crate::vma::{Vma, VmaFlags};
 use abi::page::{Range, is_page_aligned, page_up};
 use abi::{Errno, libc};
@@ -41,15 +41,34 @@ impl Mm {
             libc::MADV_DODUMP => self.flag(range, VmaFlags::DONTDUMP, false),
             libc::MADV_KEEPONFORK => self.flag(range, VmaFlags::WIPEONFORK, false),
             libc::MADV_WIPEONFORK => {
+                let before = self.before_first(range, |v| v.file.is_some());
+                self.flag(before, VmaFlags::WIPEONFORK, true)?;
+                if before == range {
+                    Ok(())
+                } else {
+                    Err(Errno::EINVAL)
+                }
+            }
+            libc::MADV_COLD | libc::MADV_PAGEOUT => {
                 let st = self.state.read();
-                if st.vmas.overlapping(range).any(|v| v.file.is_some()) {
+                let locked = |v: &Vma| v.flags.contains(VmaFlags::LOCKED);
+                if st.vmas.overlapping(range).any(locked) {
                     return Err(Errno::EINVAL);
                 }
-                drop(st);
-                self.flag(range, VmaFlags::WIPEONFORK, true)
+                covered(&st, range)
             }
             // Hints about speed, which change nothing one could see.
             _ => covered(&self.state.read(), range),
+        }
+    }
+
+    /// The part of the range before the first mapping that is like this.
+    fn before_first(&self, range: Range, is: impl Fn(&Vma) -> bool) -> Range {
+        let st = self.state.read();
+        let first = st.vmas.overlapping(range).find(|v| is(v));
+        Range {
+            start: range.start,
+            end: first.map_or(range.end, |v| v.range.start.max(range.start)),
         }
     }
 
@@ -60,13 +79,14 @@ impl Mm {
     }
 
     fn discard(&self, range: Range, advice: i32) -> Result<(), Errno> {
+        self.note_peak(range.len());
         let mut garbage = Garbage::default();
         let mut guard = self.state.write();
         let st = &mut *guard;
         let parts: Vec<Vma> = st.vmas.overlapping(range).map(|v| v.clip(range)).collect();
         for vma in &parts {
             let locked = vma.flags.contains(VmaFlags::LOCKED);
-            if locked && advice == libc::MADV_DONTNEED {
+            if locked && advice != libc::MADV_DONTNEED_LOCKED {
                 return Err(Errno::EINVAL);
             }
             if advice == libc::MADV_FREE && (vma.file.is_some() || vma.shared()) {
@@ -126,7 +146,7 @@ impl Mm {
                 let Some(file) = &part.file else {
                     return Err(Errno::EINVAL);
                 };
-                if !part.shared() || !part.prot.contains(Prot::WRITE) {
+                if !part.shared() || !part.max_prot.contains(Prot::WRITE) {
                     return Err(Errno::EACCES);
                 }
                 let end = file.offset.saturating_add(part.range.len());
@@ -140,8 +160,9 @@ impl Mm {
         Ok(())
     }
 
-    /// Brings in all of `range`, as far as its protections go: for `MAP_POPULATE` and locking.
-    pub(crate) fn populate(&self, range: Range) -> Result<(), Errno> {
+    /// Brings in all of `range`: for `MAP_POPULATE` and locking. What cannot be accessed is left
+    /// out, or with `strict` ends it.
+    pub(crate) fn populate(&self, range: Range, strict: bool) -> Result<(), Errno> {
         let mut at = range.start;
         while at < range.end {
             let (next, access) = {
@@ -153,6 +174,9 @@ impl Mm {
                 let write = vma.prot.contains(Prot::WRITE) && !vma.shared();
                 let access = if write { Access::Write } else { Access::Read };
                 if vma.prot.is_empty() {
+                    if strict {
+                        return Err(Errno::ENOMEM);
+                    }
                     (Some(vma.range.end), access)
                 } else {
                     (None, access)
@@ -163,35 +187,49 @@ impl Mm {
             }
             at = match next {
                 Some(skip) => skip,
-                None => self.bring_in(at, access)?,
+                None => self
+                    .bring_in(at, range.end, access)
+                    .map_err(|_| Errno::ENOMEM)?,
             };
         }
         Ok(())
     }
 
     fn populate_for(&self, range: Range, write: bool) -> Result<(), Errno> {
-        covered(&self.state.read(), range)?;
         let access = if write { Access::Write } else { Access::Read };
         let mut at = range.start;
         while at < range.end {
-            at = self.bring_in(at, access)?;
+            at = self.bring_in(at, range.end, access)?;
         }
         Ok(())
     }
 
-    /// Makes the page at `at` accessible; returns where what came with it ends.
-    fn bring_in(&self, at: u64, access: Access) -> Result<u64, Errno> {
+    /// Makes the page at `at` be there, and what comes with it until `end`; returns how far that
+    /// went.
+    fn bring_in(&self, at: u64, end: u64, access: Access) -> Result<u64, Errno> {
         self.fault(at, access, Who::Kernel).map_err(|signal| {
-            if signal.signo == libc::SIGBUS {
-                Errno::EFAULT
-            } else {
-                Errno::ENOMEM
+            match (signal.signo, signal.code) {
+                (libc::SIGBUS, _) => Errno::EFAULT,
+                (libc::SIGSEGV, SEGV_ACCERR) => Errno::EINVAL,
+                _ => Errno::ENOMEM,
             }
         })?;
-        let st = self.state.read();
-        let extent = st.extents.find(at).map_or(at, |e| e.range.end);
-        let vma = st.vmas.find(at).map_or(at, |v| v.range.end);
-        Ok(extent.min(vma).max(at + abi::page::PAGE_SIZE))
+        let (frames, next) = {
+            let st = self.state.read();
+            let Some((extent, vma)) = st.extents.find(at).zip(st.vmas.find(at)) else {
+                return Ok(at + abi::page::PAGE_SIZE);
+            };
+            let part = Range::new(at, extent.range.end.min(vma.range.end).min(end));
+            let frames = match &extent.backing {
+                Backing::Frames(f) => f.slice(at - extent.range.start, part.len()).ok(),
+                Backing::Host { .. } | Backing::Zero => None,
+            };
+            (frames, part.end)
+        };
+        if let Some(frames) = frames {
+            frames.commit(0, frames.len())?;
+        }
+        Ok(next)
     }
 }
 

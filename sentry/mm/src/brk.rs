@@ -25,6 +25,8 @@ impl Mm {
 
     /// Moves the end of the heap if that is possible; returns where it is.
     pub fn brk(&self, new: u64, limits: &MmLimits) -> u64 {
+        let heap = self.heap();
+        self.note_peak(heap.end.saturating_sub(new.max(heap.start)));
         let mut garbage = Garbage::default();
         let mut st = self.state.write();
         let heap = st.heap;
@@ -55,7 +57,7 @@ impl Mm {
         let locked = st.lock_future;
         drop(st);
         if grown > 0 && locked {
-            let _ = self.populate(Range::new(old_end, new_end));
+            let _ = self.populate(Range::new(old_end, new_end), false);
         } else if grown > 0 && grown <= EAGER && in_use {
             // When it fails, the touch will say so.
             let _ = self.fault(old_end, Access::Write, Who::Kernel);

@@ -23,7 +23,8 @@ enum Step {
     Did(usize),
     Host(Arc<OwnedFd>, u64, usize),
     Fault,
-    Stop,
+    /// The host has no page for it.
+    Exhausted,
 }
 
 impl UserMemory for Mm {
@@ -106,7 +107,7 @@ impl Mm {
                         let n = clamp(len, rest.len());
                         match frames.read(offset, &mut rest[..n]) {
                             Ok(()) => Step::Did(n),
-                            Err(_) => Step::Stop,
+                            Err(_) => Step::Exhausted,
                         }
                     }
                     Found::Zero(len) => {
@@ -130,7 +131,8 @@ impl Mm {
                     done += n;
                 }
                 Step::Fault if self.fault(at, Access::Read, who).is_ok() => {}
-                Step::Fault | Step::Stop => break,
+                Step::Exhausted if self.host_exhausted().is_ok() => {}
+                Step::Fault | Step::Exhausted => break,
             }
         }
         outcome(done, buf.len())
@@ -150,7 +152,7 @@ impl Mm {
                         let n = clamp(len, rest.len());
                         match frames.write(offset, &rest[..n]) {
                             Ok(()) => Step::Did(n),
-                            Err(_) => Step::Stop,
+                            Err(_) => Step::Exhausted,
                         }
                     }
                     Found::Host(file, offset, len) => {
@@ -166,7 +168,8 @@ impl Mm {
                     Err(_) => break,
                 },
                 Step::Fault if self.fault(at, Access::Write, who).is_ok() => {}
-                Step::Fault | Step::Stop => break,
+                Step::Exhausted if self.host_exhausted().is_ok() => {}
+                Step::Fault | Step::Exhausted => break,
             }
         }
         outcome(done, buf.len())

@@ -44,10 +44,15 @@ impl Mm {
         } else {
             // Zeros in the way are as good as nothing.
             let hole = hole_around(&st.extents, vma, page, true);
-            let range = plan(&st.extents, vma, page, hole);
+            let most = self.memory.largest_grant();
+            let range = within(plan(&st.extents, vma, page, hole), page, most);
             let frames = self
                 .memory
                 .allocate(range.len(), placement(&st.extents, vma, range))?;
+            if frames.charge(0, range.len()).is_err() {
+                garbage.0.push(frames);
+                return Ok(Next::Starved(range.len().min(most)));
+            }
             let mut extent = Extent::own(range, frames);
             let access = extent.access(vma.prot);
             let mut batch = crate::batch::Batch::default();
@@ -56,11 +61,24 @@ impl Mm {
             self.commit(batch)?;
             garbage.add(st.extents.remove(range));
             st.extents.insert(extent);
+            st.handed_out += range.len();
             return Ok(Next::Done);
         }
         self.install(st, vma, page)?;
         Ok(Next::Done)
     }
+}
+
+/// The part of `range` around `page` that is at most `most` bytes long, as near the memory limit
+/// only little is handed out at once.
+pub(crate) fn within(range: Range, page: u64, most: u64) -> Range {
+    if range.len() <= most {
+        return range;
+    }
+    if page.saturating_add(most) <= range.end {
+        return Range::new(page, page + most);
+    }
+    Range::new(range.end - most, range.end)
 }
 
 fn aligned(page: u64, size: u64) -> Range {

@@ -57,6 +57,8 @@ pub(crate) enum Next {
     Translate(Ask),
     /// A chunk of a host file must be copied, without the lock.
     CopyHost,
+    /// The memory limit leaves no room for so many bytes: room must be made, without the lock.
+    Starved(u64),
 }
 
 /// A question to a file.
@@ -77,14 +79,30 @@ impl Mm {
     pub fn handle_fault(&self, addr: u64, access: Access, bus: bool) -> Result<(), FaultSignal> {
         if bus {
             let st = self.state.read();
-            let in_place = st.extents.find(addr).is_some_and(|e| {
+            let in_place = st.extents.find(addr).filter(|e| {
                 e.installed.is_some_and(|p| !p.is_empty()) && !(access == Access::Write && e.sealed)
             });
-            if in_place && st.vmas.find(addr).is_some() {
-                return Err(FaultSignal::bus(addr));
+            let of_ours = in_place.map(|e| !matches!(e.backing, Backing::Host { .. }));
+            if st.vmas.find(addr).is_some() {
+                match of_ours {
+                    // Frames of ours have no end: the host has no page for them.
+                    Some(true) => {
+                        drop(st);
+                        return self
+                            .host_exhausted()
+                            .map_err(|_| FaultSignal::starved(addr));
+                    }
+                    Some(false) => return Err(FaultSignal::bus(addr)),
+                    None => {}
+                }
             }
         }
         self.fault(addr, access, Who::Guest)
+    }
+
+    /// The host had no page for frames of ours. Once this comes back well, one may try again.
+    pub(crate) fn host_exhausted(&self) -> Result<(), Errno> {
+        self.memory.host_exhausted()
     }
 
     /// A postponed change failed on the platform. Makes the range consistent again (nothing of it
@@ -129,6 +147,13 @@ impl Mm {
                 Next::Again => {}
                 Next::Translate(ask) => self.translate(&ask, addr, access, &mut garbage)?,
                 Next::CopyHost => self.copy_from_host(addr, &mut garbage)?,
+                Next::Starved(bytes) => {
+                    // What was replaced meanwhile need not wait.
+                    drop(std::mem::take(&mut garbage));
+                    self.memory
+                        .make_room(bytes)
+                        .map_err(|_| FaultSignal::starved(addr))?;
+                }
             }
         }
         Err(FaultSignal::bus(addr))
@@ -159,7 +184,7 @@ impl Mm {
                 Some(_) => ask(st, &vma, page, false).ok_or(FaultSignal::bus(addr)),
                 None => self
                     .demand(st, &vma, page, access, garbage)
-                    .map_err(|_| FaultSignal::bus(addr)),
+                    .map_err(|e| FaultSignal::from_errno(e, addr)),
             };
         };
         // An extent may go on beyond its mapping, where the next has other rights.
@@ -188,7 +213,7 @@ impl Mm {
             }
             return self
                 .break_seal(st, &vma, page, garbage)
-                .map_err(|_| FaultSignal::bus(addr));
+                .map_err(|e| FaultSignal::from_errno(e, addr));
         }
         if access == Access::Execute && no_exec {
             return if vma.shared() {
@@ -199,7 +224,7 @@ impl Mm {
         }
         if who == Who::Guest {
             self.install(st, &vma, page)
-                .map_err(|_| FaultSignal::bus(addr))?;
+                .map_err(|e| FaultSignal::from_errno(e, addr))?;
         }
         Ok(Next::Done)
     }
@@ -295,9 +320,9 @@ impl Mm {
             Err(_) if ask.write && access != Access::Write => self
                 .ask_file(ask, page, false)
                 .map(|(start, t)| (start, t, false))
-                .map_err(|_| FaultSignal::bus(addr))?,
+                .map_err(|e| FaultSignal::from_errno(e, addr))?,
             Err(Errno::EACCES | Errno::EPERM) => return Err(FaultSignal::denied(addr)),
-            Err(_) => return Err(FaultSignal::bus(addr)),
+            Err(e) => return Err(FaultSignal::from_errno(e, addr)),
         };
         let mut guard = self.state.write();
         let st = &mut *guard;
@@ -315,13 +340,16 @@ impl Mm {
         }
         let end = start.saturating_add(translation.len);
         let mut range = Range::new(start, end).intersect(&vma.range);
+        if let Source::Frames(_) = translation.source {
+            range = crate::demand::within(range, page, self.memory.largest_grant());
+        }
         let sealed = !(ask.shared && write);
         match st.extents.find(page) {
             // Somebody else was quicker, or this is to take the place of what may only be read.
             Some(now) if now.sealed && ask.shared && !sealed => {
                 range = range.intersect(&now.range);
                 self.drop_extents(st, range, garbage)
-                    .map_err(|_| FaultSignal::bus(addr))?;
+                    .map_err(|e| FaultSignal::from_errno(e, addr))?;
             }
             Some(_) => return Ok(()),
             None => {
@@ -338,6 +366,16 @@ impl Mm {
             return Ok(());
         }
         let skip = range.start - start;
+        if let Source::Frames(frames) = &translation.source
+            && frames.charge(skip, range.len()).is_err()
+        {
+            // Without the lock, which goes first.
+            drop(guard);
+            return self
+                .memory
+                .make_room(range.len())
+                .map_err(|_| FaultSignal::starved(addr));
+        }
         let backing = match translation.source {
             Source::Frames(frames) => match frames.slice(skip, range.len()) {
                 Ok(part) => Backing::Frames(part),

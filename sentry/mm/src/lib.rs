@@ -42,6 +42,7 @@ mod residency;
 mod seal;
 mod shared;
 mod state;
+mod trim;
 mod types;
 mod unmap;
 mod vma;
@@ -57,6 +58,8 @@ pub use types::{
 
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod limit_tests;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

@@ -20,11 +20,16 @@ impl Mm {
         on_fault: bool,
         limits: &MmLimits,
     ) -> Result<(), Errno> {
-        let range = outward(addr, len)?;
         if limits.memlock == 0 {
             return Err(Errno::EPERM);
         }
         let mut st = self.state.write();
+        if st.vmas.totals().locked.saturating_add(len) > limits.memlock
+            && addr.checked_add(len).is_none()
+        {
+            return Err(Errno::ENOMEM);
+        }
+        let range = outward(addr, len)?;
         let locked = VmaFlags::LOCKED;
         let new: u64 = st
             .vmas
@@ -41,7 +46,7 @@ impl Mm {
         if on_fault {
             Ok(())
         } else {
-            self.populate(range).map_err(|_| Errno::ENOMEM)
+            self.populate(range, true)
         }
     }
 
@@ -82,7 +87,7 @@ impl Mm {
         drop(st);
         if flags & libc::MCL_ONFAULT == 0 {
             // Linux ignores what cannot be brought in.
-            let _ = self.populate(all);
+            let _ = self.populate(all, false);
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ impl Mm {
         };
         if populate {
             // mmap succeeds even where pages cannot be had.
-            let _ = self.populate(range);
+            let _ = self.populate(range, false);
         }
         Ok(range.start)
     }
@@ -61,6 +61,9 @@ impl Mm {
             return Err(Errno::ENOMEM);
         }
         st.limits = *limits;
+        if req.flags.contains(MapFlags::LOCKED) && limits.memlock == 0 {
+            return Err(Errno::EPERM);
+        }
         let addr = self.place(st, req)?;
         let range = Range::new(addr, addr + req.len);
         let mut flags = vma_flags(req.flags);
@@ -285,7 +288,7 @@ fn vma_flags(flags: MapFlags) -> VmaFlags {
 }
 
 /// Memory and swap of the host, in bytes.
-fn host_memory() -> u64 {
+pub(crate) fn host_memory() -> u64 {
     use std::sync::OnceLock;
     static TOTAL: OnceLock<u64> = OnceLock::new();
     *TOTAL.get_or_init(|| {

@@ -208,14 +208,14 @@ impl World {
                     .mremap(addr(at), len * P, len * P, flags, addr(to), &limits);
                 match r {
                     Ok(_) => {
-                        let moved: Vec<Page> = (at..at + len)
-                            .map(|p| model.0.remove(&p).unwrap())
-                            .collect();
-                        for (page, p) in (to..).zip(moved) {
-                            model.0.insert(page, p);
+                        // Holes are not moved: what is at their new place stays.
+                        for (old, new) in (at..at + len).zip(to..) {
+                            if let Some(page) = model.0.remove(&old) {
+                                model.0.insert(new, page);
+                            }
                         }
                     }
-                    // Overlap, or more than one mapping: nothing has happened.
+                    // Overlap, or nothing at the start: nothing has happened.
                     Err(e) => assert!(e == Errno::EINVAL || e == Errno::EFAULT),
                 }
             }

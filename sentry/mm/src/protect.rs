@@ -67,6 +67,12 @@ impl Mm {
                 })
                 .is_data()
             {
+                // Counted from now on, as in mmap(2).
+                let counted = !part.flags.contains(VmaFlags::NORESERVE);
+                if counted && part.range.len() > crate::map::host_memory() {
+                    outcome = Err(Errno::ENOMEM);
+                    break;
+                }
                 new_data += part.range.len();
             }
             end = vma.range.end.min(range.end);

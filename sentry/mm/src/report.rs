@@ -7,6 +7,9 @@ use crate::vma::{Vma, VmaFlags};
 use abi::page::Range;
 use hostmem::Frames;
 
+/// See [`Mm::note_peak`].
+const LOOK: u64 = 1 << 20;
+
 impl Mm {
     /// The mappings in order, as /proc/PID/maps shows them.
     pub fn maps(&self) -> Vec<MapsEntry> {
@@ -37,6 +40,7 @@ impl Mm {
         let (resident, shared) = self.resident(Range::new(0, u64::MAX));
         let mut st = self.state.write();
         st.peak_resident = st.peak_resident.max(resident);
+        st.handed_out = 0;
         let totals = st.vmas.totals();
         MmUsage {
             virtual_: totals.all,
@@ -48,6 +52,19 @@ impl Mm {
             data: totals.data,
             stack: totals.stack,
             locked: totals.locked,
+        }
+    }
+
+    /// `len` bytes are about to go: notes how much there was, where that may be more than ever.
+    /// Looking costs some calls of the host's, so that it is done at most once for each
+    /// [`LOOK`] bytes, or eighth of the peak, that were handed out.
+    pub(crate) fn note_peak(&self, len: u64) {
+        let worth_it = len >= LOOK / 8 && {
+            let st = self.state.read();
+            st.handed_out >= LOOK.max(st.peak_resident / 8)
+        };
+        if worth_it {
+            self.usage();
         }
     }
 

@@ -109,8 +109,13 @@ impl Mm {
         let (Backing::Frames(from), Some(to)) = (&extent.backing, extent.mirror.take()) else {
             return Ok(Next::Again);
         };
+        if to.charge(0, chunk.len()).is_err() {
+            extent.mirror = Some(to);
+            return Ok(Next::Starved(chunk.len()));
+        }
         // When this fails, what was copied goes with that part of the mirror.
-        to.copy_resident(0, from, 0, chunk.len())?;
+        to.copy_resident(0, from, 0, chunk.len())
+            .map_err(|_| Errno::ENOMEM)?;
         self.replace(st, vma, Extent::own(chunk, to), garbage)?;
         Ok(Next::Done)
     }
@@ -127,6 +132,7 @@ impl Mm {
         let access = extent.access(vma.prot);
         batch.install(&mut extent, access, &self.memory);
         self.commit(batch)?;
+        st.handed_out += extent.range.len();
         garbage.add(st.extents.remove(extent.range));
         st.extents.insert(extent);
         Ok(())
@@ -207,13 +213,20 @@ impl Mm {
     ) -> Result<(), FaultSignal> {
         let page = page_down(addr);
         // Lock order: copying -> state. One copier at a time: two would fill the same frames.
-        let _one = self.copying.lock();
+        let one = self.copying.lock();
         let Some((chunk, file, offset, to)) = self
             .chunk_to_copy(page)
-            .map_err(|_| FaultSignal::bus(addr))?
+            .map_err(|e| FaultSignal::from_errno(e, addr))?
         else {
             return Ok(());
         };
+        if to.charge(0, chunk.len()).is_err() {
+            drop(one);
+            return self
+                .memory
+                .make_room(chunk.len())
+                .map_err(|_| FaultSignal::starved(addr));
+        }
         let read = read_whole(&file, offset, &to, chunk.len());
         let mut guard = self.state.write();
         let st = &mut *guard;

@@ -52,6 +52,8 @@ pub(crate) struct State {
     pub(crate) sweep: bool,
     pub(crate) peak_virtual: u64,
     pub(crate) peak_resident: u64,
+    /// Bytes handed out since residency was looked at last.
+    pub(crate) handed_out: u64,
     /// Address and count of faults that found everything in place already.
     pub(crate) spurious: (u64, u32),
     pub(crate) destroyed: bool,
@@ -72,6 +74,7 @@ impl State {
             sweep: false,
             peak_virtual: 0,
             peak_resident: 0,
+            handed_out: 0,
             spurious: (0, 0),
             destroyed: false,
         }

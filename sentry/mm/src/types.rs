@@ -125,7 +125,7 @@ impl Default for MmLimits {
 /// The signal for a fault that cannot be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FaultSignal {
-    /// `SIGSEGV` or `SIGBUS`.
+    /// `SIGSEGV`, `SIGBUS`, or `SIGKILL` where there is no memory.
     pub signo: i32,
     /// `si_code`: `SEGV_MAPERR`, `SEGV_ACCERR`, `BUS_ADRERR`.
     pub code: i32,
@@ -160,6 +160,21 @@ impl FaultSignal {
             signo: libc::SIGBUS,
             code: BUS_ADRERR,
             addr,
+        }
+    }
+    /// There is no memory, and it is this process that has to go.
+    pub(crate) fn starved(addr: u64) -> FaultSignal {
+        FaultSignal {
+            signo: libc::SIGKILL,
+            code: 0,
+            addr,
+        }
+    }
+    /// What a failure of the host's, or of a file, comes to.
+    pub(crate) fn from_errno(errno: Errno, addr: u64) -> FaultSignal {
+        match errno {
+            Errno::ENOMEM => FaultSignal::starved(addr),
+            _ => FaultSignal::bus(addr),
         }
     }
 }

@@ -13,6 +13,7 @@ impl Mm {
     /// `ENOMEM` when a mapping cannot be cut.
     pub fn munmap(&self, addr: u64, len: u64) -> Result<(), Errno> {
         let range = user_range(addr, len)?;
+        self.note_peak(range.len());
         let mut garbage = Garbage::default();
         let mut st = self.state.write();
         let r = self.unmap_locked(&mut st, range, &mut garbage);

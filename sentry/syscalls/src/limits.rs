@@ -29,7 +29,7 @@ pub(crate) fn setrlimit(cx: &mut TaskCx, &[resource, addr, ..]: &Args) -> SysRes
     let may_raise = cx.creds().has(Capability::SysResource);
     let group = cx.task().group();
     group.limits().set(resource, new, may_raise)?;
-    watch_cpu(group, resource);
+    watch(group, resource);
     Ok(0)
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn prlimit64(cx: &mut TaskCx, &[pid, resource, new, old, ..]: &Args) 
                 group
                     .limits()
                     .set(resource, new, cx.creds().has(Capability::SysResource))?;
-            watch_cpu(&group, resource);
+            watch(&group, resource);
             before
         }
         None => group.limits().get(resource),
@@ -64,10 +64,16 @@ pub(crate) fn prlimit64(cx: &mut TaskCx, &[pid, resource, new, old, ..]: &Args) 
     Ok(0)
 }
 
-/// RLIMIT_CPU is a timer.
-fn watch_cpu(group: &ThreadGroup, resource: Resource) {
-    if resource == Resource::Cpu {
-        group.timers().cpu_limit_changed();
+/// RLIMIT_CPU is a timer, and the limit on the stack is looked at when it grows.
+fn watch(group: &ThreadGroup, resource: Resource) {
+    match resource {
+        Resource::Cpu => group.timers().cpu_limit_changed(),
+        Resource::Stack | Resource::As => {
+            if let Some(mm) = group.any_thread().and_then(|t| t.mm()) {
+                mm.set_limits(&group.limits().memory());
+            }
+        }
+        _ => {}
     }
 }
 

@@ -78,7 +78,14 @@ pub(crate) fn mmap(
             if (shared && prot.contains(Prot::WRITE) && !open.writable()) || !open.readable() {
                 return Err(Errno::EACCES.into());
             }
-            if shared && !open.writable() {
+            // A seal against writing leaves what can only be read.
+            let sealed = file.ops().seals().unwrap_or(0)
+                & (libc::F_SEAL_WRITE | libc::F_SEAL_FUTURE_WRITE) as u32
+                != 0;
+            if shared && sealed && prot.contains(Prot::WRITE) {
+                return Err(Errno::EPERM.into());
+            }
+            if shared && (sealed || !open.writable()) {
                 max_prot -= Prot::WRITE;
             }
             if file

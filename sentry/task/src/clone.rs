@@ -149,7 +149,7 @@ impl TaskCx {
             && creds.ruid != 0
             && !creds.has(Capability::SysResource)
             && !creds.has(Capability::SysAdmin)
-            && self.kernel().task_count().0 as u64 >= limit
+            && self.kernel().tasks_of(creds.ruid) >= limit
         {
             return Err(Errno::EAGAIN.into());
         }
@@ -279,6 +279,9 @@ impl TaskCx {
 
     fn choose_tid(&self, args: &CloneArgs) -> Result<i32, Errno> {
         let mut tree = self.kernel().tree.lock();
+        if tree.tasks.len() as u64 >= self.kernel().pids_limit() {
+            return Err(Errno::EAGAIN);
+        }
         match args.set_tid.as_slice() {
             [] => tree.allocate(),
             [wanted] => {
@@ -401,7 +404,9 @@ impl TaskCx {
         let mut tree = self.kernel().tree.lock();
         let me = self.group();
         let mut st = me.state.lock();
-        if tree.closed || st.exit.is_some() || st.exec.is_some() {
+        // Others may have become as many as there may be since the id was chosen.
+        let full = tree.tasks.len() as u64 >= self.kernel().pids_limit();
+        if full || tree.closed || st.exit.is_some() || st.exec.is_some() {
             return Err(Errno::EAGAIN);
         }
         // A signal that is to be seen by fork's caller first would otherwise miss the child.

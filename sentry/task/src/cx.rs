@@ -129,6 +129,21 @@ impl TaskCx {
         self.group().limits().memory()
     }
 
+    /// There is no memory for it to go on with: its process is killed, unless it has been.
+    pub(crate) fn starved(&self) {
+        let group = self.group();
+        if !group.is_ending() {
+            tracing::warn!(
+                pid = group.tgid(),
+                "no memory can be had for a process of the container; it is killed"
+            );
+        }
+        group.kill(ExitStatus::Killed {
+            signal: Signal::KILL,
+            core: false,
+        });
+    }
+
     /// Its credentials, borrowed.
     pub fn creds_ref(&self) -> &Arc<Creds> {
         &self.creds

@@ -169,6 +169,11 @@ impl ThreadGroup {
         (peak.max(now), children)
     }
 
+    /// Whether it has been told to end, or has.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.has_ended() || self.state.lock().exit.is_some()
+    }
+
     /// Whether all its threads are gone.
     pub fn has_ended(&self) -> bool {
         self.has_ended.load(Ordering::SeqCst)

@@ -1,5 +1,6 @@
 //! The kernel of a sandbox: what all its tasks have in common.
 
+use crate::oom::Killer;
 use crate::pages::{VdsoPages, VdsoSpec};
 use crate::pool::Pool;
 use crate::tree::Tree;
@@ -13,7 +14,7 @@ use platform_api::Engine;
 use signal::Signal;
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex as StdMutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex as StdMutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 use sync::{Mutex, ranks};
 use time::{ClockId, Clocks, TimerQueue};
@@ -71,6 +72,10 @@ pub struct KernelConfig {
     pub cpus: u32,
     /// Memory the guest sees as the machine's, in bytes.
     pub memory_limit: u64,
+    /// Memory it may use, in bytes; without a limit as much as the host gives.
+    pub memory_cap: Option<u64>,
+    /// Tasks there may be at once, zombies included.
+    pub pids_limit: Option<u64>,
     /// Openers of device nodes.
     pub devices: Arc<DeviceRegistry>,
 }
@@ -97,6 +102,8 @@ pub struct Kernel {
     tracer: Option<Arc<dyn Tracer>>,
     cpus: u32,
     memory_limit: u64,
+    pids_limit: Option<u64>,
+    pub(crate) killer: Killer,
     devices: Arc<DeviceRegistry>,
     pub(crate) pool: Pool,
     vdso: VdsoPages,
@@ -123,7 +130,8 @@ impl Kernel {
     pub fn new(config: KernelConfig) -> Result<Arc<Kernel>, Errno> {
         let cpus = config.cpus.max(1);
         let vdso = VdsoPages::new(&config.memory, &VdsoSpec { cpus })?;
-        Ok(Arc::new(Kernel {
+        let memory = config.memory.clone();
+        let kernel = Arc::new(Kernel {
             tree: Mutex::new(Tree::default()),
             uts: Mutex::new(config.uts),
             engine: config.engine,
@@ -135,6 +143,8 @@ impl Kernel {
             tracer: config.tracer,
             cpus,
             memory_limit: config.memory_limit,
+            pids_limit: config.pids_limit,
+            killer: Killer::default(),
             devices: config.devices,
             pool: Pool::default(),
             vdso,
@@ -144,7 +154,10 @@ impl Kernel {
             ended_changed: Condvar::new(),
             dying: AtomicBool::new(false),
             services: OnceLock::new(),
-        }))
+        });
+        let relief: Weak<Kernel> = Arc::downgrade(&kernel);
+        memory.set_limit(config.memory_cap, relief);
+        Ok(kernel)
     }
 
     /// The platform.
@@ -192,6 +205,11 @@ impl Kernel {
     /// Memory the guest sees as the machine's, in bytes.
     pub fn memory_limit(&self) -> u64 {
         self.memory_limit
+    }
+
+    /// Tasks there may be at once.
+    pub(crate) fn pids_limit(&self) -> u64 {
+        self.pids_limit.unwrap_or(u64::MAX)
     }
 
     /// Bytes of guest memory that exist on the host.
@@ -283,6 +301,14 @@ impl Kernel {
     pub fn task_count(&self) -> (usize, i32) {
         let tree = self.tree.lock();
         (tree.tasks.len(), tree.last_pid())
+    }
+
+    /// How many tasks belong to a user (`RLIMIT_NPROC`).
+    pub(crate) fn tasks_of(&self, uid: u32) -> u64 {
+        // Lock order: tree -> task.
+        let tree = self.tree.lock();
+        let of_user = tree.tasks.values().filter(|t| t.creds().ruid == uid);
+        of_user.count() as u64
     }
 
     /// Waits until the sandbox has ended.

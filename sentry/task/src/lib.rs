@@ -34,6 +34,7 @@ mod job;
 mod kernel;
 mod limits;
 mod masks;
+mod oom;
 mod pages;
 mod pidfd;
 mod pool;

@@ -39,6 +39,7 @@ pub(crate) enum Pending {
 
 pub(crate) fn run(cx: &mut TaskCx) {
     cx.set_interrupter();
+    crate::oom::work_for(cx.group());
     cx.task.cpu.enter(Phase::Sentry);
     let state = cx.extended.take();
     if let Err(e) = cx
@@ -78,6 +79,10 @@ fn step(cx: &mut TaskCx) {
         Ok(Exit::Syscall) => system_call(cx),
         Ok(Exit::Fault { addr, access, bus }) => {
             if let Err(f) = cx.mm().handle_fault(addr, access, bus) {
+                if f.signo == abi::libc::SIGKILL {
+                    cx.starved();
+                    return;
+                }
                 let signal = Signal::new(f.signo).unwrap_or(Signal::SEGV);
                 cx.force(SigInfo::fault(signal, f.code, f.addr));
             }
@@ -89,11 +94,7 @@ fn step(cx: &mut TaskCx) {
         Ok(Exit::Interrupted) => {}
         Ok(Exit::MapFailed { addr, len, errno }) => {
             if cx.mm().map_failed(addr, len, errno).is_err() {
-                cx.force(SigInfo::kernel(Signal::KILL));
-                cx.group().kill(crate::ExitStatus::Killed {
-                    signal: Signal::KILL,
-                    core: false,
-                });
+                cx.starved();
             }
         }
         Err(e) => {

@@ -47,6 +47,8 @@ fn kernel() -> Arc<Kernel> {
         uts: Uts::default(),
         cpus: 1,
         memory_limit: 1 << 30,
+        memory_cap: None,
+        pids_limit: None,
         devices: vfs::DeviceRegistry::new(),
     })
     .unwrap()

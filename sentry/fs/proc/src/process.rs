@@ -32,7 +32,7 @@ const TEXTS: &[TextFile] = &[
     ("maps", 0o444, memory::maps),
     ("mountinfo", 0o444, fds::mountinfo),
     ("mounts", 0o444, fds::mounts),
-    ("oom_score", 0o444, |_, _| Ok(b"0\n".to_vec())),
+    ("oom_score", 0o444, status::oom_score),
     ("oom_score_adj", 0o644, status::oom_score_adj),
     ("personality", 0o400, |_, _| Ok(b"00000000\n".to_vec())),
     ("smaps", 0o444, memory::smaps),

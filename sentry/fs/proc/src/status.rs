@@ -17,6 +17,11 @@ pub(crate) fn comm(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
     Ok(name)
 }
 
+/// `oom_score`
+pub(crate) fn oom_score(proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
+    Ok(format!("{}\n", proc.kernel.oom_score(task.group())).into_bytes())
+}
+
 /// `oom_score_adj`
 pub(crate) fn oom_score_adj(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
     Ok(format!("{}\n", task.group().oom_score_adj()).into_bytes())

@@ -122,6 +122,9 @@ impl Data {
             let (start, frames) = self.make_chunk(fs, here)?;
             let len = (start + frames.len() - here).min((bytes.len() - done) as u64) as usize;
             let part = bytes.get(done..done + len).ok_or(Errno::EFAULT)?;
+            let whole = pages(here - start, here - start + len as u64)?;
+            frames.charge(whole.start, whole.len())?;
+            // The host has no page.
             frames
                 .write(here - start, part)
                 .map_err(|_| Errno::ENOMEM)?;
@@ -222,7 +225,9 @@ impl Data {
         let mut at = range.start;
         while at < range.end {
             let (start, frames) = self.make_chunk(fs, at)?;
-            at = start + frames.len();
+            let end = range.end.min(start + frames.len());
+            frames.charge(at - start, end - at)?;
+            at = end;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use crate::memfd::{SEAL_FUTURE_WRITE, SEAL_GROW, SEAL_SHRINK, SEAL_WRITE};
 use crate::node::{Body, Node, Regular};
 use abi::Errno;
-use abi::page::Range;
+use abi::page::{Range, page_down, page_up};
 use ctx::{Ctx, Dst, Src, SysResult};
 use memmap::{Identity, Mappable, Mapping, Source, Space, Translation};
 use std::any::Any;
@@ -58,6 +58,18 @@ impl Node {
         Ok(())
     }
 
+    /// Does what takes memory; where the memory limit has no room for `len` bytes, again when
+    /// room has been made.
+    fn with_room<T>(&self, len: u64, step: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+        match step() {
+            Err(Errno::ENOMEM) => {
+                self.fs.memory().make_room(page_up(len).unwrap_or(len))?;
+                step()
+            }
+            done => done,
+        }
+    }
+
     fn accessed(&self, cx: &dyn Ctx, file: &File) {
         let Some(at) = file.path() else { return };
         let now = cx.clocks().wall();
@@ -94,19 +106,27 @@ impl Node {
         }
     }
 
-    /// One step of a write; returns where it ended.
-    fn write_part(&self, r: &Regular, at: u64, append: bool, bytes: &[u8]) -> Result<u64, Errno> {
+    /// One step of a write; returns where it went.
+    fn write_part(&self, r: &Regular, at: u64, append: bool, bytes: &[u8]) -> Result<Range, Errno> {
         let mut data = r.data.write();
         let at = if append { data.size } else { at };
         let end = at
             .checked_add(bytes.len() as u64)
             .filter(|e| *e <= i64::MAX as u64);
-        let end = end.ok_or(Errno::EFBIG)?;
-        if r.sealed(SEAL_WRITE | SEAL_FUTURE_WRITE) || (end > data.size && r.sealed(SEAL_GROW)) {
+        let mut end = end.ok_or(Errno::EFBIG)?;
+        if r.sealed(SEAL_WRITE | SEAL_FUTURE_WRITE) {
             return Err(Errno::EPERM);
         }
+        if end > data.size && r.sealed(SEAL_GROW) {
+            // Page by page, as Linux writes: those that do not go beyond the end.
+            end = page_down(data.size);
+            if end <= at {
+                return Err(Errno::EPERM);
+            }
+        }
+        let bytes = bytes.get(..(end - at) as usize).unwrap_or(bytes);
         data.write(&self.fs, at, bytes)?;
-        Ok(end)
+        Ok(Range::new(at, end))
     }
 }
 
@@ -165,8 +185,13 @@ impl FileOps for Node {
                 let n = src.take(buffer)?;
                 // What goes on behind its own first part is not appended anew.
                 let bytes = buffer.get(..n).unwrap_or_default();
-                end = self.write_part(r, end, append && count == 0, bytes)?;
-                count += n;
+                let append = append && count == 0;
+                let done = self.with_room(n as u64, || self.write_part(r, end, append, bytes))?;
+                end = done.end;
+                count += done.len() as usize;
+                if done.len() < n as u64 {
+                    return Err(Errno::EPERM);
+                }
                 Ok(())
             });
         }
@@ -255,7 +280,7 @@ impl FileOps for Node {
                 }
                 Mappable::punch(self, range)?;
             }
-            0 | KEEP_SIZE => {
+            0 | KEEP_SIZE => self.with_room(len, || {
                 let mut data = r.data.write();
                 if range.end > data.size && r.sealed(SEAL_GROW) {
                     return Err(Errno::EPERM);
@@ -264,7 +289,8 @@ impl FileOps for Node {
                 if mode & KEEP_SIZE == 0 {
                     data.size = data.size.max(range.end);
                 }
-            }
+                Ok(())
+            })?,
             _ => return Err(Errno::EOPNOTSUPP),
         }
         self.modified(cx.clocks().wall());
@@ -313,7 +339,8 @@ impl Mappable for Node {
 
     fn attach(&self, mapping: Mapping) -> Result<(), Errno> {
         let r = self.regular()?;
-        if mapping.shared_write && r.sealed(SEAL_WRITE | SEAL_FUTURE_WRITE) {
+        // What was mapped before SEAL_FUTURE_WRITE may be copied and moved.
+        if mapping.shared_write && r.sealed(SEAL_WRITE) {
             return Err(Errno::EPERM);
         }
         r.mappings.attach(mapping);

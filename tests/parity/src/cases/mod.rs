@@ -13,6 +13,8 @@ mod futexes;
 mod jobs;
 mod memory_file;
 mod memory_map;
+mod memory_more;
+mod memory_random;
 mod misc;
 mod paths;
 mod pipes;
@@ -38,7 +40,15 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
             paths::CASES,
         ],
     ),
-    ("memory", &[memory_map::CASES, memory_file::CASES]),
+    (
+        "memory",
+        &[
+            memory_map::CASES,
+            memory_file::CASES,
+            memory_more::CASES,
+            memory_random::CASES,
+        ],
+    ),
     (
         "processes",
         &[processes::CASES, waits::CASES, exec::CASES, jobs::CASES],
