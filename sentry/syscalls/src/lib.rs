@@ -29,6 +29,7 @@ mod mount;
 
 mod epoll;
 mod event_fds;
+mod inotify;
 mod messages;
 mod poll;
 mod sockets;

@@ -1,6 +1,7 @@
 //! chmod(2), chown(2), utimensat(2), truncate(2).
 
 use crate::access::{self, WRITE, owner_or_capable};
+use crate::notify::{self, Happened};
 use crate::{Attr, File, FileType, FsCtx, OpenFlags, SetAttr, VfsPath};
 use abi::Errno;
 use abi::time::Timespec;
@@ -62,7 +63,9 @@ pub fn chmod(cx: &dyn Ctx, at: &VfsPath, mode: u32) -> Result<(), Errno> {
         ctime: Some(cx.clocks().wall()),
         ..SetAttr::default()
     };
-    at.inode().set_attr(cx, &set)
+    at.inode().set_attr(cx, &set)?;
+    notify::place(at, Happened::ATTRIB);
+    Ok(())
 }
 
 /// chown(2) of what is at `at`; [`NO_ID`] leaves an id as it is.
@@ -95,7 +98,12 @@ pub fn chown(cx: &dyn Ctx, at: &VfsPath, uid: u32, gid: u32) -> Result<(), Errno
         }
         set.perm = (perm != attr.perm).then_some(perm);
     }
-    at.inode().set_attr(cx, &set)
+    at.inode().set_attr(cx, &set)?;
+    // A call that changes nothing at all still changes the time of the change; that is no event.
+    if uid != NO_ID || gid != NO_ID || set.perm.is_some() {
+        notify::place(at, Happened::ATTRIB);
+    }
+    Ok(())
 }
 
 /// utimensat(2) of what is at `at`.
@@ -136,7 +144,15 @@ pub fn utimens(cx: &dyn Ctx, at: &VfsPath, atime: SetTime, mtime: SetTime) -> Re
         ctime: Some(now),
         ..SetAttr::default()
     };
-    at.inode().set_attr(cx, &set)
+    at.inode().set_attr(cx, &set)?;
+    // One time alone looks as if the file had been read or written.
+    let what = match (set.atime, set.mtime) {
+        (Some(_), Some(_)) => Happened::ATTRIB,
+        (Some(_), None) => Happened::ACCESS,
+        _ => Happened::MODIFY,
+    };
+    notify::place(at, what);
+    Ok(())
 }
 
 /// truncate(2) of what is at `at`.
@@ -188,7 +204,11 @@ fn set_size(cx: &dyn Ctx, at: &VfsPath, len: u64) -> Result<(), Errno> {
         ..SetAttr::default()
     };
     strip_privileges(&cx.creds(), &attr, &mut set);
-    at.inode().set_attr(cx, &set)
+    at.inode().set_attr(cx, &set)?;
+    let mut what = Happened::MODIFY;
+    what.set(Happened::ATTRIB, set.perm.is_some());
+    notify::place(at, what);
+    Ok(())
 }
 
 /// Whether a read through `flags` at `at` must set the access time of a file with `attr`: for

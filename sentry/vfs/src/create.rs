@@ -1,7 +1,9 @@
 //! New names: mkdir(2), mknod(2), symlink(2), link(2), bind(2) of Unix sockets.
 
 use crate::access;
-use crate::{FileType, FsCtx, Inode, Last, LookupFlags, NewFile, NewKind, Start, VfsPath, walk};
+use crate::{
+    FileType, FsCtx, Inode, Last, LookupFlags, NewFile, NewKind, Start, VfsPath, notify, walk,
+};
 use abi::Errno;
 use auth::{Capability, Creds};
 use ctx::{Ctx, SysErr};
@@ -88,10 +90,12 @@ fn create(
         _ => new_file(cx, creds, dir, mode, matches!(kind, NewKind::Directory))?,
     };
     let inode = dir.inode().create(cx, name, kind, &new)?;
-    Ok(VfsPath {
+    let made = VfsPath {
         mount: dir.mount.clone(),
         dentry: dir.dentry.adopt(inode, name),
-    })
+    };
+    notify::created(dir, name, made.kind());
+    Ok(made)
 }
 
 /// mkdir(2).
@@ -229,6 +233,7 @@ pub fn link(
     old.dentry.set_linkable(false);
     let inode: Arc<dyn Inode> = old.inode().clone();
     dir.dentry.adopt(inode, name);
+    notify::linked(&old, dir, name);
     Ok(())
 }
 

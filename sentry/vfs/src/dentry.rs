@@ -6,7 +6,7 @@
 //!
 //! Lock order: directory lock (parent, then child) -> children -> place.
 
-use crate::{Caching, FileType, Inode, cache};
+use crate::{Caching, FileType, Inode, cache, notify};
 use abi::Errno;
 use ctx::Ctx;
 use std::collections::HashMap;
@@ -432,6 +432,9 @@ impl Children {
 
 impl Drop for Dentry {
     fn drop(&mut self) {
+        if *self.deleted.get_mut() && notify::watched() {
+            notify::dentry_gone(&self.inode);
+        }
         // Not by recursion: a guest can build directories deeper than our stack.
         let mut next = self.place.get_mut().parent.take();
         while let Some(parent) = next {

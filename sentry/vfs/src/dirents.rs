@@ -1,5 +1,6 @@
 //! getdents64(2) and getdents(2).
 
+use crate::notify::{self, Happened};
 use crate::{DirSink, File, FileType};
 use abi::Errno;
 use ctx::{Ctx, Dst, SysResult};
@@ -81,6 +82,7 @@ impl File {
             full: false,
         };
         let next = self.ops().readdir(cx, self, *position, &mut sink)?;
+        notify::file(self, Happened::ACCESS);
         if sink.bytes.is_empty() && sink.full {
             return Err(Errno::EINVAL.into());
         }

@@ -1,7 +1,7 @@
 //! Open file descriptions: what descriptors share.
 
 use crate::epoll::Watcher;
-use crate::{Attr, FileOps, FileType, OpenFlags, VfsPath, anon, locks};
+use crate::{Attr, FileOps, FileType, OpenFlags, VfsPath, anon, locks, notify};
 use abi::Errno;
 use auth::Creds;
 use ctx::Ctx;
@@ -260,6 +260,7 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
+        notify::closed(self);
         for watcher in std::mem::take(self.watchers.get_mut()) {
             watcher.file_gone();
         }

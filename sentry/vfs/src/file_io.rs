@@ -1,5 +1,6 @@
 //! Reading, writing and seeking through a description.
 
+use crate::notify::{self, Happened};
 use crate::{CURRENT, File, FileType, OpenFlags, Written};
 use abi::Errno;
 use ctx::{Ctx, Dst, Resource, Src, SysErr, SysResult, UserMemoryExt};
@@ -42,12 +43,16 @@ impl File {
     pub fn read(&self, cx: &dyn Ctx, dst: &mut Dst<'_>) -> SysResult {
         self.check_read()?;
         if !self.seekable() {
-            return self.ops().read(cx, self, 0, dst);
+            let n = self.ops().read(cx, self, 0, dst)?;
+            self.told(n, Happened::ACCESS);
+            return Ok(n);
         }
         let mut position = self.position.lock();
         let at = self.ops().own_position().map_or(*position, |_| CURRENT);
         let n = self.ops().read(cx, self, at, dst)?;
         *position = position.saturating_add(n as u64);
+        drop(position);
+        self.told(n, Happened::ACCESS);
         Ok(n)
     }
 
@@ -60,7 +65,9 @@ impl File {
     pub fn write(&self, cx: &dyn Ctx, src: &mut Src<'_>) -> SysResult {
         self.check_write()?;
         if !self.seekable() {
-            return Ok(self.ops().write(cx, self, 0, false, src)?.count);
+            let n = self.ops().write(cx, self, 0, false, src)?.count;
+            self.told(n, Happened::MODIFY);
+            return Ok(n);
         }
         let append = self.flags().contains(OpenFlags::APPEND);
         let mut position = self.position.lock();
@@ -69,6 +76,8 @@ impl File {
         if written.count > 0 {
             *position = written.end;
         }
+        drop(position);
+        self.told(written.count, Happened::MODIFY);
         Ok(written.count)
     }
 
@@ -81,7 +90,9 @@ impl File {
             return Err(Errno::ESPIPE.into());
         }
         self.check_read()?;
-        self.ops().read(cx, self, offset, dst)
+        let n = self.ops().read(cx, self, offset, dst)?;
+        self.told(n, Happened::ACCESS);
+        Ok(n)
     }
 
     /// pwrite64(2), pwritev(2). The position stays. On an `O_APPEND` file it appends, as on
@@ -95,17 +106,30 @@ impl File {
         }
         self.check_write()?;
         let append = self.flags().contains(OpenFlags::APPEND);
-        Ok(self.limited_write(cx, offset, append, src)?.count)
+        let n = self.limited_write(cx, offset, append, src)?.count;
+        self.told(n, Happened::MODIFY);
+        Ok(n)
     }
 
     /// write(2) with `RWF_APPEND`: at the end, without moving the position unless it is the
     /// file's own way.
     pub fn append(&self, cx: &dyn Ctx, src: &mut Src<'_>) -> SysResult {
         self.check_write()?;
-        if !self.seekable() {
-            return Ok(self.ops().write(cx, self, 0, false, src)?.count);
+        let n = if self.seekable() {
+            self.limited_write(cx, 0, true, src)?.count
+        } else {
+            self.ops().write(cx, self, 0, false, src)?.count
+        };
+        self.told(n, Happened::MODIFY);
+        Ok(n)
+    }
+
+    /// Tells those who watch the file, where anything was moved.
+    #[inline]
+    fn told(&self, moved: usize, what: Happened) {
+        if moved > 0 {
+            notify::file(self, what);
         }
-        Ok(self.limited_write(cx, 0, true, src)?.count)
     }
 
     #[inline]
@@ -287,6 +311,8 @@ impl File {
             cx.raise(SIGXFSZ);
             return Err(Errno::EFBIG);
         }
-        self.ops().allocate(cx, mode, offset, len)
+        self.ops().allocate(cx, mode, offset, len)?;
+        notify::file(self, Happened::MODIFY);
+        Ok(())
     }
 }

@@ -30,6 +30,7 @@ mod fdtable;
 mod file;
 mod file_io;
 mod locks;
+pub mod notify;
 mod pipe;
 mod poll;
 pub mod splice;

@@ -1,6 +1,6 @@
 //! One mount of a file system.
 
-use crate::{Dentry, FileType, Inode, MountFlags, VfsPath};
+use crate::{Dentry, FileType, Inode, MountFlags, VfsPath, notify};
 use abi::time::Timespec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -57,6 +57,7 @@ impl Mount {
     /// A mount that is not attached anywhere.
     pub fn detached(spec: MountSpec) -> Arc<Mount> {
         let root = Dentry::root(spec.root);
+        notify::mounted(root.tree());
         Arc::new(Mount {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             root,
@@ -70,6 +71,7 @@ impl Mount {
 
     /// Another mount of the same file system, with `root` as its top.
     pub(crate) fn bound(&self, root: Arc<Dentry>) -> Arc<Mount> {
+        notify::mounted(root.tree());
         Arc::new(Mount {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             root,
@@ -176,5 +178,6 @@ impl Drop for Mount {
         if self.root.parent().is_none() {
             crate::cache::forget_tree(&self.root);
         }
+        notify::unmounted(self.root.tree());
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::access::{self, READ, WRITE};
 use crate::create::new_file;
+use crate::notify::{self, Happened};
 use crate::walk::Walker;
 use crate::{
     Dentry, File, FileOps, FileType, FsCtx, Last, LookupFlags, MountFlags, NewKind, OpenFlags,
@@ -159,10 +160,12 @@ fn create_regular(
     access::may_create(cx, creds, dir)?;
     let new = new_file(cx, creds, dir, mode & 0o7777, false)?;
     let inode = dir.inode().create(cx, name, NewKind::Regular, &new)?;
-    Ok(VfsPath {
+    let made = VfsPath {
         mount: dir.mount.clone(),
         dentry: dir.dentry.adopt(inode, name),
-    })
+    };
+    notify::created(dir, name, FileType::Regular);
+    Ok(made)
 }
 
 fn open_unnamed(
@@ -238,6 +241,7 @@ fn finish(
         place.kind() == FileType::Regular && (flags.writable() || flags.contains(OpenFlags::TRUNC));
     if !writes {
         let ops = place.inode().clone().open(cx, &place, flags)?;
+        notify::opened(&place, flags);
         return Ok(File::new(ops, Some(place), flags, creds.clone()));
     }
     access::mount_writable(&place)?;
@@ -247,9 +251,11 @@ fn finish(
         .and_then(|()| place.inode().clone().open(cx, &place, flags));
     match opened {
         Ok(ops) if flags.writable() => {
+            tell_opened(&place, flags);
             Ok(File::build(ops, Some(place), flags, creds.clone(), true))
         }
         Ok(ops) => {
+            tell_opened(&place, flags);
             place.dentry.drop_writer();
             Ok(File::new(ops, Some(place), flags, creds.clone()))
         }
@@ -257,6 +263,14 @@ fn finish(
             place.dentry.drop_writer();
             Err(e)
         }
+    }
+}
+
+/// Tells of an opening, and of the truncation that came with it: in this order, as Linux does.
+fn tell_opened(place: &VfsPath, flags: OpenFlags) {
+    notify::opened(place, flags);
+    if flags.contains(OpenFlags::TRUNC) {
+        notify::place(place, Happened::MODIFY);
     }
 }
 
@@ -327,6 +341,7 @@ pub fn open_exec(
     let deny = DenyWrite::new(&place)?;
     let flags = OpenFlags::RDONLY | OpenFlags::LARGEFILE;
     let ops = place.inode().clone().open(cx, &place, flags)?;
+    notify::opened(&place, flags);
     Ok((File::new(ops, Some(place), flags, creds), deny))
 }
 

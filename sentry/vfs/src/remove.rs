@@ -1,7 +1,7 @@
 //! Removed names: unlink(2) and rmdir(2).
 
 use crate::access;
-use crate::{FsCtx, Last, LookupFlags, Start, VfsPath, walk};
+use crate::{FileType, FsCtx, Last, LookupFlags, Start, VfsPath, notify, walk};
 use abi::Errno;
 use ctx::SysErr;
 
@@ -16,7 +16,7 @@ pub fn unlink(cx: &dyn FsCtx, start: Start, path: &[u8]) -> Result<(), SysErr> {
     };
     let dir = &parent.dir;
     access::mount_writable(dir)?;
-    let gone;
+    let (gone, removal);
     {
         let _locked = dir.dentry.lock();
         let child = dir.dentry.lookup_locked(cx, name)?.ok_or(Errno::ENOENT)?;
@@ -36,12 +36,18 @@ pub fn unlink(cx: &dyn FsCtx, start: Start, path: &[u8]) -> Result<(), SysErr> {
         if victim.dentry.is_mountpoint() {
             return Err(Errno::EBUSY.into());
         }
+        removal = notify::removing(cx, &victim);
         dir.inode().unlink(cx, name)?;
         dir.dentry.removed(&victim.dentry, name);
         gone = victim;
     }
     // The file may end here, and that may take time.
+    let kind = gone.kind();
     drop(gone);
+    if let Some(removal) = removal {
+        removal.done();
+    }
+    notify::removed(dir, name, kind);
     Ok(())
 }
 
@@ -60,7 +66,7 @@ pub fn rmdir(cx: &dyn FsCtx, start: Start, path: &[u8]) -> Result<(), SysErr> {
     let dir = &parent.dir;
     access::mount_writable(dir)?;
     // Lock order: directory -> its child.
-    let _locked = dir.dentry.lock();
+    let locked = dir.dentry.lock();
     let child = dir.dentry.lookup_locked(cx, name)?.ok_or(Errno::ENOENT)?;
     let victim = VfsPath {
         mount: dir.mount.clone(),
@@ -70,8 +76,17 @@ pub fn rmdir(cx: &dyn FsCtx, start: Start, path: &[u8]) -> Result<(), SysErr> {
     if victim.dentry.is_mountpoint() {
         return Err(Errno::EBUSY.into());
     }
-    let _victim_locked = victim.dentry.lock_nested();
-    dir.inode().rmdir(cx, name)?;
-    dir.dentry.removed(&victim.dentry, name);
+    let removal = notify::removing(cx, &victim);
+    {
+        let _victim_locked = victim.dentry.lock_nested();
+        dir.inode().rmdir(cx, name)?;
+        dir.dentry.removed(&victim.dentry, name);
+    }
+    drop(locked);
+    drop(victim);
+    if let Some(removal) = removal {
+        removal.done();
+    }
+    notify::removed(dir, name, FileType::Directory);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! renameat2(2).
 
 use crate::access::{self, WRITE};
-use crate::{Dentry, FsCtx, Last, LookupFlags, Parent, Start, VfsPath, walk};
+use crate::{Dentry, FsCtx, Last, LookupFlags, Parent, Start, VfsPath, notify, walk};
 use abi::Errno;
 use auth::{Capability, Creds};
 use ctx::SysErr;
@@ -58,7 +58,30 @@ pub fn rename(
     let result = rename_locked(cx, &creds, (&from, old_name), (&to, new_name), flags);
     drop(locks);
     // What was replaced may end with its dentry: not under the locks.
-    result.map(drop)
+    let Some(Renamed {
+        source,
+        target,
+        removal,
+    }) = result?
+    else {
+        return Ok(());
+    };
+    let exchanged = target.filter(|_| flags & EXCHANGE != 0);
+    let (old, new) = ((&from.dir, &old_name[..]), (&to.dir, &new_name[..]));
+    notify::moved(&source, old, new, removal);
+    if let Some(target) = exchanged {
+        notify::moved(&target, new, old, None);
+    }
+    Ok(())
+}
+
+/// What a rename has done.
+struct Renamed {
+    source: VfsPath,
+    /// What was at the new name.
+    target: Option<VfsPath>,
+    /// What has to be told of it, where it was replaced.
+    removal: Option<notify::Removal>,
 }
 
 type Locks<'a> = (
@@ -90,7 +113,7 @@ fn rename_locked(
     (from, old_name): (&Parent, &[u8]),
     (to, new_name): (&Parent, &[u8]),
     flags: u32,
-) -> Result<Option<VfsPath>, SysErr> {
+) -> Result<Option<Renamed>, SysErr> {
     let (old_dir, new_dir) = (&from.dir, &to.dir);
     let at = |dentry| VfsPath {
         mount: old_dir.mount.clone(),
@@ -155,6 +178,8 @@ fn rename_locked(
         Some(t) if t.is_dir() && !exchange => Some(t.dentry.lock_nested()),
         _ => None,
     };
+    let replaced = target.as_ref().filter(|_| !exchange);
+    let removal = replaced.and_then(|t| notify::removing(cx, t));
     old_dir
         .inode()
         .rename(cx, old_name, new_dir.inode(), new_name, flags)?;
@@ -176,5 +201,9 @@ fn rename_locked(
         }
     }
     drop(target_locked);
-    Ok(target)
+    Ok(Some(Renamed {
+        source,
+        target,
+        removal,
+    }))
 }

@@ -1,6 +1,7 @@
 //! Extended attributes (xattr(7)).
 
 use crate::access::{self, READ, WRITE, owner_or_capable};
+use crate::notify::{self, Happened};
 use crate::{FileType, VfsPath};
 use abi::Errno;
 use auth::Capability;
@@ -87,7 +88,9 @@ pub fn set_xattr(
         return Err(Errno::E2BIG);
     }
     check(cx, at, name, true)?;
-    at.inode().set_xattr(cx, name, value, flags)
+    at.inode().set_xattr(cx, name, value, flags)?;
+    notify::place(at, Happened::ATTRIB);
+    Ok(())
 }
 
 /// removexattr(2).
@@ -96,7 +99,9 @@ pub fn set_xattr(
 /// Those of removexattr(2).
 pub fn remove_xattr(cx: &dyn Ctx, at: &VfsPath, name: &[u8]) -> Result<(), Errno> {
     check(cx, at, name, true)?;
-    at.inode().remove_xattr(cx, name)
+    at.inode().remove_xattr(cx, name)?;
+    notify::place(at, Happened::ATTRIB);
+    Ok(())
 }
 
 /// listxattr(2): the names, without those that the caller may not see.

@@ -135,6 +135,15 @@ const SYS: &[(&str, Show)] = &[
     ("fs/file-max", |_| "1048576\n".into()),
     ("fs/nr_open", |_| "1048576\n".into()),
     ("fs/pipe-max-size", |_| "1048576\n".into()),
+    ("fs/inotify/max_queued_events", |_| {
+        format!("{}\n", fs_anon::inotify::MAX_QUEUED)
+    }),
+    ("fs/inotify/max_user_instances", |_| {
+        format!("{}\n", fs_anon::inotify::MAX_INSTANCES)
+    }),
+    ("fs/inotify/max_user_watches", |_| {
+        format!("{}\n", fs_anon::inotify::MAX_WATCHES)
+    }),
     ("kernel/cap_last_cap", |_| "40\n".into()),
     ("kernel/domainname", |p| line(&p.kernel.uts().domainname)),
     ("kernel/hostname", |p| line(&p.kernel.uts().nodename)),

@@ -297,9 +297,9 @@ calls! {
     keyctl(op: Int, arg2: Hex, arg3: Hex, arg4: Hex, arg5: Hex) => absent "keyrings";
     ioprio_set(which: Int, who: Int, ioprio: Int) => partial(sched::ioprio_set) "kept, not acted upon";
     ioprio_get(which: Int, who: Int) => full(sched::ioprio_get);
-    inotify_init() => absent "inotify";
-    inotify_add_watch(fd: Fd, pathname: Path, mask: Hex) => absent "inotify";
-    inotify_rm_watch(fd: Fd, wd: Int) => absent "inotify";
+    inotify_init() => full(inotify::inotify_init);
+    inotify_add_watch(fd: Fd, pathname: Path, mask: Hex) => full(inotify::inotify_add_watch);
+    inotify_rm_watch(fd: Fd, wd: Int) => full(inotify::inotify_rm_watch);
     migrate_pages(pid: Int, maxnode: Size, old_nodes: Ptr, new_nodes: Ptr) => absent "NUMA";
     openat(dirfd: DirFd, pathname: Path, flags: Open, mode: Mode) => full(file_open::openat);
     mkdirat(dirfd: DirFd, pathname: Path, mode: Mode) => full(file_names::mkdirat);
@@ -338,7 +338,7 @@ calls! {
     epoll_create1(flags: Hex) => full(epoll::epoll_create1);
     dup3(oldfd: Fd, newfd: Fd, flags: Open) => full(file_fd::dup3);
     pipe2(pipefd: FdPair, flags: Open) => full(event_fds::pipe2);
-    inotify_init1(flags: Hex) => absent "inotify";
+    inotify_init1(flags: Hex) => full(inotify::inotify_init1);
     preadv(fd: Fd, iov: Ptr, iovcnt: Int, pos_l: Long, pos_h: Long) => full(file_io::preadv);
     pwritev(fd: Fd, iov: Iov, iovcnt: Int, pos_l: Long, pos_h: Long) => full(file_io::pwritev);
     rt_tgsigqueueinfo(tgid: Int, tid: Int, sig: Signal, info: Ptr) => full(signals::rt_tgsigqueueinfo);

@@ -10,6 +10,7 @@ mod files_dirs;
 mod files_meta;
 mod files_open;
 mod futexes;
+mod inotify;
 mod jobs;
 mod memory_file;
 mod memory_map;
@@ -59,6 +60,7 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
     ),
     ("threads", &[threads::CASES, futexes::CASES]),
     ("events", &[pipes::CASES, epoll::CASES, sockets::CASES]),
+    ("inotify", &[inotify::CASES]),
     ("time", &[time::CASES]),
     ("terminals", &[terminals::CASES]),
     ("misc", &[misc::CASES]),

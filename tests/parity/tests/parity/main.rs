@@ -71,7 +71,7 @@ fn prepare() -> anyhow::Result<Parity> {
     let mut suites = Vec::new();
     for family in order {
         let cases = families.remove(&family).unwrap_or_default();
-        if family == "files" || family == "memory" {
+        if ["files", "memory", "inotify"].contains(&family.as_str()) {
             // Through the gofer too, on the files of the container itself.
             suites.push(((family.clone(), "/data"), cases.clone()));
         }
