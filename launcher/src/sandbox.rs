@@ -171,13 +171,15 @@ pub(crate) fn boot(
     let terminal = terminal(config, options)?;
     // The sandbox process first: it has more to do before the two meet.
     let mut process = spawner.start(sandbox_start(options, terminal.as_ref()))?;
+    // Into the group before they do anything: what they start is born into it.
     if let Some(group) = group {
-        // Before they do anything: what they start is born into the group.
-        group.add(gofer.pid)?;
         group.add(process.pid)?;
     }
     process.admit(Some(&IdMaps::sandbox(&options.identity)))?;
     let mut gofer = spawner.start(gofer_start(options, config, &mut trees))?;
+    if let Some(group) = group {
+        group.add(gofer.pid)?;
+    }
     gofer.admit(gofer_maps(options, config).as_ref())?;
 
     // The message to the sandbox process.

@@ -13,7 +13,8 @@ pub(crate) fn printable(text: &str, most: usize) -> String {
         c if c.is_control() || deceives(c) => '?',
         c => c,
     };
-    let end = text.floor_char_boundary(most);
+    let fits = |end: &usize| text.is_char_boundary(*end);
+    let end = (0..=most.min(text.len())).rev().find(fits).unwrap_or(0);
     let mut shown: String = text[..end].chars().map(clean).collect();
     if end < text.len() {
         shown.push_str(" [...]");

@@ -63,7 +63,7 @@ fn version_2_gets_its_files_and_its_controllers() {
     asked.unified.insert("pids.max".into(), "20".into());
     let place = Place::Absolute("a/b".to_owned());
     let plan = Plan::new(Box::new(Plain(root.to_owned())), &place, &asked);
-    assert_eq!(plan.dirs(), [leaf.clone()]);
+    assert_eq!(plan.dirs(), std::slice::from_ref(&leaf));
     let group = plan.make().unwrap().unwrap();
     let read = |file: &str| fs::read_to_string(leaf.join(file)).unwrap();
     assert_eq!(

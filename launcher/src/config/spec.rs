@@ -84,7 +84,7 @@ fn convert(spec: &Spec, bundle: PathBuf, path: PathBuf) -> Result<Config, Config
     let memory = limits
         .and_then(|r| r.memory().as_ref())
         .and_then(|m| m.limit());
-    let pids = resources.and_then(|r| r.pids().as_ref()).map(|p| p.limit());
+    let pids = limits.and_then(|r| r.pids().as_ref()).map(|p| p.limit());
     let hooks = spec
         .hooks()
         .as_ref()
