@@ -20,4 +20,4 @@ mod stack;
 mod strings;
 
 pub use load::{LoadOptions, Loaded, VdsoParts, load};
-pub use program::{Executable, Program};
+pub use program::{ByDescriptor, Executable, Program};

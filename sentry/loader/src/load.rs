@@ -95,7 +95,7 @@ pub fn load(cx: &dyn FsCtx, mm: &Mm, program: Program, options: &LoadOptions) ->
     };
     let mapped = segments::map(cx, mm, limits, &program.object, place)?;
     let interpreter = match &program.interpreter {
-        Some(object) => Some(segments::map(cx, mm, limits, object, Place::Anywhere)?),
+        Some(object) => Some(segments::map(cx, mm, limits, object, Place::Over)?),
         None => None,
     };
     let vdso = match &options.vdso {

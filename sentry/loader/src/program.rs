@@ -6,7 +6,7 @@ use crate::strings::Strings;
 use abi::Errno;
 use ctx::{Dst, Resource, SysErr, SysResult};
 use std::sync::Arc;
-use vfs::{DenyWrite, File, FsCtx, LookupFlags, Start, VfsPath, access};
+use vfs::{DenyWrite, File, FsCtx, LookupFlags, Start, access};
 
 /// `#!` lines that may lead to one another before a program must come.
 const SCRIPTS_MAX: u32 = 5;
@@ -115,12 +115,23 @@ impl Object {
     }
 }
 
+/// How a program is called that is found from a descriptor (execveat(2)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByDescriptor {
+    /// `/dev/fd/N`, or `/dev/fd/N/path`: what the program, or a script's interpreter, is told.
+    pub name: Vec<u8>,
+    /// The descriptor goes with the execve(2): an interpreter could not open the name.
+    pub closes: bool,
+}
+
 /// A program that can be loaded.
 pub struct Program {
     pub(crate) object: Object,
     pub(crate) interpreter: Option<Object>,
     pub(crate) strings: Strings,
     pub(crate) readable: bool,
+    /// What the thread will be called.
+    name: Vec<u8>,
 }
 
 impl std::fmt::Debug for Program {
@@ -132,7 +143,8 @@ impl std::fmt::Debug for Program {
 impl Program {
     /// Opens `path` from `start`, finds out what it is, follows `#!` lines (which change the
     /// arguments), and reads the headers of program and interpreter. An empty path, where `lookup`
-    /// allows it, is `start` itself.
+    /// allows it, is `start` itself. `by` says how it is called where it is found from a
+    /// descriptor.
     ///
     /// # Errors
     /// `ENOEXEC`; `ELOOP` for too many `#!` lines; `ELIBBAD` for a bad interpreter; `ENOENT`,
@@ -142,16 +154,12 @@ impl Program {
         start: Start,
         path: &[u8],
         lookup: LookupFlags,
+        by: Option<&ByDescriptor>,
         argv: Vec<Vec<u8>>,
         envp: Vec<Vec<u8>>,
     ) -> SysResult<Program> {
         let mut file = Executable::new(vfs::open_exec(cx, start, path, lookup)?);
-        let place = file
-            .file
-            .path()
-            .filter(|_| path.is_empty())
-            .map(VfsPath::text);
-        let called = place.as_deref().unwrap_or(path);
+        let called = by.map_or(path, |by| by.name.as_slice());
         let mut strings = Strings::new(called, argv, envp, cx.limit(Resource::Stack))?;
         let mut called = strings.filename().to_vec();
         let mut scripts = 0;
@@ -165,6 +173,9 @@ impl Program {
                 break Header::parse(&head, false).ok_or(Errno::ENOEXEC)?;
             };
             let line = line?;
+            if by.is_some_and(|by| by.closes) {
+                return Err(Errno::ENOENT.into());
+            }
             strings.interpret(&called, &line.interpreter, line.argument.as_deref())?;
             file = Executable::open(cx, &line.interpreter)?;
             called = line.interpreter;
@@ -177,7 +188,14 @@ impl Program {
         let interpreter = object.interpreter(cx)?;
         let readable = object.file.is_readable(cx)
             && interpreter.as_ref().is_none_or(|i| i.file.is_readable(cx));
+        // Nobody knows the descriptor by a name worth showing; the file has one.
+        let own_name = object.file.file.path().filter(|_| path.is_empty());
+        let name = match own_name {
+            Some(place) => place.dentry.name().to_vec(),
+            None => strings.comm().to_vec(),
+        };
         Ok(Program {
+            name,
             object,
             interpreter,
             strings,
@@ -191,8 +209,9 @@ impl Program {
         &self.object.file.file
     }
 
-    /// The last component of the path: what the thread will be called.
+    /// What the thread will be called: the last component of the path, or the file's name where
+    /// there is none.
     pub fn name(&self) -> &[u8] {
-        self.strings.comm()
+        &self.name
     }
 }

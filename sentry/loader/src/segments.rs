@@ -17,6 +17,9 @@ pub(crate) enum Place {
     Near(u64),
     /// Where mmap(2) would put it.
     Anywhere,
+    /// Likewise; but one that cannot be moved takes its place from what is there: a program's
+    /// interpreter, which may be told to lie over it.
+    Over,
 }
 
 /// Where an object went. Addresses include the bias.
@@ -34,7 +37,7 @@ pub(crate) struct Mapped {
     pub(crate) end: u64,
 }
 
-/// Maps all segments of `object`; `place` is for those that can be moved.
+/// Maps all segments of `object`.
 ///
 /// # Errors
 /// `EINVAL` for headers that lie, `EEXIST` where something is in the way, `ENOMEM`, `ENODEV` for
@@ -81,7 +84,10 @@ fn reserve(mm: &Mm, limits: &MmLimits, object: &Object, place: Place) -> Result<
     request.flags = MapFlags::NORESERVE;
     if !object.header.relocatable {
         request.addr = low;
-        request.flags |= MapFlags::FIXED_NOREPLACE;
+        request.flags |= match place {
+            Place::Over => MapFlags::FIXED,
+            Place::Near(_) | Place::Anywhere => MapFlags::FIXED_NOREPLACE,
+        };
         let at = mm.mmap(request, limits)?;
         mm.munmap(at, len)?;
         return Ok(0);
@@ -92,7 +98,7 @@ fn reserve(mm: &Mm, limits: &MmLimits, object: &Object, place: Place) -> Result<
     request.len = padded;
     request.addr = match place {
         Place::Near(addr) => addr,
-        Place::Anywhere => 0,
+        Place::Anywhere | Place::Over => 0,
     };
     let at = mm.mmap(request, limits)?;
     mm.munmap(at, page_up(padded).ok_or(Errno::ENOMEM)?)?;

@@ -89,6 +89,7 @@ impl World {
             Start::Cwd,
             path.as_bytes(),
             follow,
+            None,
             argv,
             vec![b"A=b".to_vec()],
         )

@@ -5,6 +5,7 @@ use abi::Errno;
 use abi::libc;
 use abi::process::CloneArgs as Raw;
 use ctx::{Ctx, Resource, SysResult, UserMemoryExt};
+use loader::ByDescriptor;
 use task::{CloneArgs, CloneFlags, TaskCx};
 use vfs::{LookupFlags, Start};
 
@@ -92,7 +93,7 @@ pub(crate) fn clone3(cx: &mut TaskCx, &[addr, size, ..]: &Args) -> SysResult<u64
 
 pub(crate) fn execve(cx: &mut TaskCx, &[name, argv, envp, ..]: &Args) -> SysResult<u64> {
     let name = path(cx, name)?;
-    exec(cx, Start::Cwd, &name, LookupFlags::FOLLOW, argv, envp)
+    exec(cx, Start::Cwd, &name, LookupFlags::FOLLOW, None, argv, envp)
 }
 
 pub(crate) fn execveat(
@@ -104,12 +105,25 @@ pub(crate) fn execveat(
         return Err(Errno::EINVAL.into());
     }
     let name = path(cx, name)?;
-    let start = Start::from_fd(cx, fd(dirfd), &name)?;
+    let dirfd = fd(dirfd);
+    let start = Start::from_fd(cx, dirfd, &name)?;
+    let by = matches!(start, Start::At(_)).then(|| {
+        let mut called = format!("/dev/fd/{dirfd}").into_bytes();
+        if !name.is_empty() {
+            called.push(b'/');
+            called.extend_from_slice(&name);
+        }
+        ByDescriptor {
+            name: called,
+            closes: cx.fd_table().cloexec(dirfd).unwrap_or(false),
+        }
+    });
     exec(
         cx,
         start,
         &name,
         crate::file_stat::lookup(flags),
+        by.as_ref(),
         argv,
         envp,
     )
@@ -120,6 +134,7 @@ fn exec(
     start: Start,
     name: &[u8],
     lookup: LookupFlags,
+    by: Option<&ByDescriptor>,
     argv: u64,
     envp: u64,
 ) -> SysResult<u64> {
@@ -127,7 +142,7 @@ fn exec(
     let mut room = (cx.limit(Resource::Stack) / 4).clamp(32 * 4096, 6 << 20);
     let argv = strings(cx, argv, &mut room)?;
     let envp = strings(cx, envp, &mut room)?;
-    cx.exec(start, name, lookup, argv, envp)
+    cx.exec(start, name, lookup, by, argv, envp)
 }
 
 /// A NULL-terminated array of strings; a null pointer is an empty one.
