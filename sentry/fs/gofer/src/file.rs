@@ -89,6 +89,7 @@ impl FileOps for OpenFile {
         src: &mut Src<'_>,
     ) -> SysResult<Written> {
         let writer = self.writer.as_ref().ok_or(Errno::EBADF)?;
+        let kept = self.node.set_id(cx);
         let written = if append {
             self.append(src)
         } else {
@@ -100,6 +101,7 @@ impl FileOps for OpenFile {
         };
         self.node.touched();
         let written = written?;
+        self.node.keep_set_id(kept);
         if file.flags().contains(OpenFlags::DSYNC) {
             self.sync(cx, !file.flags().contains(OpenFlags::SYNC))?;
         }
@@ -122,6 +124,19 @@ impl FileOps for OpenFile {
         u64::try_from(found).map_err(|_| Errno::EIO)
     }
 
+    fn check_offset(&self, offset: u64) -> Result<(), Errno> {
+        // Every file system of the host takes these.
+        const SURE: u64 = i32::MAX as u64;
+        if offset <= SURE {
+            return Ok(());
+        }
+        // The position of a shared descriptor means nothing, so that it may be tried.
+        let offset = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        lseek(&*self.any()?.fd, offset, Whence::SeekSet)
+            .map(drop)
+            .map_err(host)
+    }
+
     fn mappable(&self, _cx: &dyn Ctx, file: &File) -> Result<Arc<dyn Mappable>, Errno> {
         let old = std::mem::replace(&mut *self.node.mapped_at.lock(), file.path().cloned());
         drop(old);
@@ -133,14 +148,16 @@ impl FileOps for OpenFile {
         if data_only { fdatasync(fd) } else { fsync(fd) }.map_err(host)
     }
 
-    fn allocate(&self, _cx: &dyn Ctx, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
+    fn allocate(&self, cx: &dyn Ctx, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
         let writer = self.writer.as_ref().ok_or(Errno::EBADF)?;
         let flags = i32::try_from(mode).ok().and_then(FallocateFlags::from_bits);
         let flags = flags.ok_or(Errno::EOPNOTSUPP)?;
         let range = Range::sized(offset, len)?;
         let whole = |n: u64| i64::try_from(n).map_err(|_| Errno::EFBIG);
+        let kept = self.node.set_id(cx);
         fallocate(&*writer.fd, flags, whole(offset)?, whole(len)?).map_err(host)?;
         self.node.touched();
+        self.node.keep_set_id(kept);
         let moves =
             FallocateFlags::FALLOC_FL_COLLAPSE_RANGE | FallocateFlags::FALLOC_FL_INSERT_RANGE;
         if flags.intersects(moves) {

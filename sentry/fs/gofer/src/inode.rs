@@ -18,6 +18,12 @@ use vfs::{
     Attr, Caching, FileOps, FileType, Inode, Link, NewFile, NewKind, OpenFlags, SetAttr, VfsPath,
 };
 
+/// Permission bits with set-id ones among them, as they were before a write.
+pub(crate) struct KeptBits {
+    perm: u32,
+    changes: u64,
+}
+
 impl Node {
     fn ask(&self, request: Request) -> Result<Answer, Errno> {
         self.fs.client.ask(request)
@@ -103,6 +109,46 @@ impl Node {
         Ok(())
     }
 
+    /// The set-id bits that a write by the caller leaves alone; to be asked before it.
+    pub(crate) fn set_id(&self, cx: &dyn Ctx) -> Option<KeptBits> {
+        let perm = self.known_perm();
+        let keeps = perm & 0o6000 != 0 && cx.creds().has(auth::Capability::Fsetid);
+        keeps.then(|| KeptBits {
+            perm,
+            changes: self.changes.load(Ordering::Acquire),
+        })
+    }
+
+    /// After a write: the host, to which nobody wrote, has taken the set-id bits away. They are
+    /// given back unless somebody has changed mode or owner meanwhile; and where that cannot be,
+    /// they are lost, which is safe.
+    pub(crate) fn keep_set_id(&self, kept: Option<KeptBits>) {
+        let Some(KeptBits { perm, changes }) = kept else {
+            return;
+        };
+        let _alone = self.append.lock();
+        if self.changes.load(Ordering::Acquire) != changes {
+            return;
+        }
+        let set = wire::SetAttr {
+            perm: Some(perm),
+            ..wire::SetAttr::default()
+        };
+        match self.change(set) {
+            Ok(()) => {}
+            Err(e) => tracing::warn!("set-id bits are lost by a write: {e}"),
+        }
+    }
+
+    fn change(&self, set: wire::SetAttr) -> Result<(), Errno> {
+        let answer = self.ask(Request::SetAttr { node: self.id, set })?;
+        let Reply::Attr(attr) = answer.reply else {
+            return nonsense();
+        };
+        self.learn(&attr, answer.at);
+        Ok(())
+    }
+
     fn done(&self, request: Request) -> Result<(), Errno> {
         match self.ask(request)?.reply {
             Reply::Done => Ok(()),
@@ -120,7 +166,7 @@ impl Inode for Node {
         self.kind
     }
 
-    fn set_attr(&self, _cx: &dyn Ctx, set: &SetAttr) -> Result<(), Errno> {
+    fn set_attr(&self, cx: &dyn Ctx, set: &SetAttr) -> Result<(), Errno> {
         self.writable()?;
         let mut wanted = wire::SetAttr {
             perm: set.perm,
@@ -131,22 +177,23 @@ impl Inode for Node {
             mtime: set.mtime.map(convert::time),
         };
         if let Some(size) = set.size {
+            let kept = self.set_id(cx);
             self.resize(size)?;
+            self.keep_set_id(kept.filter(|_| set.perm.is_none()));
             // The host has set the times.
             wanted.mtime = None;
         }
         if wanted == wire::SetAttr::default() {
             return Ok(());
         }
-        let answer = self.ask(Request::SetAttr {
-            node: self.id,
-            set: wanted,
-        })?;
-        let Reply::Attr(attr) = answer.reply else {
-            return nonsense();
-        };
-        self.learn(&attr, answer.at);
-        Ok(())
+        let _alone = (wanted.perm, wanted.uid, wanted.gid)
+            .ne(&(None, None, None))
+            .then(|| {
+                let alone = self.append.lock();
+                self.changes.fetch_add(1, Ordering::AcqRel);
+                alone
+            });
+        self.change(wanted)
     }
 
     fn lookup(&self, _cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {

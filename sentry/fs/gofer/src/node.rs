@@ -10,7 +10,7 @@ use control::fs::{self as wire, NodeId, Reply, Request};
 use memmap::Mappings;
 use nix::sys::stat::fstat;
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use sync::{Mutex, ranks};
@@ -52,8 +52,11 @@ pub(crate) struct Node {
     /// Something went through a descriptor: the host knows better than `state`.
     dirty: AtomicBool,
     pub(crate) handles: Mutex<Handles, ranks::Leaf>,
-    /// Held while bytes are put at the end and their place is found out.
+    /// Held while bytes are put at the end and their place is found out, and while mode or owner
+    /// change.
     pub(crate) append: Mutex<(), ranks::Append>,
+    /// How often mode or owner were changed.
+    pub(crate) changes: AtomicU64,
     /// Made when it is first looked into: files need none.
     directory: OnceLock<Box<Directory>>,
     pub(crate) mappings: Mappings,
@@ -94,6 +97,7 @@ impl Node {
             dirty: AtomicBool::new(false),
             handles: Mutex::default(),
             append: Mutex::default(),
+            changes: AtomicU64::new(0),
             directory: OnceLock::new(),
             mappings: Mappings::new(),
             mapped_at: Mutex::default(),
@@ -209,6 +213,11 @@ impl Node {
     /// The device number that the guest sees.
     pub(crate) fn known_dev(&self) -> u64 {
         self.state.lock().attr.dev
+    }
+
+    /// The permission bits as they were last heard of.
+    pub(crate) fn known_perm(&self) -> u32 {
+        self.state.lock().attr.perm
     }
 
     /// The size as it was last heard of.
