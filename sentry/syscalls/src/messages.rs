@@ -209,9 +209,6 @@ fn recv_one(cx: &TaskCx, file: &Arc<File>, hdr: &mut MsgHdr, flags: i32) -> SysR
     if got.full > got.count {
         out |= libc::MSG_TRUNC;
     }
-    if got.end_of_record {
-        out |= libc::MSG_EOR;
-    }
     if hdr.name != 0 {
         let from = got.from.as_deref().unwrap_or(&[]);
         let n = from.len().min(hdr.namelen as usize);

@@ -110,8 +110,6 @@ pub struct Received {
     pub from: Option<Vec<u8>>,
     /// Ancillary data.
     pub control: Control,
-    /// A record ends here (`MSG_EOR`).
-    pub end_of_record: bool,
 }
 
 /// shutdown(2)

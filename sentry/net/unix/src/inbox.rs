@@ -60,6 +60,7 @@ impl Inbox {
         if let Some(last) = self.packets.back_mut()
             && packet.control.rights.is_empty()
             && packet.control.creds.is_none()
+            && last.control.rights.is_empty()
             && last.control.creds.is_none()
             && last.sender == packet.sender
             && last.data.len() + packet.data.len() <= 65536

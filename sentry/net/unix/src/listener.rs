@@ -16,12 +16,12 @@ const MAX_BACKLOG: i32 = 4096;
 impl UnixSocket {
     pub(crate) fn bind_to(&self, cx: &dyn FsCtx, addr: &[u8]) -> Result<(), SysErr> {
         let address = Address::parse(addr)?;
-        if self.state.lock().address != Address::Unnamed {
-            // Linux says EINVAL for a second bind, whatever the address.
-            return Err(Errno::EINVAL.into());
-        }
+        let has_one = self.state.lock().address != Address::Unnamed;
         let bound = match address {
+            // Autobind is for those that have no address yet.
+            Address::Unnamed if has_one => return Ok(()),
             Address::Unnamed => Address::Abstract(self.names.bind_auto(&self.handle())?),
+            Address::Abstract(_) if has_one => return Err(Errno::EINVAL.into()),
             Address::Abstract(name) => {
                 self.names.bind(&name, &self.handle())?;
                 Address::Abstract(name)
@@ -31,8 +31,20 @@ impl UnixSocket {
                 Address::Path(path)
             }
         };
-        self.state.lock().address = bound;
-        Ok(())
+        let mut s = self.state.lock();
+        if s.address == Address::Unnamed {
+            s.address = bound;
+            return Ok(());
+        }
+        drop(s);
+        // Another thread was quicker; or, with a path, it is found out only now, as on Linux,
+        // which says first whether the name can be made at all.
+        match bound {
+            Address::Path(path) => vfs::unlink(cx, Start::Cwd, &path)?,
+            Address::Abstract(name) => self.names.release(&name),
+            Address::Unnamed => {}
+        }
+        Err(Errno::EINVAL.into())
     }
 
     pub(crate) fn start_listening(&self, cx: &dyn Ctx, backlog: i32) -> Result<(), Errno> {

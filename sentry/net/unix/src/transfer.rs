@@ -291,7 +291,6 @@ impl UnixSocket {
                 },
                 creds: pass_creds.then(|| packet.control.creds.unwrap_or(packet.sender)),
             },
-            end_of_record: self.kind == SocketKind::SeqPacket,
         });
         if flags.peek {
             self.state.lock().inbox.unpop(packet);
@@ -302,7 +301,8 @@ impl UnixSocket {
     }
 
     /// Takes what fits of one piece of a stream. Returns whether the next piece may follow in the
-    /// same call: not across a change of sender, and not after descriptors.
+    /// same call: not, for one who asks for credentials, across a change of sender. Descriptors
+    /// come with the first byte of theirs, and end the call.
     fn deliver_stream(
         &self,
         flags: RecvFlags,
@@ -312,8 +312,8 @@ impl UnixSocket {
     ) -> SysResult<bool> {
         let pass_creds = self.state.lock().options.pass_creds;
         let starts = total.count == 0;
-        let has_control = !packet.control.rights.is_empty() || packet.control.creds.is_some();
-        if !starts && (has_control || (pass_creds && total.control.creds != Some(packet.sender))) {
+        let sender = packet.control.creds.unwrap_or(packet.sender);
+        if !starts && pass_creds && total.control.creds != Some(sender) {
             self.state.lock().inbox.unpop(packet);
             return Ok(false);
         }
@@ -325,7 +325,7 @@ impl UnixSocket {
             }
         };
         if pass_creds {
-            total.control.creds = Some(packet.control.creds.unwrap_or(packet.sender));
+            total.control.creds = Some(sender);
         }
         total.count += put;
         total.full += put;
