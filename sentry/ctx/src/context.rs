@@ -61,6 +61,11 @@ pub trait Ctx {
     /// `F_GETLK`.
     fn pid(&self) -> i32;
 
+    /// Thread id; the kernel itself has none.
+    fn tid(&self) -> i32 {
+        self.pid()
+    }
+
     /// Its session and process group; the kernel itself has none.
     fn job(&self) -> Option<&dyn JobControl> {
         None

@@ -106,12 +106,16 @@ pub(crate) fn mmap(
             {
                 return Err(Errno::EOVERFLOW.into());
             }
-            let mappable = file.ops().mappable(cx, &file)?;
-            Some(MapFile {
-                mappable,
-                offset,
-                max_prot,
-            })
+            if file.ops().maps_as_memory() {
+                None
+            } else {
+                let mappable = file.ops().mappable(cx, &file)?;
+                Some(MapFile {
+                    mappable,
+                    offset,
+                    max_prot,
+                })
+            }
         }
     };
     let mut how = MapFlags::empty();

@@ -321,7 +321,7 @@ impl TaskCx {
             actions,
             Limits::new(parent.limits().all()),
         );
-        group.set_oom_score_adj(parent.oom_score_adj());
+        group.inherit_oom_score(&parent);
         group.timers().cpu_limit_changed();
         group
     }

@@ -1,6 +1,7 @@
 //! What a handler works with: the running task and all that only it may touch.
 
 use crate::cpu::Phase;
+use crate::frame::Trap;
 use crate::run::{Pending, Start};
 use crate::users::Users;
 use crate::{ExitStatus, FsContext, Kernel, Task, ThreadGroup};
@@ -32,6 +33,8 @@ pub struct TaskCx {
     creds: Arc<Creds>,
     pub(crate) mounts: Arc<MountNamespace>,
     pub(crate) altstack: AltStack,
+    /// What the last exception left for signal frames.
+    pub(crate) trap: Trap,
     /// The mask to go back to once a signal has been delivered, or has turned out not to be.
     pub(crate) saved_mask: Option<SigSet>,
     pub(crate) restart: Option<RestartFn>,
@@ -66,6 +69,7 @@ impl TaskCx {
             creds,
             mounts,
             altstack,
+            trap: Trap::default(),
             saved_mask: None,
             restart: None,
             pending: Pending::None,
@@ -309,6 +313,10 @@ impl Ctx for TaskCx {
 
     fn pid(&self) -> i32 {
         self.task.tgid()
+    }
+
+    fn tid(&self) -> i32 {
+        self.task.tid()
     }
 
     fn job(&self) -> Option<&dyn JobControl> {

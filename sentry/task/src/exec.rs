@@ -8,7 +8,7 @@ use crate::{FsContext, Kernel, Task, TaskCx, ThreadGroup};
 use abi::Errno;
 use auth::{CapSet, Creds, Securebits};
 use ctx::{SysErr, SysResult, Terminal};
-use loader::{LoadOptions, Loaded, Program};
+use loader::{ByDescriptor, LoadOptions, Loaded, Program};
 use mm::{Mm, MmLimits};
 use platform_api::Registers;
 use signal::{Actions, AltStack, SigSet};
@@ -140,7 +140,7 @@ fn prepare(
 }
 
 impl TaskCx {
-    /// execve(2), execveat(2): `path` from `start`.
+    /// execve(2), execveat(2): `path` from `start`, called as `by` says.
     ///
     /// # Errors
     /// Those of execve(2). A success returns into the new program.
@@ -149,12 +149,13 @@ impl TaskCx {
         start: Where,
         path: &[u8],
         lookup: LookupFlags,
+        by: Option<&ByDescriptor>,
         argv: Vec<Vec<u8>>,
         envp: Vec<Vec<u8>>,
     ) -> SysResult<u64> {
         let limits = self.mm_limits();
         let personality = self.personality();
-        let program = Program::open(self, start, path, lookup, argv, envp)?;
+        let program = Program::open(self, start, path, lookup, by, argv, envp)?;
         let kernel = self.kernel().clone();
         match prepare(self, &kernel, program, &limits, personality) {
             Ok(prepared) => {
@@ -195,7 +196,6 @@ impl TaskCx {
         let mut tree = self.kernel().tree.lock();
         let mut st = group.state.lock();
         st.exec = None;
-        st.leader_exit = None;
         if !alone {
             return false;
         }
@@ -313,6 +313,7 @@ impl Kernel {
             Where::Cwd,
             &spec.path,
             LookupFlags::FOLLOW,
+            None,
             spec.argv,
             spec.envp,
         )
@@ -326,7 +327,7 @@ impl Kernel {
         group
             .unkillable
             .store(tid == 1 && !spec.mortal, Ordering::Relaxed);
-        group.set_oom_score_adj(spec.oom_score_adj);
+        group.set_oom_score_adj(spec.oom_score_adj, true)?;
         group.timers().cpu_limit_changed();
         let (mm, fds) = (Users::new(new.mm), Users::new(spec.fds));
         let fs = Users::new(Arc::new(FsContext::new(spec.cwd, spec.root, spec.umask)));

@@ -103,9 +103,6 @@ impl TaskCx {
             me.cpu.enter(crate::cpu::Phase::Parked);
             st.threads.retain(|t| !Arc::ptr_eq(t, &me));
             st.dead_time = st.dead_time + me.cpu_time();
-            if me.tid() == group.tgid() {
-                st.leader_exit = Some(status);
-            }
             // Whoever waits for the others to go, or for a stop to be complete, looks again.
             if st.stop.is_some_and(|stop| !stop.reported) {
                 for t in &st.threads {
@@ -178,7 +175,8 @@ impl TaskCx {
         let pid = group.tgid();
         let (status, time, children, peak) = {
             let st = group.state.lock();
-            let status = st.exit.or(st.leader_exit).unwrap_or(status);
+            // Unless the process was ended as a whole, the last thread's status is its.
+            let status = st.exit.unwrap_or(status);
             (
                 status,
                 st.dead_time,

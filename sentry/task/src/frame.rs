@@ -2,9 +2,10 @@
 
 use crate::TaskCx;
 use abi::Errno;
+use abi::libc;
 use abi::page::TASK_SIZE;
 use ctx::{Ctx, SysResult, UserMemoryExt};
-use platform_api::Registers;
+use platform_api::{Access, Registers};
 use signal::frame::{
     LEGACY_SIZE, MAGIC1, MAGIC2, RtSigFrame, SW_BYTES_OFFSET, SigContext, SwBytes, UC_FP_XSTATE,
     UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS, UContext, XSAVE_MIN, place,
@@ -65,7 +66,6 @@ impl TaskCx {
             return Err(Errno::EFAULT);
         }
         self.write_xstate(at.fpstate, &mut xstate)?;
-        let is_fault = Signal::SYNCHRONOUS.has(signal) && info.code > 0;
         let frame = RtSigFrame {
             pretcode: action.restorer,
             uc: UContext {
@@ -84,11 +84,7 @@ impl TaskCx {
                 mcontext: save(
                     &self.regs,
                     if xstate.is_empty() { 0 } else { at.fpstate },
-                    if is_fault {
-                        Some((signal, info.addr()))
-                    } else {
-                        None
-                    },
+                    self.trap,
                 ),
                 sigmask: mask,
             },
@@ -212,14 +208,52 @@ impl TaskCx {
     }
 }
 
-fn save(r: &Registers, fpstate: u64, fault: Option<(Signal, u64)>) -> SigContext {
-    let (trapno, err, cr2) = match fault {
-        Some((Signal::SEGV | Signal::BUS, addr)) => (14, 4, addr),
-        Some((Signal::FPE, _)) => (0, 0, 0),
-        Some((Signal::ILL, _)) => (6, 0, 0),
-        Some((Signal::TRAP, _)) => (3, 0, 0),
-        _ => (0, 0, 0),
-    };
+/// `si_code` of a division by zero.
+const FPE_INTDIV: i32 = 1;
+
+/// The words of a signal frame that tell of an exception of the CPU: the last one of the thread,
+/// whatever the signal, as on Linux.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Trap {
+    number: u64,
+    error: u64,
+    cr2: u64,
+}
+
+impl Trap {
+    /// A page fault at `addr`; `present` where a page was there that forbade the access.
+    pub(crate) fn page_fault(addr: u64, access: Access, present: bool) -> Trap {
+        // Bits of the error code: protection, write, user, fetch.
+        let error = u64::from(present)
+            | match access {
+                Access::Read => 0,
+                Access::Write => 2,
+                Access::Execute => 16,
+            }
+            | 4;
+        Trap {
+            number: 14,
+            error,
+            cr2: addr,
+        }
+    }
+
+    /// Another exception, which became `signal` with `code`.
+    pub(crate) fn exception(&mut self, signal: Signal, code: i32) {
+        self.error = 0;
+        self.number = match signal {
+            Signal::FPE if code == FPE_INTDIV => 0,
+            Signal::FPE => 19,
+            Signal::ILL => 6,
+            Signal::TRAP if code == libc::TRAP_TRACE => 1,
+            Signal::TRAP => 3,
+            Signal::BUS => 17,
+            _ => 13,
+        };
+    }
+}
+
+fn save(r: &Registers, fpstate: u64, trap: Trap) -> SigContext {
     SigContext {
         r8: r.r8,
         r9: r.r9,
@@ -243,10 +277,10 @@ fn save(r: &Registers, fpstate: u64, fault: Option<(Signal, u64)>) -> SigContext
         gs: 0,
         fs: 0,
         ss: r.ss as u16,
-        err,
-        trapno,
+        err: trap.error,
+        trapno: trap.number,
         oldmask: 0,
-        cr2,
+        cr2: trap.cr2,
         fpstate,
         reserved: [0; 8],
     }

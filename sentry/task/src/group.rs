@@ -4,8 +4,9 @@ use crate::cpu::CpuTime;
 use crate::itimer::ProcessTimers;
 use crate::limits::Limits;
 use crate::{ExitStatus, Kernel, Task};
+use abi::Errno;
 use signal::{Actions, Pending, Signal};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use sync::{Mutex, ranks};
 use wait::Queue;
@@ -29,7 +30,9 @@ pub struct ThreadGroup {
     pub(crate) subreaper: AtomicBool,
     /// Not killed by signals it has no handler for: init.
     pub(crate) unkillable: AtomicBool,
-    pub(crate) oom_score_adj: std::sync::atomic::AtomicI32,
+    oom_score_adj: AtomicI32,
+    /// What it cannot be set below without privilege.
+    oom_score_floor: AtomicI32,
 }
 
 /// What the lock guards.
@@ -40,8 +43,6 @@ pub(crate) struct GroupState {
     pub(crate) threads: Vec<Arc<Task>>,
     /// The whole process is ending with this.
     pub(crate) exit: Option<ExitStatus>,
-    /// How the leader ended, if it did on its own.
-    pub(crate) leader_exit: Option<ExitStatus>,
     /// The thread that execs and waits for the others to go.
     pub(crate) exec: Option<i32>,
     pub(crate) stop: Option<Stop>,
@@ -82,7 +83,6 @@ impl ThreadGroup {
                 pending: Pending::new(),
                 threads: Vec::new(),
                 exit: None,
-                leader_exit: None,
                 exec: None,
                 stop: None,
                 stop_dequeued: false,
@@ -102,7 +102,8 @@ impl ThreadGroup {
             status: OnceLock::new(),
             subreaper: AtomicBool::new(false),
             unkillable: AtomicBool::new(false),
-            oom_score_adj: std::sync::atomic::AtomicI32::new(0),
+            oom_score_adj: AtomicI32::new(0),
+            oom_score_floor: AtomicI32::new(0),
         })
     }
 
@@ -199,9 +200,28 @@ impl ThreadGroup {
         self.oom_score_adj.load(Ordering::Relaxed)
     }
 
-    /// Sets /proc/PID/oom_score_adj.
-    pub fn set_oom_score_adj(&self, value: i32) {
+    /// Sets /proc/PID/oom_score_adj; who is `privileged` also sets what others cannot go below.
+    ///
+    /// # Errors
+    /// `EACCES` for a value that only privilege allows.
+    pub fn set_oom_score_adj(&self, value: i32, privileged: bool) -> Result<(), Errno> {
+        if privileged {
+            self.oom_score_floor.store(value, Ordering::Relaxed);
+        } else if value < self.oom_score_floor.load(Ordering::Relaxed) {
+            return Err(Errno::EACCES);
+        }
         self.oom_score_adj.store(value, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A new process has what its parent has.
+    pub(crate) fn inherit_oom_score(&self, parent: &ThreadGroup) {
+        for (to, from) in [
+            (&self.oom_score_adj, &parent.oom_score_adj),
+            (&self.oom_score_floor, &parent.oom_score_floor),
+        ] {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 
     /// The interval timers and POSIX timers.

@@ -385,6 +385,9 @@ impl Table {
         t.overrun = 0;
         t.dormant = false;
         t.next = match (new.value, absolute) {
+            // One that does nothing when it is due is never armed, and so, on Linux, not
+            // disarmed either: the time it was last set to can still be asked for.
+            (0, _) if matches!(t.notify, Notify::None) => t.next,
             (0, _) => 0,
             (v, true) => v,
             (v, false) => now.saturating_add(v),
@@ -394,7 +397,7 @@ impl Table {
 
     /// Puts a timer into the queue for the earliest moment at which it can be due.
     fn arm(&self, key: u64, t: &mut Timer, now: u64, threads: usize) {
-        if t.next == 0 {
+        if t.next == 0 || matches!(t.notify, Notify::None) {
             return;
         }
         let mut wait = Duration::from_nanos(t.next.saturating_sub(now) / threads as u64);

@@ -24,8 +24,8 @@ impl TaskCx {
         Ok(old)
     }
 
-    /// Blocks `mask` until the call has ended and a handler, if any, has run (ppoll(2),
-    /// pselect6(2), epoll_pwait(2), rt_sigsuspend(2)).
+    /// Blocks `mask` until the call has ended and, where a signal ended it, a handler has run
+    /// (ppoll(2), pselect6(2), epoll_pwait(2), rt_sigsuspend(2)).
     pub fn set_temporary_mask(&mut self, mask: SigSet) {
         if self.saved_mask.is_none() {
             self.saved_mask = Some(self.task().blocked());

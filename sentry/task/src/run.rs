@@ -1,6 +1,7 @@
 //! The loop of a task: guest code, what it wants, signals, again.
 
 use crate::cpu::Phase;
+use crate::frame::Trap;
 use crate::users::Users;
 use crate::{FsContext, Task, TaskCx};
 use abi::Errno;
@@ -64,6 +65,9 @@ pub(crate) fn run(cx: &mut TaskCx) {
     cx.exit_task();
 }
 
+/// `si_code` of an access that the mapping forbids.
+const SEGV_ACCERR: i32 = 2;
+
 /// Once into guest code and what comes of it.
 fn step(cx: &mut TaskCx) {
     cx.task.cpu.enter(Phase::Guest);
@@ -84,11 +88,16 @@ fn step(cx: &mut TaskCx) {
                     return;
                 }
                 let signal = Signal::new(f.signo).unwrap_or(Signal::SEGV);
+                // What is mapped and may not be touched like this was present, as a rule.
+                let present = f.code == SEGV_ACCERR
+                    && cx.mm().mapping_at(addr).is_some_and(|m| !m.prot.is_empty());
+                cx.trap = Trap::page_fault(addr, access, signal == Signal::SEGV && present);
                 cx.force(SigInfo::fault(signal, f.code, f.addr));
             }
         }
         Ok(Exit::Exception(e)) => {
             let signal = Signal::new(e.signal).unwrap_or(Signal::SEGV);
+            cx.trap.exception(signal, e.code);
             cx.force(SigInfo::fault(signal, e.code, e.addr));
         }
         Ok(Exit::Interrupted) => {}
@@ -126,6 +135,14 @@ fn system_call(cx: &mut TaskCx) {
     };
     if let Some(t) = &tracer {
         t.exit(cx, nr, &args, &result);
+    }
+    // A temporary mask is for the wait: what comes after it meets the old one.
+    let interrupted = matches!(
+        result,
+        Err(SysErr::Restart(_)) | Err(SysErr::Errno(Errno::EINTR))
+    );
+    if !interrupted && let Some(mask) = cx.saved_mask.take() {
+        cx.set_blocked(mask);
     }
     match result {
         Ok(value) => cx.regs.rax = value,

@@ -89,6 +89,10 @@ impl FileOps for SignalFd {
         false
     }
 
+    fn stays_at_start(&self) -> bool {
+        true
+    }
+
     fn read(&self, cx: &dyn Ctx, file: &File, _offset: u64, dst: &mut Dst<'_>) -> SysResult {
         if dst.remaining() < size_of::<Record>() {
             return Err(Errno::EINVAL.into());

@@ -173,7 +173,14 @@ impl Task {
         SigSet::from_bits(self.real_blocked.load(Ordering::SeqCst)).has(signal)
     }
 
-    /// What is pending for it alone.
+    /// How many signals are queued for it and for its process.
+    pub fn queued_signals(&self) -> usize {
+        // Lock order: group -> task.
+        let group = self.group.state.lock();
+        group.pending.len() + self.pending.lock().len()
+    }
+
+    /// The signals pending for this thread alone.
     pub fn pending(&self) -> SigSet {
         self.pending.lock().set()
     }

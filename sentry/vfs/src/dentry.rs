@@ -290,7 +290,7 @@ impl Dentry {
     ) -> Result<Option<Arc<Dentry>>, Errno> {
         match self.inode.lookup(cx, name) {
             Ok(inode) => Ok(Some(self.adopt(inode, name))),
-            Err(Errno::ENOENT) => {
+            Err(Errno::ENOENT) if !self.inode.refuses_new_names() => {
                 self.note_absent(name);
                 Ok(None)
             }

@@ -387,6 +387,10 @@ impl FileOps for Epoll {
         false
     }
 
+    fn stays_at_start(&self) -> bool {
+        true
+    }
+
     fn ready(&self, _file: &File) -> Events {
         let listed: Vec<Arc<Item>> = self.shared.ready.lock().iter().cloned().collect();
         let mut held = Vec::with_capacity(listed.len());

@@ -20,6 +20,10 @@ pub struct File {
     path: Option<VfsPath>,
     kind: Option<FileType>,
     seekable: bool,
+    /// Whether reading and writing move a position.
+    moves: bool,
+    /// Whether the position is not the description's alone ([`FileOps::own_position`]).
+    shares_position: bool,
     /// Whether it is counted among the dentry's writers.
     writer: bool,
     flags: AtomicU32,
@@ -80,6 +84,8 @@ impl File {
         Arc::new(File {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             seekable: ops.seekable(),
+            moves: ops.seekable() && !ops.stays_at_start(),
+            shares_position: ops.own_position().is_some(),
             kind: path.as_ref().map(VfsPath::kind),
             ops,
             path,
@@ -140,6 +146,18 @@ impl File {
     #[inline]
     pub fn seekable(&self) -> bool {
         self.seekable
+    }
+
+    /// Whether reading and writing move its position.
+    #[inline]
+    pub(crate) fn moves(&self) -> bool {
+        self.moves
+    }
+
+    /// Whether others, outside the sandbox, move its position too.
+    #[inline]
+    pub(crate) fn shares_position(&self) -> bool {
+        self.shares_position
     }
 
     /// Its flags (F_GETFL).

@@ -34,6 +34,16 @@ impl Whence {
     }
 }
 
+/// `EINVAL` where `len` bytes from `at` on would end beyond every file's last offset.
+#[inline]
+fn check_end(at: u64, len: usize) -> Result<(), Errno> {
+    if at.saturating_add(len as u64) > MAX_OFFSET {
+        Err(Errno::EINVAL)
+    } else {
+        Ok(())
+    }
+}
+
 impl File {
     /// read(2), readv(2).
     ///
@@ -42,13 +52,13 @@ impl File {
     #[inline]
     pub fn read(&self, cx: &dyn Ctx, dst: &mut Dst<'_>) -> SysResult {
         self.check_read()?;
-        if !self.seekable() {
+        if !self.moves() {
             let n = self.ops().read(cx, self, 0, dst)?;
             self.told(n, Happened::ACCESS);
             return Ok(n);
         }
         let mut position = self.position.lock();
-        let at = self.ops().own_position().map_or(*position, |_| CURRENT);
+        let at = self.start(*position, dst.remaining())?;
         let n = self.ops().read(cx, self, at, dst)?;
         *position = position.saturating_add(n as u64);
         drop(position);
@@ -64,14 +74,14 @@ impl File {
     #[inline]
     pub fn write(&self, cx: &dyn Ctx, src: &mut Src<'_>) -> SysResult {
         self.check_write()?;
-        if !self.seekable() {
+        if !self.moves() {
             let n = self.ops().write(cx, self, 0, false, src)?.count;
             self.told(n, Happened::MODIFY);
             return Ok(n);
         }
         let append = self.flags().contains(OpenFlags::APPEND);
         let mut position = self.position.lock();
-        let at = self.ops().own_position().map_or(*position, |_| CURRENT);
+        let at = self.start(*position, src.remaining())?;
         let written = self.limited_write(cx, at, append, src)?;
         if written.count > 0 {
             *position = written.end;
@@ -90,6 +100,7 @@ impl File {
             return Err(Errno::ESPIPE.into());
         }
         self.check_read()?;
+        check_end(offset, dst.remaining())?;
         let n = self.ops().read(cx, self, offset, dst)?;
         self.told(n, Happened::ACCESS);
         Ok(n)
@@ -105,6 +116,7 @@ impl File {
             return Err(Errno::ESPIPE.into());
         }
         self.check_write()?;
+        check_end(offset, src.remaining())?;
         let append = self.flags().contains(OpenFlags::APPEND);
         let n = self.limited_write(cx, offset, append, src)?.count;
         self.told(n, Happened::MODIFY);
@@ -115,13 +127,23 @@ impl File {
     /// file's own way.
     pub fn append(&self, cx: &dyn Ctx, src: &mut Src<'_>) -> SysResult {
         self.check_write()?;
-        let n = if self.seekable() {
+        let n = if self.moves() {
             self.limited_write(cx, 0, true, src)?.count
         } else {
             self.ops().write(cx, self, 0, false, src)?.count
         };
         self.told(n, Happened::MODIFY);
         Ok(n)
+    }
+
+    /// Where a transfer of `len` bytes begins, given the description's position.
+    #[inline]
+    fn start(&self, position: u64, len: usize) -> Result<u64, Errno> {
+        if self.shares_position() {
+            return Ok(CURRENT);
+        }
+        check_end(position, len)?;
+        Ok(position)
     }
 
     /// Tells those who watch the file, where anything was moved.
@@ -209,17 +231,23 @@ impl File {
     /// `ESPIPE` for streams, `EINVAL` where the result is negative or too large, `ENXIO` for
     /// data and holes beyond the end.
     pub fn seek(&self, cx: &dyn Ctx, offset: i64, whence: Whence) -> Result<u64, Errno> {
-        if !self.seekable() {
-            return Err(Errno::ESPIPE);
-        }
         if self.is_path_only() {
             return Err(Errno::EBADF);
+        }
+        if self.ops().stays_at_start() {
+            return Ok(0);
+        }
+        if !self.seekable() {
+            return Err(Errno::ESPIPE);
         }
         let mut position = self.position.lock();
         let own = self.ops().own_position();
         let base = match whence {
             Whence::Set => 0,
             Whence::Current => own.map_or(*position, |own| own.get()),
+            Whence::End | Whence::Data | Whence::Hole if !self.ops().seeks_from_end() => {
+                return Err(Errno::EINVAL);
+            }
             Whence::End => self.ops().size(cx)?,
             Whence::Data | Whence::Hole => {
                 let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
@@ -230,10 +258,12 @@ impl File {
             Whence::Data | Whence::Hole => Some(base),
             _ => base.checked_add_signed(offset).filter(|p| *p <= MAX_OFFSET),
         };
-        *position = to.ok_or(Errno::EINVAL)?;
+        let to = to.ok_or(Errno::EINVAL)?;
+        self.ops().check_offset(to)?;
         if let Some(own) = own {
-            own.set(*position)?;
+            own.set(to)?;
         }
+        *position = to;
         Ok(*position)
     }
 

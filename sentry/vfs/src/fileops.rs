@@ -42,6 +42,18 @@ pub trait FileOps: Send + Sync + Any {
         None
     }
 
+    /// Whether lseek(2) is taken and leads nowhere: the position is always 0 (/dev/null, an
+    /// eventfd). Such a file gets offset 0 in `read` and `write`.
+    fn stays_at_start(&self) -> bool {
+        false
+    }
+
+    /// lseek(2) is about to go to `offset`: `EINVAL` where that is more than a file there can
+    /// have.
+    fn check_offset(&self, _offset: u64) -> Result<(), Errno> {
+        Ok(())
+    }
+
     /// Reads at `offset`. 0 is the end of the file. Blocks unless the file is non-blocking
     /// (`file.nonblocking()`), then `EAGAIN`.
     fn read(&self, _cx: &dyn Ctx, _file: &File, _offset: u64, _dst: &mut Dst<'_>) -> SysResult {
@@ -65,6 +77,12 @@ pub trait FileOps: Send + Sync + Any {
     /// `SEEK_END`'s base, and the data of `SEEK_DATA` and `SEEK_HOLE`: the size.
     fn size(&self, _cx: &dyn Ctx) -> Result<u64, Errno> {
         Err(Errno::ESPIPE)
+    }
+
+    /// Whether `SEEK_END`, `SEEK_DATA` and `SEEK_HOLE` are taken: not by a text that Linux makes
+    /// up line by line.
+    fn seeks_from_end(&self) -> bool {
+        true
     }
 
     /// `SEEK_DATA` (`hole == false`) and `SEEK_HOLE`. The default has no holes.
@@ -107,6 +125,11 @@ pub trait FileOps: Send + Sync + Any {
     /// What mmap(2) maps; `ENODEV` for what cannot be mapped.
     fn mappable(&self, _cx: &dyn Ctx, _file: &File) -> Result<Arc<dyn Mappable>, Errno> {
         Err(Errno::ENODEV)
+    }
+
+    /// Whether a mapping of it is a new piece of memory, as without a file (/dev/zero).
+    fn maps_as_memory(&self) -> bool {
+        false
     }
 
     /// fsync(2), fdatasync(2).

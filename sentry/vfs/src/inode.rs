@@ -270,6 +270,12 @@ pub trait Inode: Send + Sync + Any {
         Ok(())
     }
 
+    /// Whether looking for a name that is not here fails with `ENOENT` even where it is to be
+    /// made, so that nobody asks whether it can be (/proc).
+    fn refuses_new_names(&self) -> bool {
+        false
+    }
+
     /// How names below this directory may be cached.
     fn caching(&self) -> Caching {
         Caching::Exclusive

@@ -179,6 +179,10 @@ impl FileOps for TimerFd {
         false
     }
 
+    fn stays_at_start(&self) -> bool {
+        true
+    }
+
     fn read(&self, cx: &dyn Ctx, file: &File, _offset: u64, dst: &mut Dst<'_>) -> SysResult {
         if dst.remaining() < 8 {
             return Err(Errno::EINVAL.into());

@@ -38,6 +38,10 @@ pub fn register_memory_devices(registry: &DeviceRegistry) {
 struct MemoryDevice(Kind);
 
 impl FileOps for MemoryDevice {
+    fn stays_at_start(&self) -> bool {
+        true
+    }
+
     fn read(&self, cx: &dyn Ctx, _file: &File, _offset: u64, dst: &mut Dst<'_>) -> SysResult {
         let want = dst.remaining();
         match self.0 {
@@ -101,6 +105,10 @@ impl FileOps for MemoryDevice {
 
     fn size(&self, _cx: &dyn Ctx) -> Result<u64, Errno> {
         Ok(0)
+    }
+
+    fn maps_as_memory(&self) -> bool {
+        self.0 == Kind::Zero
     }
 
     fn ioctl(&self, cx: &dyn Ctx, _file: &File, request: u32, arg: u64) -> SysResult<u64> {

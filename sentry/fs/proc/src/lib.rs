@@ -12,6 +12,7 @@ mod status;
 mod system;
 mod tree;
 
+use abi::Errno;
 use std::sync::Arc;
 use task::Kernel;
 use vfs::{Inode, MountNamespace};
@@ -21,6 +22,17 @@ pub(crate) struct Proc {
     pub(crate) kernel: Arc<Kernel>,
     pub(crate) mounts: Arc<MountNamespace>,
     pub(crate) dev: u64,
+}
+
+impl Proc {
+    /// `ESRCH` once a task has gone, and been waited for.
+    pub(crate) fn check_alive(&self, task: &Arc<task::Task>) -> Result<(), Errno> {
+        match self.kernel.task(task.tid()) {
+            // Another thread of it may have taken its place, by execve(2).
+            Some(now) if Arc::ptr_eq(now.group(), task.group()) => Ok(()),
+            _ => Err(Errno::ESRCH),
+        }
+    }
 }
 
 /// The root of a new instance, which shows the tasks of `kernel` and the mounts of `mounts`.

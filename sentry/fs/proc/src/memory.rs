@@ -3,17 +3,12 @@
 use crate::Proc;
 use abi::Errno;
 use ctx::UserMemory;
-use mm::{MapsEntry, Mm, Prot};
+use mm::{MapsEntry, Prot};
 use std::io::Write;
-use std::sync::Arc;
 use task::Task;
 
 /// Most bytes of arguments or environment that are shown.
 const MAX: u64 = 1 << 20;
-
-fn mm_of(task: &Task) -> Result<Arc<Mm>, Errno> {
-    task.mm().ok_or(Errno::ESRCH)
-}
 
 fn stretch(task: &Task, pick: fn(&mm::ExecInfo) -> (u64, u64)) -> Result<Vec<u8>, Errno> {
     let Some(mm) = task.mm() else {
@@ -62,7 +57,8 @@ pub(crate) fn statm(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
 /// `maps`
 pub(crate) fn maps(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
     let mut out = Vec::new();
-    for e in mm_of(task)?.maps() {
+    // One that has ended has no memory any more.
+    for e in task.mm().map(|m| m.maps()).unwrap_or_default() {
         line(&mut out, &e);
     }
     Ok(out)
@@ -71,7 +67,11 @@ pub(crate) fn maps(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
 /// `smaps`
 pub(crate) fn smaps(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
     let mut out = Vec::new();
-    for e in mm_of(task)?.maps_with_residency() {
+    for e in task
+        .mm()
+        .map(|m| m.maps_with_residency())
+        .unwrap_or_default()
+    {
         line(&mut out, &e);
         let (size, rss) = (e.range.len() / 1024, e.resident / 1024);
         let _ = writeln!(
@@ -84,7 +84,9 @@ pub(crate) fn smaps(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
 
 fn line(out: &mut Vec<u8>, e: &MapsEntry) {
     let flag = |p: Prot, c: char| if e.prot.contains(p) { c } else { '-' };
-    let (dev, ino) = e.identity.as_ref().map_or((0, 0), |i| (i.dev, i.ino));
+    // What has a name of its own, as the vDSO, is no file's.
+    let identity = e.identity.as_ref().filter(|_| e.name.is_none());
+    let (dev, ino) = identity.map_or((0, 0), |i| (i.dev, i.ino));
     let head = format!(
         "{:08x}-{:08x} {}{}{}{} {:08x} {:02x}:{:02x} {ino} ",
         e.range.start,
@@ -97,7 +99,7 @@ fn line(out: &mut Vec<u8>, e: &MapsEntry) {
         abi::libc::major(dev),
         abi::libc::minor(dev),
     );
-    let name: &[u8] = match (&e.identity, e.name) {
+    let name: &[u8] = match (identity, e.name) {
         (Some(i), _) => &i.path,
         (None, Some(n)) => n.as_bytes(),
         (None, None) => b"",

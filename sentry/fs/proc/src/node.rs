@@ -50,6 +50,10 @@ pub(crate) trait Directory: Send + Sync {
     fn find(&self, proc: &Arc<Proc>, cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno>;
     /// Lists the names, without `.` and `..`; numbered ones last and in order.
     fn list(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<Entry>, Errno>;
+    /// Whether it may be searched at all.
+    fn check(&self, _proc: &Proc) -> Result<(), Errno> {
+        Ok(())
+    }
     /// Permission bits.
     fn perm(&self) -> u32 {
         0o555
@@ -67,6 +71,10 @@ pub(crate) trait Text: Send + Sync {
     /// Takes a whole write.
     fn write(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx, _data: &[u8]) -> Result<(), Errno> {
         Err(Errno::EACCES)
+    }
+    /// Whether lseek(2) finds an end (which is at 0) rather than failing.
+    fn has_end(&self) -> bool {
+        false
     }
     /// Permission bits.
     fn perm(&self) -> u32 {
@@ -197,6 +205,13 @@ impl Inode for Node {
         }
     }
 
+    fn permission(&self, _cx: &dyn Ctx, _mask: u32) -> Result<(), Errno> {
+        match &self.kind {
+            Kind::Directory(d) => d.check(&self.proc),
+            _ => Ok(()),
+        }
+    }
+
     fn lookup(&self, cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
         match &self.kind {
             Kind::Directory(d) => d.find(&self.proc, cx, name),
@@ -249,6 +264,10 @@ impl Inode for Node {
             namelen: 255,
             ..Statfs::default()
         })
+    }
+
+    fn refuses_new_names(&self) -> bool {
+        true
     }
 
     fn caching(&self) -> Caching {
@@ -308,6 +327,13 @@ impl FileOps for Open {
 
     fn size(&self, _cx: &dyn Ctx) -> Result<u64, Errno> {
         Ok(0)
+    }
+
+    fn seeks_from_end(&self) -> bool {
+        match &self.node.kind {
+            Kind::Text(t) => t.has_end(),
+            _ => true,
+        }
     }
 
     fn readdir(

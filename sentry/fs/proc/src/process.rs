@@ -49,6 +49,10 @@ const LINKS: &[(&str, Place)] = &[
 ];
 
 impl Directory for ProcessDir {
+    fn check(&self, proc: &Proc) -> Result<(), Errno> {
+        proc.check_alive(&self.task)
+    }
+
     fn find(&self, proc: &Arc<Proc>, _cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
         let owner = Owner::Task(self.task.clone());
         let ino = number(self.task.tid(), name);
@@ -87,7 +91,8 @@ impl Directory for ProcessDir {
         Ok(directory(proc, ino, owner, dir))
     }
 
-    fn list(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<Entry>, Errno> {
+    fn list(&self, proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<Entry>, Errno> {
+        proc.check_alive(&self.task).map_err(|_| Errno::ENOENT)?;
         let mut all: Vec<Entry> = TEXTS
             .iter()
             .map(|(n, ..)| Entry::new(*n, FileType::Regular))
@@ -109,14 +114,20 @@ struct TaskText {
 
 impl Text for TaskText {
     fn read(&self, proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        proc.check_alive(&self.task)?;
         (self.file.2)(proc, &self.task)
+    }
+
+    fn has_end(&self) -> bool {
+        // Those that Linux does not make line by line.
+        ["auxv", "cmdline", "environ", "oom_score_adj"].contains(&self.file.0)
     }
 
     fn write(&self, _proc: &Arc<Proc>, cx: &dyn Ctx, data: &[u8]) -> Result<(), Errno> {
         match self.file.0 {
             "comm" if cx.pid() == self.task.tgid() => {
-                let end = data.iter().position(|b| *b == b'\n').unwrap_or(data.len());
-                self.task.set_name(&data[..end]);
+                // As it comes, with its newline if it has one.
+                self.task.set_name(data);
                 Ok(())
             }
             "comm" => Err(Errno::EINVAL),

@@ -27,19 +27,15 @@ pub(crate) fn oom_score_adj(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno>
     Ok(format!("{}\n", task.group().oom_score_adj()).into_bytes())
 }
 
-/// A write to `oom_score_adj`: lowering it needs `CAP_SYS_RESOURCE`.
+/// A write to `oom_score_adj`.
 pub(crate) fn set_oom_score_adj(task: &Task, cx: &dyn Ctx, data: &[u8]) -> Result<(), Errno> {
     let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
     let value: i32 = text.trim().parse().map_err(|_| Errno::EINVAL)?;
     if !(-1000..=1000).contains(&value) {
         return Err(Errno::EINVAL);
     }
-    let group = task.group();
-    if value < group.oom_score_adj() && !cx.creds().effective.has(auth::Capability::SysResource) {
-        return Err(Errno::EACCES);
-    }
-    group.set_oom_score_adj(value);
-    Ok(())
+    let privileged = cx.creds().effective.has(auth::Capability::SysResource);
+    task.group().set_oom_score_adj(value, privileged)
 }
 
 /// The numbers of a process's place among others.
@@ -151,11 +147,24 @@ pub(crate) fn status(proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
     let _ = writeln!(s, "Threads:\t{}", group.threads().len().max(1));
     let _ = writeln!(
         s,
+        "SigQ:\t{}/{}",
+        task.queued_signals(),
+        group.limits().get(Resource::Sigpending).soft
+    );
+    let _ = writeln!(
+        s,
         "SigPnd:\t{:016x}\nShdPnd:\t{:016x}",
         task.pending().bits(),
         group.pending().bits()
     );
-    let _ = writeln!(s, "SigBlk:\t{:016x}", task.blocked().bits());
+    let (ignored, caught) = group.actions().ignored_and_caught();
+    for (name, set) in [
+        ("SigBlk", task.blocked()),
+        ("SigIgn", ignored),
+        ("SigCgt", caught),
+    ] {
+        let _ = writeln!(s, "{name}:\t{:016x}", set.bits());
+    }
     for (name, set) in [
         ("CapInh", c.inheritable),
         ("CapPrm", c.permitted),
@@ -166,7 +175,50 @@ pub(crate) fn status(proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
         let _ = writeln!(s, "{name}:\t{:016x}", set.bits());
     }
     let _ = writeln!(s, "NoNewPrivs:\t{}\nSeccomp:\t0", i32::from(c.no_new_privs));
+    let cpus = task.affinity();
+    let _ = writeln!(s, "Cpus_allowed:\t{}", mask(&cpus, proc.kernel.cpus()));
+    let _ = writeln!(s, "Cpus_allowed_list:\t{}", ranges(&cpus));
+    s.push_str("Mems_allowed:\t1\nMems_allowed_list:\t0\n");
     Ok(s.into_bytes())
+}
+
+fn bits(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let bit = |at: &usize| bytes[at / 8] & 1 << (at % 8) != 0;
+    (0..bytes.len() * 8).filter(bit)
+}
+
+/// The lowest `len` bits in hexadecimal, with a comma between words of 32.
+fn mask(bytes: &[u8], len: u32) -> String {
+    let len = (len as usize).max(1);
+    let digits = len.div_ceil(4);
+    let mut s = String::new();
+    for n in (0..digits).rev() {
+        let byte = bytes.get(n / 2).copied().unwrap_or(0);
+        let _ = write!(s, "{:x}", byte >> (n % 2 * 4) & 0xf);
+        if n > 0 && n % 8 == 0 {
+            s.push(',');
+        }
+    }
+    s
+}
+
+/// The numbers of the bits, as `0-3,6`.
+fn ranges(bytes: &[u8]) -> String {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for n in bits(bytes) {
+        match runs.last_mut() {
+            Some((_, end)) if *end + 1 == n => *end = n,
+            _ => runs.push((n, n)),
+        }
+    }
+    let text = |(a, b): &(usize, usize)| {
+        if a == b {
+            a.to_string()
+        } else {
+            format!("{a}-{b}")
+        }
+    };
+    runs.iter().map(text).collect::<Vec<_>>().join(",")
 }
 
 /// `limits`
@@ -210,4 +262,18 @@ pub(crate) fn limits(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
         );
     }
     Ok(s.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_and_lists_are_written_as_linux_does() {
+        let set = [0b0100_1111, 0, 0, 0, 0b11, 0, 0, 0];
+        assert_eq!(mask(&set, 34), "3,0000004f");
+        assert_eq!(mask(&set, 4), "f");
+        assert_eq!(ranges(&set), "0-3,6,32-33");
+        assert_eq!(ranges(&[1]), "0");
+    }
 }

@@ -226,6 +226,10 @@ impl Directory for SysDir {
 struct Value(Show);
 
 impl Text for Value {
+    fn has_end(&self) -> bool {
+        true
+    }
+
     fn read(&self, proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
         Ok((self.0)(proc).into_bytes())
     }

@@ -17,6 +17,7 @@ impl Directory for Top {
         let ino = number(0, name);
         match name {
             b"self" => return Ok(link(proc, ino, Owner::Root, Arc::new(SelfLink))),
+            b"thread-self" => return Ok(link(proc, ino, Owner::Root, Arc::new(ThreadLink))),
             b"mounts" => return Ok(link(proc, ino, Owner::Root, Arc::new(Fixed("self/mounts")))),
             b"sys" => {
                 return Ok(directory(
@@ -51,6 +52,7 @@ impl Directory for Top {
             .map(|(n, _)| Entry::new(*n, FileType::Regular))
             .collect();
         all.push(Entry::new("self", FileType::Symlink));
+        all.push(Entry::new("thread-self", FileType::Symlink));
         all.push(Entry::new("mounts", FileType::Symlink));
         all.push(Entry::new("sys", FileType::Directory));
         all.extend(
@@ -77,6 +79,17 @@ impl Target for SelfLink {
         match cx.pid() {
             0 => Err(Errno::ENOENT),
             pid => Ok(pid.to_string().into_bytes()),
+        }
+    }
+}
+
+struct ThreadLink;
+
+impl Target for ThreadLink {
+    fn text(&self, _proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        match (cx.pid(), cx.tid()) {
+            (0, _) => Err(Errno::ENOENT),
+            (pid, tid) => Ok(format!("{pid}/task/{tid}").into_bytes()),
         }
     }
 }
