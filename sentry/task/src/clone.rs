@@ -321,7 +321,7 @@ impl TaskCx {
             actions,
             Limits::new(parent.limits().all()),
         );
-        group.inherit_oom_score(&parent);
+        group.inherit_oom_score(parent);
         group.timers().cpu_limit_changed();
         group
     }

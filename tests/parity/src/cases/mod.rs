@@ -10,8 +10,10 @@ mod files_dirs;
 mod files_meta;
 mod files_open;
 mod futexes;
+mod hostile;
 mod inotify;
 mod jobs;
+mod loading;
 mod memory_file;
 mod memory_map;
 mod memory_more;
@@ -27,6 +29,7 @@ mod sockets;
 mod terminals;
 mod threads;
 mod time;
+mod transfers;
 mod waits;
 
 /// Every family with its tables, in the order that `--list` tells.
@@ -52,17 +55,26 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
     ),
     (
         "processes",
-        &[processes::CASES, waits::CASES, exec::CASES, jobs::CASES],
+        &[
+            processes::CASES,
+            waits::CASES,
+            exec::CASES,
+            loading::CASES,
+            jobs::CASES,
+        ],
     ),
     (
         "signals",
         &[signals::CASES, signals_more::CASES, faults::CASES],
     ),
     ("threads", &[threads::CASES, futexes::CASES]),
-    ("events", &[pipes::CASES, epoll::CASES, sockets::CASES]),
+    (
+        "events",
+        &[pipes::CASES, epoll::CASES, sockets::CASES, transfers::CASES],
+    ),
     ("inotify", &[inotify::CASES]),
     ("time", &[time::CASES]),
     ("terminals", &[terminals::CASES]),
-    ("misc", &[misc::CASES]),
+    ("misc", &[misc::CASES, hostile::CASES]),
     ("programs", &[programs::CASES]),
 ];

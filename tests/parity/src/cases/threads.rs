@@ -226,7 +226,7 @@ fn last_thread_ends_process(o: Out) {
         k!(SYS_exit, 6);
         0
     });
-    tell!(o, "status is the leader's" => wait_text(pid));
+    tell!(o, "status is the last one's" => wait_text(pid));
 }
 
 fn exec_from_other_thread(o: Out) {
