@@ -325,6 +325,17 @@ mod tests {
     }
 
     #[test]
+    fn committed_pages_are_resident_and_keep_what_they_hold() {
+        let f = frames(8);
+        f.write(2 * P, b"x").unwrap();
+        f.commit(P, 4 * P).unwrap();
+        assert_eq!(f.next_resident(0), Some(Range::new(P, 5 * P)));
+        let mut b = [0];
+        f.read(2 * P, &mut b).unwrap();
+        assert_eq!(&b, b"x");
+    }
+
+    #[test]
     fn the_last_handle_gives_pages_back_empty() {
         let mut f = frames(4);
         let memory = f.memory().clone();

@@ -48,7 +48,11 @@ impl UserMemory for Mm {
         }
         let (pinned, _filling) = loop {
             let forks = self.state.read().forks;
-            let pinned = self.pin(addr, len, Access::Write)?;
+            let pinned = match self.pin(addr, len, Access::Write) {
+                // At the end of the file nobody looks at the address.
+                Err(Errno::EFAULT) if offset.is_some_and(|at| at_end(fd, at)) => return Ok(0),
+                pinned => pinned?,
+            };
             if pinned.is_empty() {
                 return self.fill_by_buffer(addr, len.min(BOUNCE_LARGE), fd, offset);
             }
@@ -196,7 +200,8 @@ impl Mm {
         fd: BorrowedFd<'_>,
         offset: Option<u64>,
     ) -> Result<usize, Errno> {
-        if len > 0 {
+        // What is taken from a stream could not be put back; a place of a file can be read again.
+        if len > 0 && offset.is_none() {
             self.probe(addr, Access::Write)?;
         }
         with_buffer(len, |buf| {
@@ -341,6 +346,11 @@ fn read_host(file: &OwnedFd, offset: u64, buf: &mut [u8]) -> usize {
         }
     }
     done
+}
+
+/// Whether a file holds nothing at `offset` or behind it.
+fn at_end(file: BorrowedFd<'_>, offset: u64) -> bool {
+    matches!(host_read(file, Some(offset), &mut [0]), Ok(0))
 }
 
 fn end_of(file: &OwnedFd) -> Option<u64> {

@@ -94,6 +94,23 @@ fn unmapped_memory_goes_back_to_the_host_and_new_memory_is_zero() {
 }
 
 #[test]
+fn an_empty_range_changes_nothing() {
+    let (_m, g) = guest();
+    let at = map(&g, 4, RW);
+    g.store(at + 2 * P, 5).unwrap();
+    g.0.mlock(at + 2 * P, 0, false, &limits()).unwrap();
+    g.0.munlock(at + 2 * P, 0).unwrap();
+    let shared = map_at(&g, at + 4 * P, 2, RW, MapFlags::SHARED).unwrap();
+    assert_eq!(
+        g.0.madvise(shared + P, P, libc::MADV_WIPEONFORK),
+        Err(Errno::EINVAL)
+    );
+    g.store(shared + P, 6).unwrap();
+    assert_eq!(g.load(at + 2 * P), Ok(5));
+    g.check();
+}
+
+#[test]
 fn protections_hold_for_the_guest_and_for_the_kernel() {
     let (_m, g) = guest();
     let at = map(&g, 4, RW);

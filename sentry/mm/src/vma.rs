@@ -207,6 +207,9 @@ impl VmaSet {
 
     /// Takes everything within `range` out, cutting at its edges.
     pub(crate) fn remove(&mut self, range: Range) -> Vec<Vma> {
+        if range.is_empty() {
+            return Vec::new();
+        }
         let starts: Vec<u64> = self.overlapping(range).map(|v| v.range.start).collect();
         let mut out = Vec::with_capacity(starts.len());
         for start in starts {
@@ -260,6 +263,9 @@ impl VmaSet {
 
     /// Changes all mappings within `range`, cutting at its edges and joining again.
     pub(crate) fn update(&mut self, range: Range, mut change: impl FnMut(&mut Vma)) {
+        if range.is_empty() {
+            return;
+        }
         for mut vma in self.remove(range) {
             change(&mut vma);
             self.insert(vma);

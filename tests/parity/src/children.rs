@@ -24,6 +24,7 @@ pub fn run(args: &[String]) -> i32 {
             );
             0
         }
+        "limits" => crate::limits::run(&args[1..]),
         "env" => {
             let mut vars: Vec<_> = std::env::vars().collect();
             vars.sort();

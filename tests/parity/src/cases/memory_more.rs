@@ -673,7 +673,7 @@ fn many_pipes(o: Out) {
 }
 
 fn many_files(o: Out) {
-    const N: usize = 5000;
+    const N: usize = 1500;
     k!(SYS_mkdir, c"d", 0o755);
     let mut made = 0;
     for i in 0..N {
