@@ -157,20 +157,19 @@ impl TaskCx {
     }
 
     fn default_action(&mut self, signal: Signal) {
-        let core = match signal.default_action() {
+        match signal.default_action() {
             DefaultAction::Ignore | DefaultAction::Continue => return,
             DefaultAction::Stop => return self.begin_stop(signal),
-            DefaultAction::Terminate => false,
-            DefaultAction::Core => true,
-        };
+            DefaultAction::Terminate | DefaultAction::Core => {}
+        }
         if self.group().unkillable.load(Ordering::Relaxed) && !signal.is_unblockable() {
             return;
         }
-        self.die(signal, core);
+        self.die(signal);
     }
 
-    pub(crate) fn die(&mut self, signal: Signal, core: bool) {
-        let status = ExitStatus::Killed { signal, core };
+    pub(crate) fn die(&mut self, signal: Signal) {
+        let status = ExitStatus::Killed { signal };
         let mut st = self.task.group().state.lock();
         if st.exit.is_none() {
             begin_exit(&mut st, status);

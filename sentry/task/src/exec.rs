@@ -169,7 +169,7 @@ impl TaskCx {
             }
             Err(Refusal::Call(e)) => Err(e),
             Err(Refusal::TooLate(e)) => {
-                self.die(signal::Signal::SEGV, true);
+                self.die(signal::Signal::SEGV);
                 Err(e)
             }
         }

@@ -539,7 +539,6 @@ impl Table {
         if limit.hard != u64::MAX && used >= limit.hard {
             group.kill(ExitStatus::Killed {
                 signal: Signal::KILL,
-                core: false,
             });
             return;
         }

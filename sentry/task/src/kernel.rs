@@ -358,7 +358,6 @@ impl Kernel {
         for g in groups {
             g.kill(ExitStatus::Killed {
                 signal: Signal::KILL,
-                core: false,
             });
         }
     }

@@ -111,7 +111,6 @@ fn step(cx: &mut TaskCx) {
             tracing::error!(tid = cx.task.tid(), "guest code cannot be run: {e}");
             cx.group().kill(crate::ExitStatus::Killed {
                 signal: Signal::KILL,
-                core: false,
             });
         }
     }

@@ -144,13 +144,7 @@ impl ThreadGroup {
         let fatal = st.actions.get(signal).handler() == Handler::Default
             && signal.default_action() == DefaultAction::Terminate;
         if fatal && !chosen.really_blocked(signal) && st.exit.is_none() {
-            begin_exit(
-                st,
-                ExitStatus::Killed {
-                    signal,
-                    core: false,
-                },
-            );
+            begin_exit(st, ExitStatus::Killed { signal });
             return;
         }
         chosen.interrupt();

@@ -7,12 +7,10 @@ use signal::Signal;
 pub enum ExitStatus {
     /// By exit(2), with the low byte of its argument.
     Exited(u8),
-    /// By a signal.
+    /// By a signal. No core is ever dumped, whichever it is, and the status does not say so.
     Killed {
         /// Which.
         signal: Signal,
-        /// Whether it is one that dumps core (no file is written).
-        core: bool,
     },
 }
 
@@ -21,7 +19,7 @@ impl ExitStatus {
     pub fn wait_status(self) -> i32 {
         match self {
             ExitStatus::Exited(code) => i32::from(code) << 8,
-            ExitStatus::Killed { signal, core } => signal.number() | if core { 0x80 } else { 0 },
+            ExitStatus::Killed { signal } => signal.number(),
         }
     }
 
@@ -29,7 +27,7 @@ impl ExitStatus {
     pub fn shell_code(self) -> i32 {
         match self {
             ExitStatus::Exited(code) => i32::from(code),
-            ExitStatus::Killed { signal, .. } => 128 + signal.number(),
+            ExitStatus::Killed { signal } => 128 + signal.number(),
         }
     }
 }
@@ -57,12 +55,10 @@ impl ChildEvent {
 
     /// `si_code` and `si_status` of waitid(2) and `SIGCHLD`.
     pub fn child_info(self) -> (i32, i32) {
-        use abi::libc::{CLD_CONTINUED, CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SIGCONT};
+        use abi::libc::{CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SIGCONT};
         match self {
             ChildEvent::Ended(ExitStatus::Exited(code)) => (CLD_EXITED, i32::from(code)),
-            ChildEvent::Ended(ExitStatus::Killed { signal, core }) => {
-                (if core { CLD_DUMPED } else { CLD_KILLED }, signal.number())
-            }
+            ChildEvent::Ended(ExitStatus::Killed { signal }) => (CLD_KILLED, signal.number()),
             ChildEvent::Stopped(s) => (CLD_STOPPED, s.number()),
             ChildEvent::Continued => (CLD_CONTINUED, SIGCONT),
         }
@@ -75,10 +71,10 @@ mod tests {
 
     #[test]
     fn status_words_are_those_of_wait() {
-        let killed = |signal, core| ExitStatus::Killed { signal, core };
+        let killed = |signal| ExitStatus::Killed { signal };
         assert_eq!(ExitStatus::Exited(3).wait_status(), 0x300);
-        assert_eq!(killed(Signal::SEGV, true).wait_status(), 0x8b);
-        assert_eq!(killed(Signal::TERM, false).shell_code(), 143);
+        assert_eq!(killed(Signal::SEGV).wait_status(), 0x0b);
+        assert_eq!(killed(Signal::TERM).shell_code(), 143);
         assert_eq!(ChildEvent::Stopped(Signal::TSTP).wait_status(), 0x147f);
         assert_eq!(ChildEvent::Continued.wait_status(), 0xffff);
     }
