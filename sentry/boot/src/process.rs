@@ -26,6 +26,8 @@ pub const EXIT_BOOT_FAILED: i32 = 71;
 /// Exit status when (with debugging on) a host call was made that the filter forbids. Without
 /// debugging the host kills the process with SIGSYS.
 pub const EXIT_FORBIDDEN_CALL: i32 = 72;
+/// Exit status when the process that serves the container's files went away.
+pub const EXIT_GOFER_GONE: i32 = 73;
 /// Exit status when the launcher of an attached sandbox went away.
 pub const EXIT_LAUNCHER_GONE: i32 = 128 + 9;
 
@@ -156,6 +158,7 @@ fn boot(channel: &mut Channel, assemble: Assemble) -> Result<Booted, BootError> 
     }
     // From here on there may be threads.
     let listener = fds.take_opt(args.control, "the control socket")?;
+    let gofer = fds.share(args.root.connection, "the root's gofer connection")?;
     let kernel = assemble(&args, &mut fds, engine)?;
     drop(fds);
     if let Some(terminal) = terminal {
@@ -173,7 +176,11 @@ fn boot(channel: &mut Channel, assemble: Assemble) -> Result<Booted, BootError> 
     } else {
         None
     };
-    let server = server::spawn(listener, launcher, kernel.clone())?;
+    let watched = server::Watched {
+        launcher,
+        gofer: Some(gofer),
+    };
+    let server = server::spawn(listener, watched, kernel.clone())?;
     Ok(Booted { kernel, server })
 }
 

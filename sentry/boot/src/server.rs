@@ -5,7 +5,7 @@
 //! connection that breaks the protocol is closed; nobody else notices.
 
 use crate::error::BootError;
-use crate::process::EXIT_LAUNCHER_GONE;
+use crate::process::{EXIT_GOFER_GONE, EXIT_LAUNCHER_GONE};
 use control::Channel;
 use control::hello::Hello;
 use control::message::{Failure, FailureKind, Reply, Request, SandboxState, WindowSize};
@@ -60,10 +60,18 @@ struct Shared {
     told: Condvar,
 }
 
-/// Starts serving. `launcher` is watched: when it closes, the sandbox ends.
+/// Those without whom the sandbox ends: watched for the closing of their ends.
+pub(crate) struct Watched {
+    /// Of an attached sandbox.
+    pub(crate) launcher: Option<OwnedFd>,
+    /// Who serves the container's root.
+    pub(crate) gofer: Option<OwnedFd>,
+}
+
+/// Starts serving.
 pub(crate) fn spawn(
     listener: Option<OwnedFd>,
-    launcher: Option<OwnedFd>,
+    watched: Watched,
     kernel: Arc<dyn Kernel>,
 ) -> Result<Server, BootError> {
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
@@ -76,12 +84,12 @@ pub(crate) fn spawn(
         waiting: Mutex::new(0),
         told: Condvar::new(),
     });
-    if listener.is_some() || launcher.is_some() {
+    if listener.is_some() || watched.launcher.is_some() || watched.gofer.is_some() {
         let shared = shared.clone();
         thread::Builder::new()
             .name("control".into())
             .stack_size(STACK)
-            .spawn(move || shared.accept(listener.as_ref(), launcher.as_ref()))
+            .spawn(move || shared.accept(listener.as_ref(), &watched))
             .map_err(|e| BootError::Host {
                 what: "start the control thread",
                 answer: Errno::from_raw(e.raw_os_error().unwrap_or(0)),
@@ -110,11 +118,13 @@ impl Server {
 }
 
 impl Shared {
-    fn accept(self: Arc<Self>, listener: Option<&OwnedFd>, launcher: Option<&OwnedFd>) {
+    fn accept(self: Arc<Self>, listener: Option<&OwnedFd>, watched: &Watched) {
+        let (launcher, gofer) = (watched.launcher.as_ref(), watched.gofer.as_ref());
         loop {
-            let mut fds = Vec::with_capacity(2);
+            let mut fds = Vec::with_capacity(3);
             // Hang-up is reported without being asked for.
             fds.extend(launcher.map(|l| PollFd::new(l.as_fd(), PollFlags::empty())));
+            fds.extend(gofer.map(|g| PollFd::new(g.as_fd(), PollFlags::empty())));
             fds.extend(listener.map(|l| PollFd::new(l.as_fd(), PollFlags::POLLIN)));
             if poll(&mut fds, PollTimeout::NONE).is_err() {
                 continue;
@@ -127,6 +137,12 @@ impl Shared {
             if ready(launcher) {
                 tracing::info!("the launcher is gone");
                 std::process::exit(EXIT_LAUNCHER_GONE);
+            }
+            if ready(gofer) {
+                // It serves until we close: somebody killed it, or it crashed.
+                tracing::error!("the gofer is gone");
+                eprintln!("the gofer ended, and with it the container's files");
+                std::process::exit(EXIT_GOFER_GONE);
             }
             let Some(listener) = listener.filter(|_| ready(listener)) else {
                 continue;
@@ -261,7 +277,11 @@ mod tests {
 
     /// A connection to a server, after the hellos.
     fn connected() -> (Server, Channel) {
-        let server = spawn(None, None, Arc::new(Fake)).unwrap();
+        let nobody = Watched {
+            launcher: None,
+            gofer: None,
+        };
+        let server = spawn(None, nobody, Arc::new(Fake)).unwrap();
         let (mut ours, mut theirs) = Channel::pair().unwrap();
         let shared = server.shared.clone();
         thread::spawn(move || drop(shared.serve(&mut theirs)));
