@@ -122,7 +122,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// It is larger than any sane one.
-    #[error("{path} has more bytes than the limit of {limit}")]
+    #[error("{path} is larger than {limit} bytes, which no config.json needs to be")]
     TooLarge {
         /// Of the file.
         path: PathBuf,

@@ -13,11 +13,7 @@ const KERNEL_TYPES: &[&str] = &[
 /// Checks and converts; bind sources are relative to `bundle`.
 pub(super) fn convert(mount: &oci::Mount, bundle: &Path) -> Result<Mount, ConfigError> {
     let destination = text("mounts.destination", mount.destination())?;
-    // Old bundles have relative ones, meant from the root.
-    let destination = match destination.starts_with('/') {
-        true => destination,
-        false => format!("/{destination}"),
-    };
+    let destination = clean(&destination);
     let options = mount.options().clone().unwrap_or_default();
     let fstype = mount.typ().clone().unwrap_or_default();
     let (flags, data, bind) = parse_options(&options);
@@ -57,6 +53,20 @@ pub(super) fn convert(mount: &oci::Mount, bundle: &Path) -> Result<Mount, Config
     })
 }
 
+/// A destination as runc understands it: from the root, even where it does not say so, with `.`
+/// and `..` resolved in the text alone.
+fn clean(destination: &str) -> String {
+    let mut names = Vec::new();
+    for name in destination.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => drop(names.pop()),
+            name => names.push(name),
+        }
+    }
+    format!("/{}", names.join("/"))
+}
+
 /// Flags, file system options, and whether it is a bind mount. Propagation is between mount
 /// namespaces, and the container's has no peer: such words have no effect.
 fn parse_options(options: &[String]) -> (MountFlags, String, bool) {
@@ -93,6 +103,20 @@ fn parse_options(options: &[String]) -> (MountFlags, String, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn destinations_are_plain_paths() {
+        for (given, meant) in [
+            ("/proc", "/proc"),
+            ("dev//pts/", "/dev/pts"),
+            ("/x/../y/./z//", "/y/z"),
+            ("/../../etc", "/etc"),
+            ("", "/"),
+            ("..", "/"),
+        ] {
+            assert_eq!(clean(given), meant, "{given}");
+        }
+    }
 
     #[test]
     fn options_are_flags_or_data() {

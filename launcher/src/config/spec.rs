@@ -16,6 +16,10 @@ const MAX_SIZE: u64 = 8 << 20;
 pub fn load(bundle: &Path) -> Result<Config, ConfigError> {
     let bundle = bundle
         .canonicalize()
+        .and_then(|path| match path.is_dir() {
+            true => Ok(path),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        })
         .map_err(|source| ConfigError::Bundle {
             path: bundle.to_owned(),
             source,
@@ -39,8 +43,7 @@ pub fn load(bundle: &Path) -> Result<Config, ConfigError> {
     convert(&spec, bundle, path)
 }
 
-/// A little more than any sane one has, if it goes on that long. A bundle may hold anything in the
-/// file's place: a FIFO is not waited for, a device not read.
+/// The file, up to one byte more than there may be. A pipe or device is not waited for.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = fs::File::options()
         .read(true)
@@ -107,8 +110,14 @@ fn convert(spec: &Spec, bundle: PathBuf, path: PathBuf) -> Result<Config, Config
         mounts: mounts
             .map(|m| mounts::convert(m, &bundle))
             .collect::<Result<_, _>>()?,
-        hostname: spec.hostname().clone().unwrap_or_else(host_name),
-        domainname: spec.domainname().clone().unwrap_or_default(),
+        hostname: match spec.hostname() {
+            Some(name) => uts_name("hostname", name)?,
+            None => host_name(),
+        },
+        domainname: match spec.domainname() {
+            Some(name) => uts_name("domainname", name)?,
+            None => String::new(),
+        },
         masked_paths: linux.masked_paths().clone().unwrap_or_default(),
         readonly_paths: linux.readonly_paths().clone().unwrap_or_default(),
         sysctls,
@@ -146,6 +155,19 @@ impl OrEmpty for Option<oci::Linux> {
             linux
         })
     }
+}
+
+/// What uname(2) has room for.
+fn uts_name(what: &'static str, name: &str) -> Result<String, ConfigError> {
+    const MAX: usize = 64;
+    if name.len() > MAX || name.contains('\0') {
+        let problem = format!(
+            "{name:?} cannot be one: it has {} bytes or a NUL; at most {MAX} are possible",
+            name.len()
+        );
+        return Err(field(what, problem));
+    }
+    Ok(name.to_owned())
 }
 
 pub(super) fn host_name() -> String {
