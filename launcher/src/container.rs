@@ -64,9 +64,11 @@ impl Drop for NewContainer {
 /// Makes and locks a new container's directory.
 fn reserve(root: &StateRoot, id: &ContainerId) -> Result<(NewContainer, Locked), LaunchError> {
     loop {
-        let dir = root.create(id)?;
-        match dir.lock() {
-            Ok(lock) => {
+        let made = root
+            .create(id)
+            .and_then(|dir| dir.lock().map(|lock| (dir, lock)));
+        match made {
+            Ok((dir, lock)) => {
                 let new = NewContainer {
                     dir: Some(dir),
                     group: None,
@@ -96,6 +98,7 @@ fn bring_up(
     let mut state = State {
         id: id.to_string(),
         bundle: config.bundle.clone(),
+        rootfs: config.root.clone(),
         phase: Phase::Creating,
         created: state::now(),
         owner: options.identity.uid,
@@ -291,9 +294,12 @@ impl Container {
         &self.state
     }
 
-    /// As OCI's `state` command prints it.
+    /// As OCI's `state` command prints it, with what runc's adds.
     pub fn to_json(&self) -> serde_json::Value {
-        oci_value(&self.state)
+        let mut value = oci_value(&self.state);
+        value["rootfs"] = json!(self.state.rootfs);
+        value["created"] = json!(state::rfc3339(self.state.created));
+        value
     }
 
     /// Its pid, 0 when it is stopped.
@@ -350,6 +356,11 @@ impl Container {
 
     /// Sends a signal to the root process, or to all.
     pub fn kill(&mut self, signal: i32, all: bool) -> Result<(), LaunchError> {
+        if self.state.status() == "creating" {
+            // Its launcher may have started the program already, and is about to say so.
+            let _lock = self.dir.lock()?;
+            self.state = self.dir.load()?;
+        }
         let status = self.state.status();
         match status {
             "created" | "running" => {}

@@ -143,6 +143,8 @@ pub struct State {
     pub id: String,
     /// Absolute path of its bundle.
     pub bundle: PathBuf,
+    /// Absolute path of its root file system.
+    pub rootfs: PathBuf,
     /// How far it came.
     pub phase: Phase,
     /// Seconds and nanoseconds since 1970 of its creation.
@@ -574,6 +576,7 @@ mod tests {
         State {
             id: id.to_owned(),
             bundle: "/b".into(),
+            rootfs: "/b/rootfs".into(),
             phase: Phase::Creating,
             created: now(),
             owner: 0,
