@@ -92,6 +92,14 @@ pub enum LaunchError {
         /// Its number.
         number: u32,
     },
+    /// More descriptors than can be handed on.
+    #[error("--preserve-fds {asked} is more than can be handed on; at most {most} can")]
+    ManyPreserved {
+        /// As given.
+        asked: u32,
+        /// The limit.
+        most: u32,
+    },
     /// `--overlay self` has no place.
     #[error("cannot make a file in {path} for --overlay self: {source}; use --overlay memory")]
     OverlayFile {

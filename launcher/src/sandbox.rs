@@ -18,7 +18,8 @@ use crate::state::ContainerDir;
 use crate::{seccomp, sys};
 use control::ChannelError;
 use control::boot::{
-    BootArgs, BootReply, DebugSpec, FdIndex, MountSource, MountSpec, OverlayMode, RootSpec,
+    BootArgs, BootReply, DebugSpec, FdIndex, MountSource, MountSpec, OverlayMode, ProcessSpec,
+    RootSpec,
 };
 use control::gofer::{GoferArgs, Tree};
 use control::message::Failure;
@@ -30,6 +31,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+/// Most descriptors of the caller's that a container gets; what a message holds is more.
+const MAX_PRESERVED: u32 = 128;
 
 /// What stands above the container's own files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,12 +240,18 @@ pub(crate) fn boot(
             }
         }
     }
+    if options.preserve_fds > MAX_PRESERVED {
+        return Err(LaunchError::ManyPreserved {
+            asked: options.preserve_fds,
+            most: MAX_PRESERVED,
+        });
+    }
     let mut preserved = Vec::new();
-    for number in 0..options.preserve_fds {
-        let fd = i32::try_from(number + 3)
+    for number in 3..3 + options.preserve_fds {
+        let fd = i32::try_from(number)
             .ok()
-            .and_then(|n| sys::borrow(n).ok());
-        let fd = fd.ok_or(LaunchError::PreservedFd { number: number + 3 })?;
+            .and_then(|n| sys::inherited(n).ok());
+        let fd = fd.ok_or(LaunchError::PreservedFd { number })?;
         let given = donations.share("preserved descriptor", fd);
         preserved.push(given.map_err(|e| host("share a descriptor")(errno(&e)))?);
     }
@@ -256,7 +266,12 @@ pub(crate) fn boot(
         container: container.id().to_string(),
         hostname: config.hostname.clone(),
         domainname: config.domainname.clone(),
-        process: config.process.clone(),
+        process: ProcessSpec {
+            console_size: terminal
+                .as_ref()
+                .and_then(|pair| console::size(pair.replica.as_fd())),
+            ..config.process.clone()
+        },
         root: RootSpec {
             connection: connection(0),
             overlay,

@@ -376,6 +376,17 @@ pub(crate) fn same_description(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> bool {
     unsafe { libc::syscall(libc::SYS_kcmp, me, me, FILE, a, b) == 0 }
 }
 
+/// As [`borrow`], of a descriptor that this process was started with: all that it opens itself
+/// are closed at exec, and those were not.
+pub(crate) fn inherited(number: RawFd) -> Result<BorrowedFd<'static>, Errno> {
+    // SAFETY: fcntl on any number is harmless.
+    let flags = Errno::result(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
+    if flags & libc::FD_CLOEXEC != 0 {
+        return Err(Errno::EBADF);
+    }
+    borrow(number)
+}
+
 /// Sets a terminal's window size.
 pub(crate) fn set_window_size(terminal: BorrowedFd<'_>, size: libc::winsize) -> Result<(), Errno> {
     // SAFETY: the structure lives through the call.
