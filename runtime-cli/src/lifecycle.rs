@@ -61,10 +61,7 @@ fn options(setup: &Setup, create: &Create, root: &StateRoot) -> Result<Options<'
 
 fn open(setup: &Setup, id: &str) -> Result<Container, LaunchError> {
     let id = ContainerId::new(id)?;
-    let root = setup.state_root().map_err(|_| StateError::Root {
-        path: setup.identity.default_state_root(),
-        source: std::io::ErrorKind::NotFound.into(),
-    })?;
+    let root = setup.state_root()?;
     root.collect();
     Container::open(&root, &id)
 }

@@ -94,6 +94,10 @@ impl Log {
         }
         let to_person = level == Level::ERROR || (shown && inner.file.is_none());
         if to_person {
+            // It may quote what a container or its configuration says: no control characters
+            // reach a terminal.
+            let clean = |c: char| if c.is_control() && c != '\n' { '?' } else { c };
+            let text: String = text.chars().map(clean).collect();
             let _lost = writeln!(std::io::stderr(), "{word}: {text}");
         }
     }

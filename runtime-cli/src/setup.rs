@@ -72,7 +72,7 @@ pub(crate) fn dispatch(build: &Build, cli: Cli) -> Result<i32, Failure> {
 
 impl Setup {
     /// The directory of state.
-    pub(crate) fn state_root(&self) -> Result<StateRoot, Failure> {
+    pub(crate) fn state_root(&self) -> Result<StateRoot, LaunchError> {
         let default;
         let path: &Path = match &self.root {
             Some(path) => path,
