@@ -55,9 +55,9 @@ impl Snapshot {
     }
 }
 
-/// The ids of the processes (and their state) whose executable is `program`.
-/// A sandbox's stubs run a copy of the same executable or none at all, so the
-/// parents are followed as well.
+/// The ids and names of the processes whose executable is `program`: the
+/// launcher, the sandbox process and its stubs, the gofer. Others may run the
+/// same binary by another path meanwhile, and are not meant.
 fn processes_of(program: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -70,7 +70,7 @@ fn processes_of(program: &Path) -> BTreeSet<String> {
         let ours = exe.is_ok_and(|e| {
             e.to_string_lossy().trim_end_matches(" (deleted)") == program.to_string_lossy()
         });
-        if ours || comm.starts_with("ringfence") {
+        if ours {
             found.insert(format!("{name} {}", comm.trim()));
         }
     }

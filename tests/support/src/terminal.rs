@@ -3,16 +3,23 @@
 use nix::pty::{Winsize, openpty};
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// For what must happen and is not measured.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A program on a terminal of its own.
 #[derive(Debug)]
 pub struct Terminal {
     master: File,
-    child: Child,
+    /// None where somebody else started the program.
+    child: Option<Child>,
     bytes: Receiver<Vec<u8>>,
     /// All that it has written so far.
     pub screen: String,
@@ -50,7 +57,18 @@ impl Terminal {
             .stdout(Stdio::from(pair.slave.try_clone()?))
             .stderr(Stdio::from(pair.slave))
             .spawn()?;
-        let master = File::from(pair.master);
+        Self::new(File::from(pair.master), Some(child))
+    }
+
+    /// A person at a terminal that another program runs on.
+    ///
+    /// # Errors
+    /// When the descriptor can't be duplicated.
+    pub fn attach(master: OwnedFd) -> anyhow::Result<Self> {
+        Self::new(File::from(master), None)
+    }
+
+    fn new(master: File, child: Option<Child>) -> anyhow::Result<Self> {
         let mut reader = master.try_clone()?;
         let (send, bytes) = mpsc::channel();
         thread::spawn(move || {
@@ -94,9 +112,9 @@ impl Terminal {
     /// Waits until `text` appears after what earlier calls have waited for.
     ///
     /// # Errors
-    /// The screen so far, when it doesn't within ten seconds.
+    /// The screen so far, when it doesn't.
     pub fn expect(&mut self, text: &str) -> Result<(), String> {
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + PATIENCE;
         loop {
             if let Some(at) = self.screen.get(self.seen..).and_then(|s| s.find(text)) {
                 self.seen += at + text.len();
@@ -113,8 +131,56 @@ impl Terminal {
         }
     }
 
-    /// Waits for the program's end: `exit N` and so on.
+    /// Waits for the program's end: `exit N` and so on; of a program that
+    /// somebody else started, that it has let go of the terminal.
     pub fn finish(mut self) -> String {
-        crate::run::finish(&mut self.child, Duration::from_secs(10))
+        if let Some(child) = &mut self.child {
+            return crate::run::finish(child, PATIENCE);
+        }
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.bytes.recv_timeout(left) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => return "hung up".into(),
+                Err(RecvTimeoutError::Timeout) => return "timeout".into(),
+            }
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _gone = child.kill();
+            let _reaped = child.wait();
+        }
+    }
+}
+
+/// A socket at which a container's terminal is awaited, as callers of `create`
+/// hold one.
+#[derive(Debug)]
+pub struct ConsoleSocket(UnixListener);
+
+impl ConsoleSocket {
+    /// Listens at `path`.
+    ///
+    /// # Errors
+    /// When it can't.
+    pub fn bind(path: &Path) -> std::io::Result<Self> {
+        UnixListener::bind(path).map(Self)
+    }
+
+    /// Takes the terminal from the first who connects, and its name.
+    ///
+    /// # Errors
+    /// When the message holds none.
+    pub fn receive(&self) -> anyhow::Result<(OwnedFd, String)> {
+        let (stream, _) = self.0.accept()?;
+        let (text, fds) = crate::sys::receive(&stream)?;
+        let [master] = <[OwnedFd; 1]>::try_from(fds)
+            .map_err(|fds| anyhow::anyhow!("{} descriptors came", fds.len()))?;
+        Ok((master, String::from_utf8_lossy(&text).into_owned()))
     }
 }

@@ -23,6 +23,7 @@ const UNSAFE: &[&str] = &[
     // The probes make raw system calls; they are not part of the runtime.
     "tests/parity/src/sys.rs",
     "tests/bench/src/sys.rs",
+    "tests/support/src/sys.rs",
 ];
 
 pub(super) fn check(wrong: &mut Vec<String>) -> Result<()> {

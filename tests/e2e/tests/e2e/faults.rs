@@ -1,0 +1,131 @@
+//! Faults of our own: they end the one sandbox, with a report and a status by which they are known.
+
+use crate::case::{Result, cases, ensure, equal, exited};
+use crate::place::{PATIENCE, Place, eventually, need_root};
+use std::path::PathBuf;
+use std::process::Command;
+use test_support::bundle::{Bundle, Runtime};
+use test_support::{run, target_dir, workspace};
+
+cases!("faults":
+    a_panic_ends_the_sandbox,
+    a_panic_ends_a_detached_sandbox,
+    calls_that_are_not_there_are_logged_once,
+);
+
+/// A debug build has a system call that makes its kernel panic.
+fn debug_runtime(place: &Place<'_>) -> Result<Runtime> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build
+        .args(["build", "--quiet", "--package", "runtime-cli"])
+        .current_dir(workspace());
+    let outcome = run::run(&mut build, b"", 30 * PATIENCE);
+    exited(&outcome, 0)?;
+    let program = place.dir.join("debug-ringfence");
+    let built: PathBuf = target_dir().join("debug/ringfence");
+    std::fs::copy(built, &program)?;
+    Ok(Runtime {
+        program,
+        debug_log: Some(place.dir.join("logs")),
+        ..place.runtime.clone()
+    })
+}
+
+/// Threads that sleep, spin and wait for each other, while one asks for the panic.
+const PANICS: &str = r"
+import ctypes, os, threading, time, subprocess
+threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+threading.Thread(target=lambda: [0 for _ in iter(int, 1)], daemon=True).start()
+threading.Thread(target=lambda: os.read(os.pipe()[0], 1), daemon=True).start()
+subprocess.Popen(['sleep', '1000'])
+print('up', flush=True)
+time.sleep(0.2)
+ctypes.CDLL(None).syscall(0x70696e67)
+print('it went on', flush=True)
+";
+
+fn panicking(place: &Place<'_>) -> Result<(Runtime, PathBuf)> {
+    need_root()?;
+    let runtime = debug_runtime(place)?;
+    let args = ["python3", "-B", "-c", PANICS];
+    let bundle = Bundle::new(&place.dir.join("bundle"), place.debian()?, &args);
+    bundle.write()?;
+    Ok((runtime, bundle.dir))
+}
+
+fn report_is_in_the_log(place: &Place<'_>) -> Result {
+    let log = std::fs::read_to_string(place.dir.join("logs/boot.log"))?;
+    ensure(
+        log.contains("panic on thread") && log.contains("a guest asked for it"),
+        || log.lines().rev().take(20).collect::<Vec<_>>().join("\n"),
+    )
+}
+
+fn a_panic_ends_the_sandbox(place: &Place<'_>) -> Result {
+    let (runtime, dir) = panicking(place)?;
+    let outcome = run::run(&mut runtime.run(&dir, "c"), b"", PATIENCE);
+    exited(&outcome, 70)?;
+    equal("output", &outcome.out(), &"up\n".to_owned())?;
+    let text = outcome.err();
+    ensure(
+        text.contains("error: ") && text.contains("panicked"),
+        || text.clone(),
+    )?;
+    report_is_in_the_log(place)?;
+    let left: Vec<_> = std::fs::read_dir(&runtime.state)?
+        .flatten()
+        .map(|e| e.file_name())
+        .collect();
+    ensure(left.iter().all(|name| name == ".platform.json"), || {
+        format!("left: {left:?}")
+    })
+}
+
+fn a_panic_ends_a_detached_sandbox(place: &Place<'_>) -> Result {
+    let (runtime, dir) = panicking(place)?;
+    let mut command = runtime.command();
+    command
+        .args(["run", "--detach", "--bundle"])
+        .arg(&dir)
+        .arg("c");
+    exited(&place.finish(&mut command), 0)?;
+    eventually("stopped container", || Ok(place.status("c")? == "stopped"))?;
+    report_is_in_the_log(place)?;
+    exited(&place.ringfence(&["delete", "c"]), 0)
+}
+
+fn calls_that_are_not_there_are_logged_once(place: &Place<'_>) -> Result {
+    need_root()?;
+    let script = "for (1..5) { for my $n (334, 999, 334) { print syscall($n, 0, 0), $!{ENOSYS} ? 'n' : 'y', ' ' } }";
+    let bundle = Bundle::new(
+        &place.dir.join("bundle"),
+        place.debian()?,
+        &["perl", "-e", script],
+    );
+    bundle.write()?;
+    let runtime = Runtime {
+        debug_log: None,
+        ..place.runtime.clone()
+    };
+    let logs = place.dir.join("logs");
+    let mut command = runtime.command();
+    command
+        .arg("--debug-log")
+        .arg(&logs)
+        .arg("run")
+        .arg("-b")
+        .arg(&bundle.dir)
+        .arg("c");
+    let outcome = run::run_plain(&mut command);
+    crate::case::said(&outcome, 0, &"-1n ".repeat(15))?;
+    let log = std::fs::read_to_string(logs.join("boot.log"))?;
+    for call in ["rseq", "999"] {
+        let lines: Vec<&str> = log
+            .lines()
+            .filter(|l| l.contains(call) && l.contains("not"))
+            .collect();
+        equal(call, &lines.len(), &1).map_err(|_| crate::case::Stop::Failed(log.clone()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! The options: what runc's callers pass is accepted, and what an option promises is kept.
+
+use crate::case::{Result, cases, ensure, equal, exited, refused, said};
+use crate::place::{Place, need};
+use serde_json::Value;
+use std::process::Command;
+use test_support::run;
+use test_support::workspace;
+
+cases!("flags":
+    what_callers_of_runc_pass_is_accepted,
+    each_is_in_the_docs,
+    the_log_has_errors_as_text_or_json,
+    debug_logs_are_written,
+    calls_are_logged,
+    overlays_keep_the_tree_as_it_is,
+    descriptors_are_preserved,
+    networks_that_are_not_there,
+    rootless_by_word,
+    a_platform_by_name,
+);
+
+fn what_callers_of_runc_pass_is_accepted(place: &Place<'_>) -> Result {
+    let dir = place.shell("exit 3", |_| {})?;
+    let bundle = dir.to_string_lossy().into_owned();
+    let log = place.dir.join("log").to_string_lossy().into_owned();
+    for line in [
+        "--systemd-cgroup run --no-pivot --no-new-keyring --bundle B c",
+        "--log L --log-format json --log-level info --criu /usr/sbin/criu run --bundle B c",
+        "--log-level=debug --log L --rootless=auto run -b B --no-subreaper c",
+        "--rootless=false --debug --log L run -b B c",
+        "--network none --overlay none run -b B c",
+        "run --network=none -b B c --systemd-cgroup --log-format text",
+    ] {
+        let args: Vec<&str> = line
+            .split(' ')
+            .map(|word| match word {
+                "B" => bundle.as_str(),
+                "L" => log.as_str(),
+                word => word,
+            })
+            .collect();
+        let outcome = place.ringfence(&args);
+        said(&outcome, 3, "")?;
+        equal("standard error", &outcome.err(), &String::new())?;
+    }
+    Ok(())
+}
+
+/// Those that do nothing, or not what runc does, are explained.
+fn each_is_in_the_docs(_: &Place<'_>) -> Result {
+    let text = std::fs::read_to_string(workspace().join("docs/command-line.md"))?;
+    for flag in [
+        "--systemd-cgroup",
+        "--criu",
+        "--no-pivot",
+        "--no-new-keyring",
+        "--no-subreaper",
+        "--log-level",
+        "--rootless",
+        "--preserve-fds",
+        "--root",
+        "--debug-log",
+        "--debug",
+    ] {
+        ensure(text.contains(flag), || {
+            format!("{flag} is not in docs/command-line.md")
+        })?;
+    }
+    Ok(())
+}
+
+fn the_log_has_errors_as_text_or_json(place: &Place<'_>) -> Result {
+    let log = place.dir.join("log");
+    let path = log.to_string_lossy().into_owned();
+    for format in ["json", "text"] {
+        let args = ["--log", &path, "--log-format", format, "state", "nosuch"];
+        refused(&place.ringfence(&args), 128, &["nosuch"])?;
+    }
+    let text = std::fs::read_to_string(&log)?;
+    let lines: Vec<&str> = text.lines().collect();
+    equal("lines", &lines.len(), &2)?;
+    // What containerd and podman look for.
+    let first: Value = serde_json::from_str(lines[0])?;
+    equal("level", &first["level"], &"error".into())?;
+    let message = first["msg"].as_str().unwrap_or_default();
+    ensure(message.contains("`nosuch` does not exist"), || text.clone())?;
+    ensure(first["time"].is_string(), || text.clone())?;
+    ensure(
+        lines[1].contains("level=error msg=\"container `nosuch`"),
+        || text.clone(),
+    )?;
+    let outcome = place.ringfence(&["--log", "/nosuch/log", "list"]);
+    refused(&outcome, 128, &["/nosuch/log"])
+}
+
+fn debug_logs_are_written(place: &Place<'_>) -> Result {
+    let dir = place.shell("true", |_| {})?;
+    let (bundle, logs) = (dir.to_string_lossy().into_owned(), place.dir.join("logs"));
+    let path = logs.to_string_lossy().into_owned();
+    said(
+        &place.ringfence(&["--debug-log", &path, "run", "-b", &bundle, "c"]),
+        0,
+        "",
+    )?;
+    for file in ["launcher.log", "boot.log", "gofer.log"] {
+        let there = logs.join(file).is_file();
+        ensure(there, || format!("no {file}"))?;
+    }
+    let boot = std::fs::read_to_string(logs.join("boot.log"))?;
+    ensure(boot.contains("booting"), || boot.clone())?;
+    let outcome = place.ringfence(&["--debug-log", "/proc/nosuch", "do", "true"]);
+    refused(&outcome, 128, &["/proc/nosuch", "--debug-log"])
+}
+
+fn calls_are_logged(place: &Place<'_>) -> Result {
+    let dir = place.shell("echo word; exit 3", |_| {})?;
+    let (bundle, logs) = (dir.to_string_lossy().into_owned(), place.dir.join("logs"));
+    let path = logs.to_string_lossy().into_owned();
+    let args = ["--strace", "--debug-log", &path, "run", "-b", &bundle, "c"];
+    said(&place.ringfence(&args), 3, "word\n")?;
+    let text = std::fs::read_to_string(logs.join("boot.log"))?;
+    for call in ["write(1, \"word\\n\"", "exit_group(3)"] {
+        ensure(text.contains(call), || format!("no {call} in\n{text}"))?;
+    }
+    // Without a place for it, it would be lost.
+    exited(
+        &place.ringfence(&["--strace", "run", "-b", &bundle, "c"]),
+        2,
+    )
+}
+
+fn overlays_keep_the_tree_as_it_is(place: &Place<'_>) -> Result {
+    let dir = place.shell(
+        "echo new > /etc/new; rm /etc/group; cat /etc/new; ls /etc",
+        |_| {},
+    )?;
+    let (bundle, root) = (dir.to_string_lossy().into_owned(), place.tree()?);
+    for overlay in ["memory", "self", "none"] {
+        let outcome = place.ringfence(&["--overlay", overlay, "run", "-b", &bundle, "c"]);
+        said(&outcome, 0, "new\nnew\npasswd\n")?;
+        let through = overlay == "none";
+        equal(overlay, &root.join("etc/new").exists(), &through)?;
+        equal(overlay, &!root.join("etc/group").exists(), &through)?;
+        let names: Vec<_> = std::fs::read_dir(&dir)?
+            .flatten()
+            .map(|e| e.file_name())
+            .collect();
+        equal("files in the bundle", &names, &vec!["config.json".into()])?;
+    }
+    let dir = place.shell("echo x > /x; echo $?; echo y > /tmp/y && cat /tmp/y", |c| {
+        c["root"]["readonly"] = true.into();
+    })?;
+    let outcome = place.run(&dir, "c");
+    said(&outcome, 0, "1\ny\n")?;
+    ensure(outcome.err().contains("Read-only file system"), || {
+        outcome.err()
+    })
+}
+
+fn descriptors_are_preserved(place: &Place<'_>) -> Result {
+    let dir = place.shell("cat <&3; echo to4 >&4; ls /proc/self/fd | wc -l", |_| {})?;
+    let run = place.runtime.command();
+    let file = place.dir.join("four");
+    let script = format!("\"$@\" 3<<E 4>{}\nfrom three\nE\n", file.display());
+    let mut shell = Command::new(need("bash")?);
+    shell
+        .args(["-c", &script, "sh"])
+        .arg(run.get_program())
+        .args(run.get_args())
+        .args(["run", "--preserve-fds", "2", "--bundle"])
+        .arg(&dir)
+        .arg("c");
+    said(&run::run_plain(&mut shell), 0, "from three\n6\n")?;
+    equal("4", &std::fs::read_to_string(&file)?, &"to4\n".to_owned())?;
+    let bundle = dir.to_string_lossy().into_owned();
+    let outcome = place.ringfence(&["run", "--preserve-fds", "900", "-b", &bundle, "c"]);
+    refused(&outcome, 128, &["--preserve-fds"])
+}
+
+fn networks_that_are_not_there(place: &Place<'_>) -> Result {
+    for network in ["host", "sandbox"] {
+        let outcome = place.ringfence(&["--network", network, "do", "true"]);
+        refused(&outcome, 128, &[network, "none"])?;
+    }
+    exited(&place.ringfence(&["--network", "nosuch", "do", "true"]), 2)
+}
+
+fn rootless_by_word(place: &Place<'_>) -> Result {
+    for words in [
+        &["--rootless"] as &[&str],
+        &["--rootless=true"],
+        &["--rootless=auto"],
+    ] {
+        let args = [words, &["do", "--", "sh", "-c", "echo $((1+1))"]].concat();
+        said(&place.ringfence(&args), 0, "2\n")?;
+    }
+    exited(&place.ringfence(&["--rootless=maybe", "list"]), 2)
+}
+
+fn a_platform_by_name(place: &Place<'_>) -> Result {
+    let name = place.runtime.platform.clone();
+    said(
+        &place.ringfence(&["do", "--platform", &name, "true"]),
+        0,
+        "",
+    )?;
+    let mut command = Command::new(&place.runtime.program);
+    command.args(["--root"]).arg(&place.runtime.state);
+    said(
+        &run::run_plain(command.args(["--platform", "auto", "do", "true"])),
+        0,
+        "",
+    )?;
+    // A letter too many.
+    let near = format!("{name}e");
+    let mut command = Command::new(&place.runtime.program);
+    command.arg("--root").arg(&place.runtime.state);
+    let outcome = run::run_plain(command.args(["--platform", &near, "do", "true"]));
+    refused(&outcome, 128, &[&near, &format!("did you mean `{name}`")])?;
+    let mut command = Command::new(&place.runtime.program);
+    command.arg("--root").arg(&place.runtime.state);
+    let outcome = run::run_plain(command.args(["--platform", "zzzzzz", "do", "true"]));
+    refused(&outcome, 128, &["zzzzzz", &name])
+}
