@@ -144,7 +144,6 @@ impl TaskCx {
         }
         group.kill(ExitStatus::Killed {
             signal: Signal::KILL,
-            core: false,
         });
     }
 

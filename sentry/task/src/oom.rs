@@ -115,7 +115,6 @@ impl Kernel {
             if shares || Arc::ptr_eq(&group, &victim.group) {
                 group.kill(ExitStatus::Killed {
                     signal: Signal::KILL,
-                    core: false,
                 });
             }
         }
