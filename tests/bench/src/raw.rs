@@ -2,11 +2,14 @@
 
 use crate::measures::{LARGE, Measure, TOUCHES, timed_touch};
 use crate::sys::{Memfd, Traced};
-use crate::timing::{best_of_own, best_shared};
+use crate::timing::{best, best_of_own, best_shared};
 
 /// All of them by name.
 pub(crate) const ALL: &[(&str, Measure)] = &[
-    ("ptrace_1", |_| ptrace(1)),
+    ("ptrace_1", |budget| {
+        let traced = Traced::on(0);
+        best(budget, || traced.round_trip())
+    }),
     ("ptrace_2", |_| ptrace(2)),
     ("ptrace_4", |_| ptrace(4)),
     ("memfd_1", |_| memfd(1)),

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 /// A batch is at least this long, so that the clock's own cost is nothing beside it.
 const BATCH: Duration = Duration::from_millis(4);
-/// With several threads, long enough for the scheduler to have had its say.
-const SHARED_BATCH: Duration = Duration::from_millis(25);
-const SHARED_BATCHES: u32 = 4;
+/// With several threads, long enough for the scheduler to have its say, and short enough for some
+/// batch to have the CPUs to itself on a machine that is busy.
+const SHARED_BATCH: Duration = Duration::from_millis(12);
+const SHARED_BATCHES: u32 = 8;
 
 /// How often `one` runs in about `length`.
 fn fitting(length: Duration, one: &mut impl FnMut()) -> u32 {
