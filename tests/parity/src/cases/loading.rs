@@ -169,7 +169,7 @@ fn segment_addresses(o: Out) {
         0x7fff_ffff_f000,
         0x8000_0000_0000,
         0xffff_8000_0000_0000,
-        !0xfff_u64,
+        !0xfff,
     ] {
         say!(
             o,
@@ -186,7 +186,7 @@ fn segment_sizes(o: Out) {
 
 fn segment_offsets(o: Out) {
     let with = |offset, addr| Elf::new(&[whole(), load(offset, addr, 16, 16, R)]).run();
-    tell!(o, "odd both" => with(0x123, 0x60_0123), "odd offset" => with(0x123, 0x60_0000), "odd address" => with(0, 0x60_0123), "beyond end" => with(0x10_0000, 0x60_0000), "negative" => with(!0xfff_u64, 0x60_0000), "largest" => with(i64::MAX as u64 & !0xfff, 0x60_0000));
+    tell!(o, "odd both" => with(0x123, 0x60_0123), "odd offset" => with(0x123, 0x60_0000), "odd address" => with(0, 0x60_0123), "beyond end" => with(0x10_0000, 0x60_0000), "negative" => with(!0xfff, 0x60_0000), "largest" => with(i64::MAX as u64 & !0xfff, 0x60_0000));
 }
 
 fn segment_permissions(o: Out) {
