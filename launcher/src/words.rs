@@ -13,8 +13,10 @@ pub(crate) fn printable(text: &str, most: usize) -> String {
         c if c.is_control() || deceives(c) => '?',
         c => c,
     };
-    let fits = |end: &usize| text.is_char_boundary(*end);
-    let end = (0..=most.min(text.len())).rev().find(fits).unwrap_or(0);
+    let end = (0..=most.min(text.len()))
+        .rev()
+        .find(|&at| text.is_char_boundary(at))
+        .unwrap_or(0);
     let mut shown: String = text[..end].chars().map(clean).collect();
     if end < text.len() {
         shown.push_str(" [...]");

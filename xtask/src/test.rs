@@ -19,7 +19,11 @@ pub(crate) struct Test {
 }
 
 /// The test programs that start sandboxes: package and target.
-const WHOLE: [(&str, &str); 2] = [("parity-tests", "parity"), ("e2e-tests", "e2e")];
+const WHOLE: [(&str, &str); 3] = [
+    ("parity-tests", "parity"),
+    ("e2e-tests", "e2e"),
+    ("security-tests", "security"),
+];
 
 #[derive(Debug, Default)]
 struct Count {
