@@ -26,6 +26,10 @@ pub enum Request {
     /// A report for a person who looks for a fault: tasks and what they wait for. Replied by
     /// [`Reply::Text`].
     Dump,
+    /// Replied by [`Reply::Processes`].
+    Processes,
+    /// Replied by [`Reply::Stats`].
+    Stats,
 }
 
 /// Answers.
@@ -42,6 +46,49 @@ pub enum Reply {
     Text(String),
     /// It failed.
     Failed(Failure),
+    /// To [`Request::Processes`], by number.
+    Processes(Vec<ProcessInfo>),
+    /// To [`Request::Stats`].
+    Stats(Stats),
+}
+
+/// A process, as the container numbers things. Times are in nanoseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessInfo {
+    /// Its number.
+    pub pid: i32,
+    /// Its parent's.
+    pub parent: i32,
+    /// Effective user id.
+    pub uid: u32,
+    /// How many threads it has.
+    pub threads: u32,
+    /// `R`, `S`, `T` or `Z`, as in ps(1).
+    pub state: char,
+    /// CPU time in its own code.
+    pub user: u64,
+    /// CPU time in the sentry.
+    pub system: u64,
+    /// How long ago it was started.
+    pub age: u64,
+    /// Its name: that of the program, unless it gave itself another.
+    pub command: String,
+}
+
+/// What a container uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// CPU time in the container's own code, in nanoseconds: of all processes that are there, and
+    /// of those they have waited for.
+    pub user: u64,
+    /// The same in the sentry.
+    pub system: u64,
+    /// Bytes of memory that exist on the host.
+    pub memory: u64,
+    /// Bytes it is shown to have.
+    pub memory_limit: u64,
+    /// Tasks.
+    pub tasks: u32,
 }
 
 /// Size of a terminal, in characters.

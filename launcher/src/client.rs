@@ -3,7 +3,7 @@
 use crate::state::ContainerDir;
 use crate::words::printable;
 use control::hello::{Hello, HelloError};
-use control::message::{Failure, Reply, Request, SandboxState, WindowSize};
+use control::message::{Failure, ProcessInfo, Reply, Request, SandboxState, Stats, WindowSize};
 use control::{Channel, ChannelError};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::SendTimeout;
@@ -152,6 +152,30 @@ impl Client {
     pub fn wait(&mut self) -> Result<i32, ClientError> {
         match self.ask(&Request::Wait)? {
             Reply::Exited(status) => Ok(status),
+            _ => Err(ClientError::Answer),
+        }
+    }
+
+    /// The container's processes.
+    pub fn processes(&mut self) -> Result<Vec<ProcessInfo>, ClientError> {
+        match self.ask(&Request::Processes)? {
+            Reply::Processes(mut list) => {
+                for process in &mut list {
+                    process.command = printable(&process.command, MAX_TEXT).replace('\n', "?");
+                    if !process.state.is_ascii_uppercase() {
+                        process.state = '?';
+                    }
+                }
+                Ok(list)
+            }
+            _ => Err(ClientError::Answer),
+        }
+    }
+
+    /// What the container uses.
+    pub fn stats(&mut self) -> Result<Stats, ClientError> {
+        match self.ask(&Request::Stats)? {
+            Reply::Stats(stats) => Ok(stats),
             _ => Err(ClientError::Answer),
         }
     }

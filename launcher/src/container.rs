@@ -11,6 +11,7 @@ use crate::id::ContainerId;
 use crate::sandbox::{self, Options, Sandbox};
 use crate::state::{self, ContainerDir, Locked, Phase, ProcessId, State, StateError, StateRoot};
 use crate::sys;
+use control::message::{ProcessInfo, Stats};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -424,6 +425,35 @@ impl Container {
         drop(lock);
         run_poststop(&mut self.state);
         Ok(())
+    }
+
+    fn must_live(&self, what: &'static str) -> Result<(), LaunchError> {
+        match self.state.status() {
+            "created" | "running" => Ok(()),
+            status => Err(self.status_error(what, status, "; it has no processes")),
+        }
+    }
+
+    /// Its processes.
+    pub fn processes(&self) -> Result<Vec<ProcessInfo>, LaunchError> {
+        self.must_live("list the processes of")?;
+        Ok(Client::connect(&self.dir)?.processes()?)
+    }
+
+    /// What it uses.
+    pub fn stats(&self) -> Result<Stats, LaunchError> {
+        self.must_live("measure")?;
+        Ok(Client::connect(&self.dir)?.stats()?)
+    }
+
+    /// Waits for the end of its first process; the exit status, 128 + n for a signal.
+    pub fn wait(&self) -> Result<i32, LaunchError> {
+        self.must_live("wait for")?;
+        let status = Client::connect(&self.dir)?.wait()?;
+        Ok(match status & 0x7f {
+            0 => (status >> 8) & 0xff,
+            signal => 128 + signal,
+        })
     }
 
     /// A report of what the tasks inside do.

@@ -28,6 +28,7 @@ mod sys;
 mod words;
 
 pub use container::Container;
+pub use control::message::{ProcessInfo, Stats};
 pub use error::{EXIT_FAILURE, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, LaunchError};
 pub use id::ContainerId;
 pub use identity::Identity;

@@ -131,6 +131,12 @@ pub(crate) enum Command {
     Delete(Delete),
     /// List containers
     List(List),
+    /// List a container's processes
+    Ps(Ps),
+    /// Print what a container uses, as JSON
+    Events(Events),
+    /// Wait for a container's end; its exit status is this command's
+    Wait(Id),
     /// Write an example config.json
     Spec(Spec),
     /// Show the platforms in this binary and whether they work here
@@ -229,6 +235,37 @@ pub(crate) struct List {
     /// Form
     #[arg(long, short, value_enum, default_value_t = ListFormat::Table)]
     pub(crate) format: ListFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// The container's id
+    pub(crate) id: String,
+    /// Form
+    #[arg(long, short, value_enum, default_value_t = PsFormat::Table)]
+    pub(crate) format: PsFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PsFormat {
+    /// For people
+    Table,
+    /// The numbers that the host has for it, as callers of runc read them: the sandbox process
+    Json,
+    /// Everything, numbered as inside
+    Full,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// The container's id
+    pub(crate) id: String,
+    /// Once, and not as a stream
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Seconds between two
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) interval: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -12,6 +12,7 @@ mod hidden;
 mod lifecycle;
 mod list;
 mod log;
+mod observe;
 mod platform_list;
 mod setup;
 

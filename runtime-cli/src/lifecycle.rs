@@ -59,7 +59,7 @@ fn options(setup: &Setup, create: &Create, root: &StateRoot) -> Result<Options<'
     Ok(options)
 }
 
-fn open(setup: &Setup, id: &str) -> Result<Container, LaunchError> {
+pub(crate) fn open(setup: &Setup, id: &str) -> Result<Container, LaunchError> {
     let id = ContainerId::new(id)?;
     let root = setup.state_root()?;
     root.collect();

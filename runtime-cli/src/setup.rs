@@ -1,7 +1,7 @@
 //! From the command line to what the launcher takes.
 
 use crate::args::{Cli, Command, Global, Network, Overlay, Rootless};
-use crate::{Build, command, help, lifecycle, list, platform_list};
+use crate::{Build, command, help, lifecycle, list, observe, platform_list};
 use launcher::identity::Identity;
 use launcher::sandbox::{self, Console, Debug, Options};
 use launcher::{EXIT_FAILURE, LaunchError, StateRoot};
@@ -64,6 +64,9 @@ pub(crate) fn dispatch(build: &Build, cli: Cli) -> Result<i32, Failure> {
         Command::Delete(delete) => lifecycle::delete(&setup, &delete),
         Command::Dump(id) => lifecycle::dump(&setup, &id.id),
         Command::List(how) => list::run(&setup, &how),
+        Command::Ps(ps) => observe::ps(&setup, &ps),
+        Command::Events(events) => observe::events(&setup, &events),
+        Command::Wait(id) => observe::wait(&setup, &id.id),
         Command::Spec(spec) => lifecycle::spec(&setup, &spec),
         Command::Platforms => platform_list::run(),
         Command::Help(topic) => help::run(build, &topic.topic),

@@ -4,10 +4,10 @@
 use crate::error::BootError;
 use crate::mounts::{Builder, Parts, root};
 use crate::process::DonatedFds;
-use crate::{search, server};
+use crate::{observe, search, server};
 use auth::{CapSet, Creds};
 use control::boot::{BootArgs, ProcessSpec};
-use control::message::{Failure, FailureKind, SandboxState, WindowSize};
+use control::message::{Failure, FailureKind, ProcessInfo, SandboxState, Stats, WindowSize};
 use fs_devpts::termios::Winsize;
 use fs_devpts::{SlaveFile, Tty};
 use fs_host::{HostFile, Reactor};
@@ -214,6 +214,14 @@ impl server::Kernel for Sandbox {
             text.push_str(&format!("{pid} {state} {name}\n"));
         }
         text
+    }
+
+    fn processes(&self) -> Vec<ProcessInfo> {
+        observe::processes(&self.kernel)
+    }
+
+    fn stats(&self) -> Stats {
+        observe::stats(&self.kernel)
     }
 }
 

@@ -7,6 +7,7 @@ mod error;
 pub mod kernel;
 mod log;
 mod mounts;
+mod observe;
 pub mod process;
 mod search;
 pub mod seccomp;

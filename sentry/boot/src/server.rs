@@ -8,7 +8,9 @@ use crate::error::BootError;
 use crate::process::{EXIT_GOFER_GONE, EXIT_LAUNCHER_GONE};
 use control::Channel;
 use control::hello::Hello;
-use control::message::{Failure, FailureKind, Reply, Request, SandboxState, WindowSize};
+use control::message::{
+    Failure, FailureKind, ProcessInfo, Reply, Request, SandboxState, Stats, WindowSize,
+};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -35,6 +37,10 @@ pub trait Kernel: Send + Sync {
     fn resize(&self, size: WindowSize);
     /// A report for a person who looks for a fault.
     fn dump(&self) -> String;
+    /// The container's processes, by number.
+    fn processes(&self) -> Vec<ProcessInfo>;
+    /// What it uses.
+    fn stats(&self) -> Stats;
 }
 
 /// Most connections served at once; further ones are closed at once.
@@ -214,6 +220,8 @@ impl Shared {
                 Reply::Done
             }
             Request::Dump => Reply::Text(self.kernel.dump()),
+            Request::Processes => Reply::Processes(self.kernel.processes()),
+            Request::Stats => Reply::Stats(self.kernel.stats()),
             _ => Reply::Failed(Failure::new(
                 FailureKind::Invalid,
                 "this sandbox does not know that request",
@@ -273,6 +281,12 @@ mod tests {
         fn dump(&self) -> String {
             "nothing".to_owned()
         }
+        fn processes(&self) -> Vec<ProcessInfo> {
+            Vec::new()
+        }
+        fn stats(&self) -> Stats {
+            Stats::default()
+        }
     }
 
     /// A connection to a server, after the hellos.
@@ -304,6 +318,14 @@ mod tests {
         );
         assert!(
             matches!(ask(&mut channel, &Request::Start), Reply::Failed(f) if f.text == "no such program")
+        );
+        assert_eq!(
+            ask(&mut channel, &Request::Processes),
+            Reply::Processes(Vec::new())
+        );
+        assert_eq!(
+            ask(&mut channel, &Request::Stats),
+            Reply::Stats(Stats::default())
         );
         let signal = |pid| Request::Signal {
             pid,

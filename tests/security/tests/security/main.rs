@@ -6,6 +6,7 @@
 
 mod confined;
 mod groups;
+mod observed;
 mod state;
 mod world;
 
@@ -55,6 +56,11 @@ const TESTS: &[Test] = &[
         "a_silent_sandbox_holds_nobody_up",
         state::a_silent_sandbox_holds_nobody_up,
     ),
+    (
+        "names_of_processes_reach_no_terminal",
+        observed::names_of_processes_reach_no_terminal,
+    ),
+    ("any_number_may_wait", observed::any_number_may_wait),
 ];
 
 fn main() -> ExitCode {

@@ -124,7 +124,9 @@ impl World {
         change: impl FnOnce(&mut Value),
     ) -> Result<Running<'_>> {
         let script = "ls -lR / >/dev/null 2>&1; echo x >/tmp/x; sleep 1000 & \
-                      sleep 1000 | sleep 1000 & echo ready >/root/ready; wait";
+                      sleep 1000 | sleep 1000 & odd=$(printf '/tmp/a\\033[31mb'); \
+                      printf '#!/bin/sh\nsleep 1000\n' >\"$odd\"; chmod +x \"$odd\"; \"$odd\" & \
+                      echo ready >/root/ready; wait";
         let shared = self.shared();
         fs::create_dir_all(&shared)?;
         let mark = shared.join("ready");

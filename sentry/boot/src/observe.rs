@@ -1,0 +1,46 @@
+//! What a container does and uses, for those who ask from outside.
+
+use control::message::{ProcessInfo, Stats};
+use std::sync::Arc;
+use task::{CpuTime, Kernel, ThreadGroup};
+use time::ClockId;
+
+/// All processes by number; one that ends meanwhile is left out.
+pub(crate) fn processes(kernel: &Kernel) -> Vec<ProcessInfo> {
+    let now = kernel.now(ClockId::Boottime);
+    let mut pids = kernel.pids();
+    pids.sort_unstable();
+    let info = |pid: i32| {
+        let (group, task) = (kernel.process(pid)?, kernel.task(pid)?);
+        let time = group.cpu_time();
+        Some(ProcessInfo {
+            pid,
+            parent: kernel.parent(pid),
+            uid: task.creds().euid,
+            threads: u32::try_from(group.threads().len().max(1)).unwrap_or(u32::MAX),
+            state: char::from(task.state_letter()),
+            user: time.user,
+            system: time.system,
+            age: now.saturating_sub(task.start_time()).max(0).cast_unsigned(),
+            command: String::from_utf8_lossy(&task.name()).into_owned(),
+        })
+    };
+    pids.into_iter().filter_map(info).collect()
+}
+
+/// What all of them use together.
+pub(crate) fn stats(kernel: &Kernel) -> Stats {
+    let groups = kernel
+        .pids()
+        .into_iter()
+        .filter_map(|pid| kernel.process(pid));
+    let spent = |group: Arc<ThreadGroup>| group.cpu_time() + group.children_time();
+    let time = groups.map(spent).fold(CpuTime::default(), |sum, t| sum + t);
+    Stats {
+        user: time.user,
+        system: time.system,
+        memory: kernel.memory_used(),
+        memory_limit: kernel.memory_limit(),
+        tasks: u32::try_from(kernel.task_count().0).unwrap_or(u32::MAX),
+    }
+}
