@@ -2,7 +2,7 @@
 //! process; and answers the control server about it.
 
 use crate::error::BootError;
-use crate::mounts::{Builder, Parts, root};
+use crate::mounts::{self, Builder, Parts, Trees, root};
 use crate::process::DonatedFds;
 use crate::{observe, search, server};
 use auth::{CapSet, Creds};
@@ -75,7 +75,7 @@ pub fn assemble(
         devices: parts.devices.clone(),
     })
     .map_err(BootError::guest("make the kernel for", "/"))?;
-    syscalls::Services::new(&kernel).install(&kernel);
+    mounts::services(&kernel, args.memory_limit).install(&kernel);
 
     let mounts = root(args, fds, &parts)?;
     let cx = KernelFsCtx::new(clocks, mounts.clone());
@@ -83,7 +83,7 @@ pub fn assemble(
         parts: &parts,
         cx: &cx,
         mounts: &mounts,
-        proc: fs_proc::root(&kernel, &mounts),
+        trees: Trees::new(&kernel, &mounts, args.memory_limit),
         console: console.clone(),
     };
     builder.all(args, fds)?;

@@ -7,9 +7,11 @@ use control::boot::{BootArgs, MountSource, MountSpec as WireMount, OverlayMode};
 use fs_devpts::{DevPts, Tty};
 use hostmem::MemoryFile;
 use std::sync::Arc;
+use syscalls::{MountArgs, MountMaker, Services};
+use task::{Kernel, TaskCx};
 use time::Clocks;
 use vfs::{
-    DeviceRegistry, FileType, Inode, KernelFsCtx, LookupFlags, MountFlags, MountNamespace,
+    DeviceRegistry, FileType, FsCtx, Inode, KernelFsCtx, LookupFlags, MountFlags, MountNamespace,
     MountSpec, NewFile, NewKind, OpenFlags, Start, VfsPath,
 };
 
@@ -69,12 +71,74 @@ pub(crate) fn root(
     Ok(MountNamespace::new(MountSpec::new(root, fstype)))
 }
 
+/// File systems of which a sandbox has one.
+pub(crate) struct Trees {
+    pub(crate) proc: Arc<dyn Inode>,
+    pub(crate) sysfs: Arc<dyn Inode>,
+    pub(crate) cgroup: Arc<dyn Inode>,
+    pub(crate) mqueue: Arc<dyn Inode>,
+}
+
+impl Trees {
+    /// Those that show `kernel`, whose tasks see `mounts`. `memory_limit` is the container's own.
+    pub(crate) fn new(
+        kernel: &Arc<Kernel>,
+        mounts: &Arc<MountNamespace>,
+        memory_limit: Option<u64>,
+    ) -> Trees {
+        // A tree outlives nothing that it shows: the kernel is the process's.
+        let used = {
+            let kernel = kernel.clone();
+            Arc::new(move || kernel.memory_used())
+        };
+        let (all, counted) = (kernel.clone(), kernel.clone());
+        let clocks = kernel.clocks();
+        let machine = fs_sys::Machine {
+            cpus: kernel.cpus(),
+        };
+        let group = fs_sys::Group {
+            memory_limit,
+            memory: used,
+            processes: Arc::new(move || all.pids()),
+            tasks: Arc::new(move || counted.task_count().0),
+        };
+        Trees {
+            proc: fs_proc::root(kernel, mounts),
+            sysfs: machine.sysfs(clocks),
+            cgroup: group.cgroup2(clocks),
+            mqueue: kernel.ipc().mqueues.root(),
+        }
+    }
+}
+
+/// What the system calls need, with the file systems that mount(2) knows.
+pub(crate) fn services(kernel: &Kernel, memory_limit: Option<u64>) -> Services {
+    let mut services = Services::new(kernel);
+    for name in ["proc", "sysfs", "cgroup2", "mqueue"] {
+        let make: MountMaker = Arc::new(move |cx: &TaskCx, args: &MountArgs<'_>| {
+            let trees = Trees::new(cx.kernel(), &cx.mounts(), memory_limit);
+            let root = match name {
+                "proc" => trees.proc,
+                "sysfs" => trees.sysfs,
+                "cgroup2" => trees.cgroup,
+                _ => trees.mqueue,
+            };
+            let mut spec = MountSpec::new(root, name);
+            spec.source = args.source.to_vec();
+            spec.flags = args.flags;
+            Ok(spec)
+        });
+        services.add_filesystem(name, make);
+    }
+    services
+}
+
 /// Everything that is mounted below the root, in the bundle's order.
 pub(crate) struct Builder<'a> {
     pub(crate) parts: &'a Parts,
     pub(crate) cx: &'a KernelFsCtx,
     pub(crate) mounts: &'a Arc<MountNamespace>,
-    pub(crate) proc: Arc<dyn Inode>,
+    pub(crate) trees: Trees,
     /// The container's own terminal, which gets the name /dev/pts/0.
     pub(crate) console: Option<Arc<Tty>>,
 }
@@ -147,7 +211,7 @@ impl Builder<'_> {
             ))
         };
         match fstype {
-            "proc" => Ok(MountSpec::new(self.proc.clone(), "proc")),
+            "proc" => Ok(MountSpec::new(self.trees.proc.clone(), "proc")),
             "tmpfs" | "devtmpfs" => tmpfs(data),
             "devpts" => {
                 let pts = DevPts::new(self.cx, data)?;
@@ -159,23 +223,12 @@ impl Builder<'_> {
                 spec.options = data.to_owned();
                 Ok(spec)
             }
-            // Named by nearly every bundle; an empty directory stands in their place until they
-            // are built, and docs/compat.md says so.
-            "sysfs" | "mqueue" | "cgroup" | "cgroup2" => {
-                let mut spec = tmpfs("mode=755,size=0")?;
-                spec.fstype = fstype.to_owned();
-                if fstype == "sysfs" {
-                    // Bundles mount cgroups there, and sysfs itself read-only.
-                    let owner = NewFile {
-                        perm: 0o755,
-                        uid: 0,
-                        gid: 0,
-                    };
-                    let fs = spec
-                        .root
-                        .create(self.cx, b"fs", NewKind::Directory, &owner)?;
-                    fs.create(self.cx, b"cgroup", NewKind::Directory, &owner)?;
-                }
+            "mqueue" => Ok(MountSpec::new(self.trees.mqueue.clone(), "mqueue")),
+            "sysfs" => Ok(MountSpec::new(self.trees.sysfs.clone(), "sysfs")),
+            // Of either version: a container of today expects the second.
+            "cgroup" | "cgroup2" => {
+                let mut spec = MountSpec::new(self.trees.cgroup.clone(), "cgroup2");
+                spec.flags |= MountFlags::RDONLY;
                 Ok(spec)
             }
             _ => Err(Errno::ENODEV),

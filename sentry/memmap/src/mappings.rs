@@ -78,6 +78,11 @@ impl Mappings {
         }
     }
 
+    /// How many mappings of it there are.
+    pub fn count(&self) -> usize {
+        self.list.lock().len()
+    }
+
     /// Whether nobody maps it.
     pub fn is_empty(&self) -> bool {
         self.list.lock().is_empty()

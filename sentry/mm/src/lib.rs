@@ -28,6 +28,7 @@ mod batch;
 mod brk;
 mod copy;
 mod demand;
+mod detach;
 mod extent;
 mod fault;
 mod fork;

@@ -77,6 +77,13 @@ impl SigInfo {
         i
     }
 
+    /// Of a POSIX message queue (mq_notify(2)): who sent the message, and the value asked for.
+    pub fn message(signal: Signal, pid: i32, uid: u32, value: u64) -> SigInfo {
+        let mut i = SigInfo::user(signal, libc::SI_MESGQ, pid, uid);
+        i.union[1] = value;
+        i
+    }
+
     /// `si_pid` (or `si_timerid`).
     pub fn pid(&self) -> i32 {
         self.union[0] as u32 as i32

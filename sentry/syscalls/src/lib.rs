@@ -35,6 +35,10 @@ mod poll;
 mod sockets;
 
 mod memory;
+mod mqueues;
+mod sysv_msg;
+mod sysv_sem;
+mod sysv_shm;
 
 mod caps;
 mod control;

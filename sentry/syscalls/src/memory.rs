@@ -29,7 +29,7 @@ const VALIDATED: i32 = libc::MAP_FIXED
     | 0xf;
 
 /// The limits on memory; a capable task may lock as much as it likes.
-fn limits(cx: &TaskCx) -> MmLimits {
+pub(crate) fn limits(cx: &TaskCx) -> MmLimits {
     let mut limits = cx.task().group().limits().memory();
     if cx.creds().has(Capability::IpcLock) {
         limits.memlock = u64::MAX;
@@ -146,7 +146,7 @@ pub(crate) fn mmap(
 }
 
 /// `READ_IMPLIES_EXEC` of personality(2).
-fn effective_prot(cx: &TaskCx, prot: Prot) -> Prot {
+pub(crate) fn effective_prot(cx: &TaskCx, prot: Prot) -> Prot {
     if prot.contains(Prot::READ) && cx.personality() & libc::READ_IMPLIES_EXEC as u32 != 0 {
         prot | Prot::EXECUTE
     } else {

@@ -29,6 +29,11 @@ impl TaskCx {
         }
         self.release_memory_words();
         self.leave_memory(None);
+        // Before anybody can learn of the end. Of threads that end at the same moment none may be
+        // the last here; then it is done below.
+        if me.group().state.lock().threads.len() == 1 {
+            self.kernel().ipc().sem.process_ended(me.tgid());
+        }
         if self.fds.leave() {
             let fds = self.fds.get().clone();
             fds.close_all(self);
@@ -155,6 +160,7 @@ impl TaskCx {
             p.children.notify_all(Events::READABLE);
         }
         if last {
+            kernel.ipc().sem.process_ended(group.tgid());
             group.timers().stop();
             group.ended.notify_all(Events::READABLE | Events::HUP);
             if group.tgid() == 1 {

@@ -98,6 +98,7 @@ pub struct Kernel {
     clocks: Arc<Clocks>,
     timers: Arc<TimerQueue>,
     futexes: futex::Table<FutexKey>,
+    ipc: ipc::Ipc,
     calls: CallTable,
     tracer: Option<Arc<dyn Tracer>>,
     cpus: u32,
@@ -130,6 +131,7 @@ impl Kernel {
     pub fn new(config: KernelConfig) -> Result<Arc<Kernel>, Errno> {
         let cpus = config.cpus.max(1);
         let vdso = VdsoPages::new(&config.memory, &VdsoSpec { cpus })?;
+        let ipc = ipc::Ipc::new(&config.memory, &config.clocks);
         let memory = config.memory.clone();
         let kernel = Arc::new(Kernel {
             tree: Mutex::new(Tree::default()),
@@ -139,6 +141,7 @@ impl Kernel {
             clocks: config.clocks,
             timers: config.timers,
             futexes: futex::Table::new(),
+            ipc,
             calls: config.calls,
             tracer: config.tracer,
             cpus,
@@ -190,6 +193,11 @@ impl Kernel {
     /// All futex waiters.
     pub fn futexes(&self) -> &futex::Table<FutexKey> {
         &self.futexes
+    }
+
+    /// System V IPC and POSIX message queues.
+    pub fn ipc(&self) -> &ipc::Ipc {
+        &self.ipc
     }
 
     /// Who watches system calls.

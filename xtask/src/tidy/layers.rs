@@ -25,6 +25,8 @@ const SENTRY: &[&[&str]] = &[
         "sentry-fs-tmpfs",
         "sentry-fs-gofer",
         "sentry-fs-overlay",
+        "sentry-fs-sys",
+        "sentry-ipc",
         "sentry-net",
     ],
     &["sentry-fs-devpts", "sentry-net-unix"],

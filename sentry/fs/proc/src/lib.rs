@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod fds;
+mod ipc;
 mod memory;
 mod node;
 mod process;

@@ -147,12 +147,22 @@ const SYS: &[(&str, Show)] = &[
     ("kernel/cap_last_cap", |_| "40\n".into()),
     ("kernel/domainname", |p| line(&p.kernel.uts().domainname)),
     ("kernel/hostname", |p| line(&p.kernel.uts().nodename)),
+    ("kernel/msgmax", |_| format!("{}\n", ipc::msg::MAX_MESSAGE)),
+    ("kernel/msgmnb", |_| format!("{}\n", ipc::msg::QUEUE_BYTES)),
+    ("kernel/msgmni", |_| format!("{}\n", ipc::msg::MAX_QUEUES)),
     ("kernel/ngroups_max", |_| "65536\n".into()),
     ("kernel/osrelease", |p| line(&p.kernel.uts().release)),
     ("kernel/ostype", |p| line(&p.kernel.uts().sysname)),
     ("kernel/overflowgid", |_| "65534\n".into()),
     ("kernel/overflowuid", |_| "65534\n".into()),
     ("kernel/pid_max", |_| "4194304\n".into()),
+    ("kernel/sem", |_| {
+        use ipc::sem::{MAX_ALL, MAX_IN_SET, MAX_OPS, MAX_SETS};
+        format!("{MAX_IN_SET}\t{MAX_ALL}\t{MAX_OPS}\t{MAX_SETS}\n")
+    }),
+    ("kernel/shmall", |_| format!("{}\n", ipc::shm::MAX_BYTES)),
+    ("kernel/shmmax", |_| format!("{}\n", ipc::shm::MAX_BYTES)),
+    ("kernel/shmmni", |_| format!("{}\n", ipc::shm::MAX_SEGMENTS)),
     ("kernel/version", |p| line(&p.kernel.uts().version)),
     ("vm/max_map_count", |_| "65530\n".into()),
     ("vm/overcommit_memory", |_| "0\n".into()),

@@ -1,5 +1,6 @@
 //! The top directory.
 
+use crate::ipc::SysvDir;
 use crate::node::{Directory, Entry, Target, directory, link, number, text};
 use crate::process::ProcessDir;
 use crate::system::{self, SYSTEM};
@@ -27,6 +28,7 @@ impl Directory for Top {
                     Arc::new(system::SysDir::top()),
                 ));
             }
+            b"sysvipc" => return Ok(directory(proc, ino, Owner::Root, Arc::new(SysvDir))),
             _ => {}
         }
         if let Some((_, kind)) = SYSTEM.iter().find(|(n, _)| n.as_bytes() == name) {
@@ -55,6 +57,7 @@ impl Directory for Top {
         all.push(Entry::new("thread-self", FileType::Symlink));
         all.push(Entry::new("mounts", FileType::Symlink));
         all.push(Entry::new("sys", FileType::Directory));
+        all.push(Entry::new("sysvipc", FileType::Directory));
         all.extend(
             proc.kernel
                 .pids()

@@ -19,6 +19,7 @@ mod memory_map;
 mod memory_more;
 mod memory_random;
 mod misc;
+mod mqueues;
 mod paths;
 mod pipes;
 mod processes;
@@ -26,6 +27,7 @@ mod programs;
 mod signals;
 mod signals_more;
 mod sockets;
+mod sysv;
 mod terminals;
 mod threads;
 mod time;
@@ -73,6 +75,7 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
         &[pipes::CASES, epoll::CASES, sockets::CASES, transfers::CASES],
     ),
     ("inotify", &[inotify::CASES]),
+    ("ipc", &[sysv::CASES, mqueues::CASES]),
     ("time", &[time::CASES]),
     ("terminals", &[terminals::CASES]),
     ("misc", &[misc::CASES, hostile::CASES]),

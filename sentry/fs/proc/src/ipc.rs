@@ -1,0 +1,44 @@
+//! /proc/sysvipc: the objects of System V IPC.
+
+use crate::node::{Directory, Entry, Text, number, text};
+use crate::{Owner, Proc};
+use abi::Errno;
+use ctx::Ctx;
+use std::sync::Arc;
+use vfs::{FileType, Inode};
+
+/// `/proc/sysvipc`
+pub(crate) struct SysvDir;
+
+/// Makes the table of one kind.
+type Table = fn(&ipc::Ipc) -> String;
+
+const FILES: &[(&str, Table)] = &[
+    ("msg", |ipc| ipc.msg.table()),
+    ("sem", |ipc| ipc.sem.table()),
+    ("shm", |ipc| ipc.shm.table()),
+];
+
+struct File(Table);
+
+impl Text for File {
+    fn read(&self, proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        Ok((self.0)(proc.kernel.ipc()).into_bytes())
+    }
+}
+
+impl Directory for SysvDir {
+    fn find(&self, proc: &Arc<Proc>, _cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        let found = FILES.iter().find(|(n, _)| n.as_bytes() == name);
+        let (name, table) = found.ok_or(Errno::ENOENT)?;
+        let ino = number(0, format!("sysvipc/{name}").as_bytes());
+        Ok(text(proc, ino, Owner::Root, Arc::new(File(*table))))
+    }
+
+    fn list(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<Entry>, Errno> {
+        let names = FILES.iter();
+        Ok(names
+            .map(|(n, _)| Entry::new(*n, FileType::Regular))
+            .collect())
+    }
+}

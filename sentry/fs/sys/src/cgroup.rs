@@ -1,0 +1,71 @@
+//! The container's own control group, as /sys/fs/cgroup shows it to a container with a cgroup
+//! namespace: version 2, read-only.
+
+use crate::tree::Dir;
+use std::fmt::Write;
+use std::sync::Arc;
+use time::Clocks;
+use vfs::Inode;
+
+/// `CGROUP2_SUPER_MAGIC`
+const MAGIC: i64 = 0x6367_7270;
+
+/// What the group counts and limits.
+#[derive(Clone)]
+pub struct Group {
+    /// Bytes of memory; `None` without a limit.
+    pub memory_limit: Option<u64>,
+    /// Bytes of memory in use.
+    pub memory: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// The processes.
+    pub processes: Arc<dyn Fn() -> Vec<i32> + Send + Sync>,
+    /// How many tasks there are.
+    pub tasks: Arc<dyn Fn() -> usize + Send + Sync>,
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Group(memory {:?})", self.memory_limit)
+    }
+}
+
+impl Group {
+    /// The root of a cgroup2 file system.
+    pub fn cgroup2(&self, clocks: &Clocks) -> Arc<dyn Inode> {
+        let mut root = Dir::default();
+        let limit = self
+            .memory_limit
+            .map_or("max\n".into(), |l| format!("{l}\n"));
+        let (memory, processes, tasks) = (
+            self.memory.clone(),
+            self.processes.clone(),
+            self.tasks.clone(),
+        );
+        root.text("cgroup.controllers", "cpu memory pids\n")
+            .text("cgroup.subtree_control", "\n")
+            .text("cgroup.type", "domain\n")
+            .text("cgroup.events", "populated 1\nfrozen 0\n")
+            .text("cgroup.freeze", "0\n")
+            .text("cgroup.max.depth", "max\n")
+            .text("cgroup.max.descendants", "max\n")
+            .text("cgroup.stat", "nr_descendants 0\nnr_dying_descendants 0\n")
+            .show("cgroup.procs", move || {
+                processes().iter().fold(String::new(), |mut text, pid| {
+                    let _ = writeln!(text, "{pid}");
+                    text
+                })
+            })
+            .text("cpu.max", "max 100000\n")
+            .text("cpu.weight", "100\n")
+            .text("memory.max", limit)
+            .text("memory.high", "max\n")
+            .text("memory.low", "0\n")
+            .text("memory.min", "0\n")
+            .text("memory.swap.max", "0\n")
+            .text("memory.swap.current", "0\n")
+            .show("memory.current", move || format!("{}\n", memory()))
+            .text("pids.max", "max\n")
+            .show("pids.current", move || format!("{}\n", tasks()));
+        root.mount(MAGIC, 0, clocks)
+    }
+}

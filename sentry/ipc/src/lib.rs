@@ -1,0 +1,68 @@
+//! System V IPC (sysvipc(7)) and POSIX message queues (mq_overview(7)).
+//!
+//! [`Ipc`] is what an IPC namespace is in Linux; a sandbox has one. The three System V kinds share
+//! their table of identifiers and their permissions (`ids`); each has a module with its objects,
+//! its operations and the structures that its `*ctl` call moves. POSIX queues are files of a file
+//! system of their own ([`mqueue`]).
+//!
+//! Neighbours: `syscalls` decodes and copies; `task` tells when a process has ended; `mm` maps
+//! segments by the seam of `memmap`.
+//!
+//! Locks: a table's lock and an object's lock are leaves, and never held together.
+#![forbid(unsafe_code)]
+
+mod ids;
+pub mod mqueue;
+pub mod msg;
+pub mod sem;
+pub mod shm;
+
+pub use ids::{Control, Perm, PermWords};
+
+use hostmem::MemoryFile;
+use std::sync::Arc;
+use time::Clocks;
+
+/// `IPC_CREAT`
+pub const CREAT: i32 = 0o1000;
+/// `IPC_EXCL`
+pub const EXCL: i32 = 0o2000;
+/// `IPC_NOWAIT`
+pub const NOWAIT: i32 = 0o4000;
+/// `IPC_PRIVATE`
+pub const PRIVATE: i32 = 0;
+
+/// All IPC objects of a sandbox.
+pub struct Ipc {
+    /// Shared memory.
+    pub shm: Arc<shm::Segments>,
+    /// Semaphores.
+    pub sem: sem::Semaphores,
+    /// Messages.
+    pub msg: msg::Queues,
+    /// POSIX queues.
+    pub mqueues: Arc<mqueue::Mqueues>,
+}
+
+impl std::fmt::Debug for Ipc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ipc")
+    }
+}
+
+impl Ipc {
+    /// Without objects; segments will be made of `memory`.
+    pub fn new(memory: &Arc<MemoryFile>, clocks: &Arc<Clocks>) -> Ipc {
+        Ipc {
+            shm: shm::Segments::new(memory, clocks),
+            sem: sem::Semaphores::new(clocks),
+            msg: msg::Queues::new(clocks),
+            mqueues: mqueue::Mqueues::new(clocks),
+        }
+    }
+}
+
+/// Seconds on the wall clock, as the objects keep them.
+fn seconds(clocks: &Clocks) -> i64 {
+    clocks.wall().sec
+}
