@@ -9,7 +9,9 @@
 #![forbid(unsafe_code)]
 
 mod op;
+pub mod pi;
 mod table;
 
 pub use op::WakeOp;
+pub use pi::PiTable;
 pub use table::{BITSET_ANY, Outcome, Table, Waiter};

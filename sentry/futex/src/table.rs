@@ -127,6 +127,60 @@ impl<K: Hash + Eq + Copy> Table<K> {
         }
     }
 
+    /// futex_waitv(2): waits on all of `keys` at once, as long as `matches` says of each that its
+    /// word has the expected value. Which of them was woken; `None` where the deadline passed.
+    ///
+    /// # Errors
+    /// As [`Table::wait`].
+    pub fn wait_many(
+        &self,
+        cx: &dyn Ctx,
+        keys: &[K],
+        deadline: Option<Instant>,
+        mut matches: impl FnMut(usize) -> Result<bool, Errno>,
+    ) -> Result<Option<usize>, SysErr> {
+        let waiters: Vec<Arc<Waiter>> = keys
+            .iter()
+            .map(|_| Waiter::new(cx.waker().clone()))
+            .collect();
+        // Takes all of them out again; the last that had been woken.
+        let leave = |queued: usize| {
+            let mut last = None;
+            for (i, waiter) in waiters[..queued].iter().enumerate() {
+                if !self.dequeue(waiter) {
+                    last = Some(i);
+                }
+            }
+            last
+        };
+        for (i, (key, waiter)) in keys.iter().zip(&waiters).enumerate() {
+            self.enqueue(waiter, *key, BITSET_ANY);
+            let failed = match matches(i) {
+                Ok(true) => continue,
+                Ok(false) => Errno::EAGAIN,
+                Err(e) => e,
+            };
+            return match leave(i + 1) {
+                Some(woken) => Ok(Some(woken)),
+                None => Err(failed.into()),
+            };
+        }
+        let result = loop {
+            if waiters.iter().any(|w| w.woken.load(Ordering::SeqCst)) {
+                break Ok(None);
+            }
+            match cx.park(deadline) {
+                Wake::Notified => {}
+                Wake::TimedOut => break Ok(None),
+                Wake::Interrupted => break Err(Restart::Sys.into()),
+            }
+        };
+        match leave(keys.len()) {
+            Some(woken) => Ok(Some(woken)),
+            None => result,
+        }
+    }
+
     /// Wakes up to `count` waiters of `key` whose bitset meets `bitset`; returns how many.
     pub fn wake(&self, key: &K, count: u32, bitset: u32) -> u32 {
         let mut bucket = self.buckets[self.index(key)].lock();

@@ -295,7 +295,7 @@ impl<T> Inner<T> {
     /// The place and the sequence number for a new object.
     fn place(&self) -> Option<(u32, u32)> {
         let used = self.objects.len() as u32;
-        let end = (used * 3 / 2).max(CIRCLE).min(1 << INDEX_BITS);
+        let end = (used * 3 / 2).clamp(CIRCLE, 1 << INDEX_BITS);
         let free = |i: &u32| !self.objects.contains_key(i);
         let index = (self.next..end)
             .find(free)

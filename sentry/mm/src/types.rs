@@ -258,6 +258,8 @@ pub struct ExecInfo {
     pub dumpable: u8,
     /// Where the vDSO lies, 0 for nowhere.
     pub vdso: u64,
+    /// What membarrier(2) was asked to register, as its command bits.
+    pub barriers: u32,
 }
 
 impl std::fmt::Debug for ExecInfo {

@@ -14,8 +14,14 @@ const WAKE: u32 = 1;
 const REQUEUE: u32 = 3;
 const CMP_REQUEUE: u32 = 4;
 const WAKE_OP: u32 = 5;
+const LOCK_PI: u32 = 6;
+const UNLOCK_PI: u32 = 7;
+const TRYLOCK_PI: u32 = 8;
 const WAIT_BITSET: u32 = 9;
 const WAKE_BITSET: u32 = 10;
+const WAIT_REQUEUE_PI: u32 = 11;
+const CMP_REQUEUE_PI: u32 = 12;
+const LOCK_PI2: u32 = 13;
 const PRIVATE: u32 = 128;
 const CLOCK_REALTIME: u32 = 256;
 
@@ -28,7 +34,8 @@ pub(crate) fn futex(
     let shared = op & PRIVATE == 0;
     let (val, val3) = (val as u32, val3 as u32);
     // The clock can be chosen for these alone.
-    if op & CLOCK_REALTIME != 0 && !matches!(command, WAIT | WAIT_BITSET) {
+    let wall = op & CLOCK_REALTIME != 0;
+    if wall && !matches!(command, WAIT | WAIT_BITSET | WAIT_REQUEUE_PI | LOCK_PI2) {
         return Err(Errno::ENOSYS.into());
     }
     match command {
@@ -72,12 +79,40 @@ pub(crate) fn futex(
                 cx.futex_wake_op(addr, addr2, shared, first, second, val3)?,
             ))
         }
+        LOCK_PI | LOCK_PI2 => {
+            let until = match timeout {
+                0 => None,
+                at => deadline(cx, at, false, wall || command == LOCK_PI)?,
+            };
+            cx.futex_lock_pi(addr, shared, until, false)
+        }
+        TRYLOCK_PI => cx.futex_lock_pi(addr, shared, None, true),
+        UNLOCK_PI => cx.futex_unlock_pi(addr, shared),
+        WAIT_REQUEUE_PI => {
+            let until = match timeout {
+                0 => None,
+                at => deadline(cx, at, false, wall)?,
+            };
+            cx.futex_wait_requeue_pi(addr, val, addr2, shared, until)
+        }
+        CMP_REQUEUE_PI => {
+            let requeue = u32::try_from(timeout as i32).map_err(|_| Errno::EINVAL)?;
+            if val != 1 {
+                return Err(Errno::EINVAL.into());
+            }
+            Ok(cx.futex_requeue_pi(addr, val3, addr2, shared, requeue)? as u64)
+        }
         _ => Err(Errno::ENOSYS.into()),
     }
 }
 
 /// When a wait gives up: `None` where that is further away than a clock can tell.
-fn deadline(cx: &TaskCx, addr: u64, relative: bool, wall: bool) -> Result<Option<Instant>, Errno> {
+pub(crate) fn deadline(
+    cx: &TaskCx,
+    addr: u64,
+    relative: bool,
+    wall: bool,
+) -> Result<Option<Instant>, Errno> {
     let t: Timespec = cx.memory().read_obj(addr)?;
     let nanos = t.to_duration()?;
     if relative {

@@ -25,6 +25,7 @@ mod file_open;
 mod file_stat;
 mod file_times;
 mod file_xattr;
+mod handles;
 mod mount;
 
 mod epoll;
@@ -40,7 +41,9 @@ mod sysv_msg;
 mod sysv_sem;
 mod sysv_shm;
 
+mod barriers;
 mod caps;
+mod compare;
 mod control;
 mod creds;
 mod ids;
@@ -53,6 +56,7 @@ mod wait;
 
 mod clocks;
 mod futexes;
+mod futexes_two;
 mod signals;
 mod timers;
 

@@ -1,7 +1,9 @@
-//! Copying between address spaces: process_vm_readv(2) and process_vm_writev(2).
+//! Copying between address spaces: process_vm_readv(2) and process_vm_writev(2); advice
+//! for others: process_madvise(2).
 
 use crate::user::{Args, MAX_RW_COUNT, iovecs};
-use abi::Errno;
+use abi::{Errno, libc};
+use auth::Capability;
 use ctx::{Ctx, Iovec, SysResult, UserMemory, UserMemoryExt};
 use std::sync::Arc;
 use task::TaskCx;
@@ -24,6 +26,48 @@ pub(crate) fn process_vm_readv(cx: &mut TaskCx, args: &Args) -> SysResult<u64> {
 
 pub(crate) fn process_vm_writev(cx: &mut TaskCx, args: &Args) -> SysResult<u64> {
     copy(cx, args, Way::ToRemote)
+}
+
+/// Advice that is taken for another process.
+const REMOTE_ADVICE: [i32; 4] = [
+    libc::MADV_WILLNEED,
+    libc::MADV_COLD,
+    libc::MADV_PAGEOUT,
+    libc::MADV_COLLAPSE,
+];
+
+pub(crate) fn process_madvise(
+    cx: &mut TaskCx,
+    &[pidfd, iov, count, advice, flags, _]: &Args,
+) -> SysResult<u64> {
+    if flags as u32 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let ranges = iovecs(cx, iov, count)?;
+    let group = cx.pidfd_group(crate::user::fd(pidfd))?;
+    let task = group.any_thread().ok_or(Errno::ESRCH)?;
+    let mm = task.mm().ok_or(Errno::ESRCH)?;
+    if !crate::access::may_inspect(cx, &task) {
+        return Err(Errno::EPERM.into());
+    }
+    let advice = advice as i32;
+    if !Arc::ptr_eq(&mm, cx.mm()) {
+        if !REMOTE_ADVICE.contains(&advice) {
+            return Err(Errno::EINVAL.into());
+        }
+        if !cx.creds().has(Capability::SysNice) {
+            return Err(Errno::EPERM.into());
+        }
+    }
+    let mut done = 0;
+    for range in ranges {
+        match mm.madvise(range.base, range.len, advice) {
+            Ok(()) => done += range.len,
+            Err(_) if done > 0 => break,
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(done)
 }
 
 /// The other side's vectors: their addresses mean nothing here.

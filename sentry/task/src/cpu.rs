@@ -106,6 +106,12 @@ impl CpuClock {
         }
     }
 
+    /// What tells its present stay in guest code from any other; `None` outside.
+    pub(crate) fn stay(&self) -> Option<u64> {
+        let since = self.since.load(Ordering::SeqCst);
+        (self.phase() == Phase::Guest).then_some(since)
+    }
+
     /// CPU time so far, the present phase included.
     pub fn time(&self) -> CpuTime {
         let spent = self

@@ -61,6 +61,7 @@ impl TaskCx {
         if robust != 0 {
             exit_robust_list(self, robust);
         }
+        self.kernel().futexes_pi().owner_gone(self.tid() as u32);
         // As Linux: only where somebody else may still look at the word.
         if clear != 0 && self.mm.is_shared() && self.mm().store_u32(clear, 0).is_ok() {
             let _ = self.futex_wake(clear, true, 1, futex::BITSET_ANY);
@@ -153,6 +154,8 @@ impl TaskCx {
             }
         }
         drop(tree);
+        // Once more: until it was said to be exiting, somebody may have begun to wait for it.
+        kernel.futexes_pi().owner_gone(me.tid() as u32);
         for (g, signal, info) in after.signals {
             let _ = g.send(signal, info);
         }

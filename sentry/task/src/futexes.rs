@@ -59,6 +59,9 @@ impl TaskCx {
             return Err(Errno::EINVAL);
         }
         let key = self.mm().futex_key(addr, shared)?;
+        if self.kernel().futexes_pi().requeue_waits_at(&key) {
+            return Err(Errno::EINVAL);
+        }
         Ok(self.kernel().futexes().wake(&key, count, bitset))
     }
 
@@ -80,6 +83,26 @@ impl TaskCx {
         if let Some(expected) = expected
             && self.mm().load_u32(from)? != expected
         {
+            return Err(Errno::EAGAIN);
+        }
+        Ok(self.kernel().futexes().requeue(&a, &b, wake, requeue))
+    }
+
+    /// futex_requeue(2), where each of the two words (address, and whether it is shared) may be
+    /// of either kind.
+    ///
+    /// # Errors
+    /// As [`TaskCx::futex_requeue`].
+    pub fn futex_requeue_two(
+        &self,
+        (from, from_shared, to, to_shared): (u64, bool, u64, bool),
+        wake: u32,
+        requeue: u32,
+        expected: u32,
+    ) -> Result<(u32, u32), Errno> {
+        let a = self.mm().futex_key(from, from_shared)?;
+        let b = self.mm().futex_key(to, to_shared)?;
+        if self.mm().load_u32(from)? != expected {
             return Err(Errno::EAGAIN);
         }
         Ok(self.kernel().futexes().requeue(&a, &b, wake, requeue))
@@ -133,13 +156,14 @@ pub(crate) fn exit_robust_list(cx: &TaskCx, head: u64) {
     };
     // The low bit of a link says that the futex is of the priority-inheriting kind.
     let strip = |link: u64| link & !1;
+    let is_pi = |link: u64| link & 1 != 0;
+    let at = |link: u64| strip(link).wrapping_add(offset);
     let mut entry = first;
     let mut left = ROBUST_LIMIT;
     while strip(entry) != head && left > 0 {
         let next = memory.read_obj::<u64>(strip(entry));
         // The entry being worked on when the task died is treated last, once.
-        if strip(entry) != strip(pending) && !release(cx, strip(entry).wrapping_add(offset), false)
-        {
+        if strip(entry) != strip(pending) && !release(cx, at(entry), is_pi(entry), false) {
             return;
         }
         let Ok(next) = next else { return };
@@ -147,18 +171,19 @@ pub(crate) fn exit_robust_list(cx: &TaskCx, head: u64) {
         left -= 1;
     }
     if strip(pending) != 0 {
-        release(cx, strip(pending).wrapping_add(offset), true);
+        release(cx, at(pending), is_pi(pending), true);
     }
 }
 
-/// Whether the word could be dealt with.
-fn release(cx: &TaskCx, addr: u64, pending: bool) -> bool {
+/// Whether the word could be dealt with. Those who wait for a futex of the priority-inheriting
+/// kind (`pi`) are not woken: the table of such futexes names the next owner.
+fn release(cx: &TaskCx, addr: u64, pi: bool, pending: bool) -> bool {
     let tid = cx.tid() as u32;
     let Ok(mut word) = cx.mm().load_u32(addr) else {
         return false;
     };
     loop {
-        if pending && word == 0 {
+        if pending && !pi && word == 0 {
             // It had unlocked and died before it could wake.
             let _ = cx.futex_wake(addr, true, 1, BITSET_ANY);
             let _ = cx.futex_wake(addr, false, 1, BITSET_ANY);
@@ -174,7 +199,7 @@ fn release(cx: &TaskCx, addr: u64, pending: bool) -> bool {
             Err(_) => return false,
         }
     }
-    if word & FUTEX_WAITERS != 0 {
+    if word & FUTEX_WAITERS != 0 && !pi {
         let _ = cx.futex_wake(addr, true, 1, BITSET_ANY);
         let _ = cx.futex_wake(addr, false, 1, BITSET_ANY);
     }

@@ -98,6 +98,7 @@ pub struct Kernel {
     clocks: Arc<Clocks>,
     timers: Arc<TimerQueue>,
     futexes: futex::Table<FutexKey>,
+    futexes_pi: futex::PiTable<FutexKey>,
     ipc: ipc::Ipc,
     calls: CallTable,
     tracer: Option<Arc<dyn Tracer>>,
@@ -141,6 +142,7 @@ impl Kernel {
             clocks: config.clocks,
             timers: config.timers,
             futexes: futex::Table::new(),
+            futexes_pi: futex::PiTable::new(),
             ipc,
             calls: config.calls,
             tracer: config.tracer,
@@ -193,6 +195,11 @@ impl Kernel {
     /// All futex waiters.
     pub fn futexes(&self) -> &futex::Table<FutexKey> {
         &self.futexes
+    }
+
+    /// All futexes with owners that somebody waits for.
+    pub fn futexes_pi(&self) -> &futex::PiTable<FutexKey> {
+        &self.futexes_pi
     }
 
     /// System V IPC and POSIX message queues.
@@ -293,6 +300,11 @@ impl Kernel {
     /// The task with thread id `tid`, exited leaders included.
     pub fn task(&self, tid: i32) -> Option<Arc<Task>> {
         self.tree.lock().tasks.get(&tid).cloned()
+    }
+
+    /// All tasks, exited leaders included.
+    pub fn tasks(&self) -> Vec<Arc<Task>> {
+        self.tree.lock().tasks.values().cloned().collect()
     }
 
     /// The process with id `pid`, zombies included.

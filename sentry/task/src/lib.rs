@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod attributes;
+mod barrier;
 mod children;
 mod clone;
 mod cpu;
@@ -27,6 +28,7 @@ mod exec;
 mod exit;
 mod frame;
 mod fscontext;
+mod futex_pi;
 mod futexes;
 mod group;
 mod itimer;
@@ -55,6 +57,7 @@ pub use cpu::{CpuClock, CpuTime, Phase};
 pub use cx::{RestartFn, TaskCx};
 pub use exec::ProcessSpec;
 pub use fscontext::FsContext;
+pub use futex_pi::WaitOn;
 pub use group::ThreadGroup;
 pub use itimer::{Interval, Notify, ProcessTimers, Setting, TimerClock};
 pub use kernel::{CallTable, Ended, Handler, Kernel, KernelConfig, Tracer};

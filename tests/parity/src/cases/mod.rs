@@ -10,6 +10,7 @@ mod files_dirs;
 mod files_meta;
 mod files_open;
 mod futexes;
+mod futexes_pi;
 mod hostile;
 mod inotify;
 mod jobs;
@@ -24,6 +25,7 @@ mod paths;
 mod pipes;
 mod processes;
 mod programs;
+mod shared_state;
 mod signals;
 mod signals_more;
 mod sockets;
@@ -70,6 +72,7 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
         &[signals::CASES, signals_more::CASES, faults::CASES],
     ),
     ("threads", &[threads::CASES, futexes::CASES]),
+    ("futexes", &[futexes_pi::CASES, shared_state::CASES]),
     (
         "events",
         &[pipes::CASES, epoll::CASES, sockets::CASES, transfers::CASES],
