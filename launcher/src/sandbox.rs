@@ -7,7 +7,7 @@
 use crate::attach::Signals;
 use crate::cgroup::Group;
 use crate::client;
-use crate::config::{Config, Source};
+use crate::config::{Config, Source, field};
 use crate::confine::{CAPABILITIES_TO_CONFINE, GOFER_CAPABILITIES};
 use crate::console::{self, Pair};
 use crate::donation::Donations;
@@ -32,8 +32,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Most descriptors of the caller's that a container gets; what a message holds is more.
-const MAX_PRESERVED: u32 = 128;
+/// Most descriptors of the caller's that a container gets. With those of its trees and a dozen of
+/// ours they fit into one message, which holds [`control::MAX_FDS`].
+const MAX_PRESERVED: u32 = 100;
+/// Most trees that one gofer serves, the root and the bind mounts: each takes two descriptors of
+/// the message to it.
+const MAX_TREES: usize = 120;
 
 /// What stands above the container's own files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +173,14 @@ pub(crate) fn boot(
             Source::Bind(path) => Some(trees.add(path, mount.flags.readonly)?),
             Source::Kernel { .. } => None,
         });
+    }
+    if trees.ends.len() > MAX_TREES {
+        let problem = format!(
+            "{} bind mounts are more than can be served; at most {} are possible",
+            trees.ends.len() - 1,
+            MAX_TREES - 1
+        );
+        return Err(field("mounts", problem).into());
     }
     let directories: Vec<bool> = trees.trees.iter().map(|t| t.0).collect();
 
