@@ -11,6 +11,7 @@ cases!("lifecycle":
     run_gives_the_programs_output_and_status,
     a_signals_number_is_in_the_status,
     input_is_passed_and_ends,
+    files_are_shared_with_the_caller,
     other_descriptors_are_not_passed_on,
     create_start_kill_delete,
     state_is_as_runcs,
@@ -79,6 +80,26 @@ fn input_is_passed_and_ends(place: &Place<'_>) -> Result {
         .args(run.get_args());
     let outcome = run::run(&mut shell, b"one\ntwo\n", Duration::from_secs(20));
     said(&outcome, 0, "one\ntwo\n")
+}
+
+/// One file as standard output and error, written to by two containers and their caller in turn;
+/// one that is read from by both.
+fn files_are_shared_with_the_caller(place: &Place<'_>) -> Result {
+    let dir = place.shell("echo out; echo err >&2; read x; echo \"read $x\"", |_| {})?;
+    let run = place.runtime.run(&dir, "c");
+    let (input, output) = (place.dir.join("input"), place.dir.join("output"));
+    std::fs::write(&input, "one\ntwo\nthree\n")?;
+    let script = "in=$1 out=$2; shift 2
+        { echo before; \"$@\"; echo between; \"$@\"; cat; echo after; } <$in >$out 2>&1";
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", script, "sh"])
+        .args([&input, &output])
+        .arg(run.get_program())
+        .args(run.get_args());
+    exited(&run::run_plain(&mut shell), 0)?;
+    let want = "before\nout\nerr\nread one\nbetween\nout\nerr\nread two\nthree\nafter\n";
+    equal("file", &std::fs::read_to_string(&output)?, &want.to_owned())
 }
 
 fn other_descriptors_are_not_passed_on(place: &Place<'_>) -> Result {

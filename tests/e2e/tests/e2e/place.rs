@@ -16,7 +16,7 @@ use test_support::run::{self, Outcome};
 use test_support::{is_root, which};
 
 /// For what must happen and is not measured.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Place<'a> {
     world: &'a World,

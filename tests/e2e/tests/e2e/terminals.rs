@@ -138,7 +138,7 @@ fn jobs_are_stopped_and_continued(place: &Place<'_>) -> Result {
     s.line("echo s$?s", "s130s")?;
     // One in the background that wants to read is stopped.
     s.line("cat & wait; jobs", "Stopped")?;
-    s.line("kill -9 %1; wait %1 2>/dev/null; echo s$?s", "s137s")?;
+    s.line("kill -9 %1; echo k$?k", "k0k")?;
     s.line("(sleep 0.1; exit 5) & wait $!; echo s$?s", "s5s")?;
     s.exit("exit", "exit 0")
 }
