@@ -42,9 +42,10 @@ impl Mm {
             libc::MADV_KEEPONFORK => self.flag(range, VmaFlags::WIPEONFORK, false),
             libc::MADV_WIPEONFORK => {
                 let before = self.before_first(range, |v| v.file.is_some());
-                self.flag(before, VmaFlags::WIPEONFORK, true)?;
+                let flagged = self.flag(before, VmaFlags::WIPEONFORK, true);
+                // What is refused counts for more than what is not mapped.
                 if before == range {
-                    Ok(())
+                    flagged
                 } else {
                     Err(Errno::EINVAL)
                 }

@@ -54,7 +54,7 @@ impl Mm {
             && old_end
                 .checked_sub(PAGE_SIZE)
                 .is_some_and(|last| st.extents.find(last).is_some());
-        let locked = st.lock_future;
+        let locked = st.lock_future && !st.lock_on_fault;
         drop(st);
         if grown > 0 && locked {
             let _ = self.populate(Range::new(old_end, new_end), false);

@@ -79,6 +79,7 @@ impl Mm {
             return Err(Errno::ENOMEM);
         }
         st.lock_future = flags & libc::MCL_FUTURE != 0;
+        st.lock_on_fault = flags & libc::MCL_ONFAULT != 0;
         if !current {
             return Ok(());
         }

@@ -23,7 +23,8 @@ impl Mm {
             let mut garbage = Garbage::default();
             let mut st = self.state.write();
             let range = self.map_locked(&mut st, &req, file, limits, &mut garbage)?;
-            let locked = req.flags.contains(MapFlags::LOCKED) || st.lock_future;
+            let locked =
+                req.flags.contains(MapFlags::LOCKED) || (st.lock_future && !st.lock_on_fault);
             // Shared garbage goes after the lock.
             drop(st);
             (range, req.flags.contains(MapFlags::POPULATE) || locked)

@@ -44,6 +44,8 @@ pub(crate) struct State {
     pub(crate) heap: Range,
     /// mlockall(MCL_FUTURE)
     pub(crate) lock_future: bool,
+    /// ... with MCL_ONFAULT: what is locked is not brought in.
+    pub(crate) lock_on_fault: bool,
     /// Counts invalidations, so that a translation made without the lock is known to be stale.
     pub(crate) epoch: u64,
     /// Counts forks: what was unsealed before the last may be sealed now.
@@ -69,6 +71,7 @@ impl State {
             limits: MmLimits::default(),
             heap: Range::new(0, 0),
             lock_future: false,
+            lock_on_fault: false,
             epoch: 0,
             forks: 0,
             sweep: false,
