@@ -145,13 +145,13 @@ impl<K: Hash + Eq + Copy> Table<K> {
             .collect();
         // Takes all of them out again; the last that had been woken.
         let leave = |queued: usize| {
-            let mut last = None;
-            for (i, waiter) in waiters[..queued].iter().enumerate() {
-                if !self.dequeue(waiter) {
-                    last = Some(i);
-                }
-            }
-            last
+            let all = waiters[..queued].iter().enumerate();
+            all.fold(
+                None,
+                |last, (i, waiter)| {
+                    if self.dequeue(waiter) { last } else { Some(i) }
+                },
+            )
         };
         for (i, (key, waiter)) in keys.iter().zip(&waiters).enumerate() {
             self.enqueue(waiter, *key, BITSET_ANY);

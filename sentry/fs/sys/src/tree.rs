@@ -8,7 +8,10 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use time::Clocks;
-use vfs::{Attr, DirSink, File, FileOps, FileType, Inode, Link, OpenFlags, SetAttr, VfsPath};
+use vfs::{
+    Attr, DirSink, File, FileOps, FileType, Inode, Link, NewFile, NewKind, OpenFlags, SetAttr,
+    VfsPath,
+};
 
 /// Makes the text of a file.
 pub(crate) type Show = Arc<dyn Fn() -> String + Send + Sync>;
@@ -153,6 +156,20 @@ impl Inode for Node {
             Body::Dir(names) => Ok(names.get(name).ok_or(Errno::ENOENT)?.clone()),
             _ => Err(Errno::ENOTDIR),
         }
+    }
+
+    fn create(
+        &self,
+        _cx: &dyn Ctx,
+        _name: &[u8],
+        kind: NewKind,
+        _new: &NewFile,
+    ) -> Result<Arc<dyn Inode>, Errno> {
+        // Each call has an error of its own for directories where it cannot be done.
+        Err(match kind {
+            NewKind::Regular => Errno::EACCES,
+            _ => Errno::EPERM,
+        })
     }
 
     fn readlink(&self, _cx: &dyn Ctx) -> Result<Link, Errno> {
