@@ -40,16 +40,16 @@ pub(crate) fn open_by_handle_at(
     cx: &mut TaskCx,
     &[mount_fd, handle, _flags, ..]: &Args,
 ) -> SysResult<u64> {
+    let [bytes, kind]: [u32; 2] = cx.memory().read_obj(handle)?;
+    if bytes == 0 || bytes > MAX_HANDLE || (kind as i32) < 0 {
+        return Err(Errno::EINVAL.into());
+    }
     let fd = mount_fd as i32;
     if fd != libc::AT_FDCWD {
         cx.fd_table().get_path_ok(fd)?;
     }
     if !cx.creds().has(Capability::DacReadSearch) {
         return Err(Errno::EPERM.into());
-    }
-    let [bytes, _kind]: [u32; 2] = cx.memory().read_obj(handle)?;
-    if bytes == 0 || bytes > MAX_HANDLE {
-        return Err(Errno::EINVAL.into());
     }
     let mut text = vec![0; bytes as usize];
     cx.memory().read(handle.wrapping_add(8), &mut text)?;

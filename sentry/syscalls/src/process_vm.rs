@@ -48,7 +48,7 @@ pub(crate) fn process_madvise(
     let task = group.any_thread().ok_or(Errno::ESRCH)?;
     let mm = task.mm().ok_or(Errno::ESRCH)?;
     if !crate::access::may_inspect(cx, &task) {
-        return Err(Errno::EPERM.into());
+        return Err(Errno::EACCES.into());
     }
     let advice = advice as i32;
     if !Arc::ptr_eq(&mm, cx.mm()) {

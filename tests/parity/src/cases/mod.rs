@@ -13,6 +13,7 @@ mod futexes;
 mod futexes_pi;
 mod hostile;
 mod inotify;
+mod inotify_more;
 mod jobs;
 mod loading;
 mod memory_file;
@@ -30,6 +31,7 @@ mod signals;
 mod signals_more;
 mod sockets;
 mod sysv;
+mod sysv_msg;
 mod terminals;
 mod threads;
 mod time;
@@ -77,8 +79,8 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
         "events",
         &[pipes::CASES, epoll::CASES, sockets::CASES, transfers::CASES],
     ),
-    ("inotify", &[inotify::CASES]),
-    ("ipc", &[sysv::CASES, mqueues::CASES]),
+    ("inotify", &[inotify::CASES, inotify_more::CASES]),
+    ("ipc", &[sysv::CASES, sysv_msg::CASES, mqueues::CASES]),
     ("time", &[time::CASES]),
     ("terminals", &[terminals::CASES]),
     ("misc", &[misc::CASES, hostile::CASES]),

@@ -128,7 +128,9 @@ fn handles(o: Out) {
     let mut handle = [0u8; 136];
     let mut id = 0i32;
     tell!(o, "flags" => k!(SYS_name_to_handle_at, AT, c"f", &mut handle, &mut id, 0x8000), "missing" => k!(SYS_name_to_handle_at, AT, c"none", &mut handle, &mut id, 0), "bad path" => k!(SYS_name_to_handle_at, AT, 16, &mut handle, &mut id, 0), "bad directory" => k!(SYS_name_to_handle_at, 99, c"f", &mut handle, &mut id, 0));
-    tell!(o, "open bad" => k!(SYS_open_by_handle_at, 99, &handle, O_RDONLY), "empty" => k!(SYS_open_by_handle_at, AT, &handle, O_RDONLY));
+    tell!(o, "empty bad" => k!(SYS_open_by_handle_at, 99, &handle, O_RDONLY), "empty" => k!(SYS_open_by_handle_at, AT, &handle, O_RDONLY));
+    handle[0] = 8;
+    tell!(o, "open bad" => k!(SYS_open_by_handle_at, 99, &handle, O_RDONLY));
     let text = as_user(|| {
         tell!(o, "unprivileged" => k!(SYS_open_by_handle_at, AT, &handle, O_RDONLY));
     });
