@@ -133,7 +133,12 @@ impl FileOps for SignalFd {
     }
 
     fn anonymous_attr(&self, cx: &dyn Ctx) -> Option<Attr> {
-        Some(anon::anonymous_attr(cx, FileType::Regular, 0o600, self.ino))
+        Some(anon::anonymous_attr(
+            cx,
+            FileType::Anonymous,
+            0o600,
+            self.ino,
+        ))
     }
 
     fn anonymous_name(&self) -> Option<Vec<u8>> {

@@ -95,7 +95,7 @@ impl Inode for AnonInode {
         match self.0.ops().anonymous_name() {
             Some(n) if n.starts_with(b"pipe:") => FileType::Fifo,
             Some(n) if n.starts_with(b"socket:") => FileType::Socket,
-            _ => FileType::Regular,
+            _ => FileType::Anonymous,
         }
     }
 

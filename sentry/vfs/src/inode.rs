@@ -17,6 +17,8 @@ use std::sync::Arc;
 #[repr(u32)]
 #[expect(missing_docs, reason = "inode(7) says what each is")]
 pub enum FileType {
+    /// What lies behind a descriptor and in no tree: an eventfd, an epoll (`S_IFMT` bits of 0).
+    Anonymous = 0,
     Fifo = 0o010000,
     CharDevice = 0o020000,
     Directory = 0o040000,

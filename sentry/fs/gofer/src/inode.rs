@@ -360,7 +360,7 @@ impl Inode for Node {
                 let rdev = self.attributes()?.rdev;
                 self.fs.options.devices.open(cx, self.kind, rdev, at, flags)
             }
-            FileType::Socket => Err(Errno::ENXIO.into()),
+            FileType::Socket | FileType::Anonymous => Err(Errno::ENXIO.into()),
             FileType::Symlink => Err(Errno::ELOOP.into()),
         }
     }

@@ -106,6 +106,8 @@ impl Node {
                 Link::Place(_) | Link::File(_) => return Err(Errno::EINVAL),
             },
             FileType::Fifo => NewKind::Fifo,
+            // In no tree, and so not in a lower one.
+            FileType::Anonymous => return Err(Errno::EINVAL),
             FileType::CharDevice | FileType::BlockDevice => NewKind::Device(self.kind, attr.rdev),
             FileType::Socket => NewKind::Socket(lower.socket().unwrap_or_else(|| Arc::new(()))),
         })

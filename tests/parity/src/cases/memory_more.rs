@@ -566,7 +566,7 @@ fn oom_score_adjust(o: Out) {
             .unwrap_or(-1)
     };
     let first = score();
-    tell!(o, "raise" => put(b"500"), "read" => crate::util::cat(path), "score rose" => (score() - first) / 10, "child" => in_child(|| i32::from(crate::util::cat(path) == "\"500\\n\"")), "most" => put(b"1000\n"), "too much" => put(b"1001"), "no number" => put(b"x"), "never" => put(b"-1000"), "score" => score());
+    tell!(o, "raise" => put(b"500"), "read" => crate::util::cat(path), "score rose" => (score() - first) / 10, "child" => in_child(|| i32::from(crate::util::cat(path) == "\"500\\n\"")), "most" => put(b"1000\n"), "too much" => put(b"1001"), "no number" => put(b"x"), "never" => put(b"-1000"), "score" => score() / 50);
 }
 
 fn process_limit(o: Out) {

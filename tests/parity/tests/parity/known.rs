@@ -2,20 +2,10 @@
 //! case that is listed here and is equal fails, so that the list only shrinks.
 
 /// The cases and the reasons.
-const KNOWN: &[(&str, &str)] = &[
-    (
-        "membarrier_commands",
-        "not there: ENOSYS, as of a kernel built without it",
-    ),
-    (
-        "name_to_handle",
-        "not there: ENOSYS, as of a kernel built without it",
-    ),
-    (
-        "io_priority",
-        "not there: ENOSYS, as of a kernel built without it",
-    ),
-];
+const KNOWN: &[(&str, &str)] = &[(
+    "io_priority",
+    "not there: ENOSYS, as of a kernel built without it",
+)];
 
 /// Why `case` may differ.
 pub(crate) fn reason(case: &str) -> Option<&'static str> {
