@@ -83,7 +83,7 @@ pub fn assemble(
         parts: &parts,
         cx: &cx,
         mounts: &mounts,
-        trees: Trees::new(&kernel, &mounts, args.memory_limit),
+        trees: Trees::new(&kernel, args.memory_limit),
         console: console.clone(),
     };
     builder.all(args, fds)?;

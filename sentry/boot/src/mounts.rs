@@ -11,7 +11,7 @@ use syscalls::{MountArgs, MountMaker, Services};
 use task::{Kernel, TaskCx};
 use time::Clocks;
 use vfs::{
-    DeviceRegistry, FileType, FsCtx, Inode, KernelFsCtx, LookupFlags, MountFlags, MountNamespace,
+    DeviceRegistry, FileType, Inode, KernelFsCtx, LookupFlags, MountFlags, MountNamespace,
     MountSpec, NewFile, NewKind, OpenFlags, Start, VfsPath,
 };
 
@@ -80,12 +80,8 @@ pub(crate) struct Trees {
 }
 
 impl Trees {
-    /// Those that show `kernel`, whose tasks see `mounts`. `memory_limit` is the container's own.
-    pub(crate) fn new(
-        kernel: &Arc<Kernel>,
-        mounts: &Arc<MountNamespace>,
-        memory_limit: Option<u64>,
-    ) -> Trees {
+    /// Those that show `kernel`. `memory_limit` is the container's own.
+    pub(crate) fn new(kernel: &Arc<Kernel>, memory_limit: Option<u64>) -> Trees {
         // A tree outlives nothing that it shows: the kernel is the process's.
         let used = {
             let kernel = kernel.clone();
@@ -103,7 +99,7 @@ impl Trees {
             tasks: Arc::new(move || counted.task_count().0),
         };
         Trees {
-            proc: fs_proc::root(kernel, mounts),
+            proc: fs_proc::root(kernel),
             sysfs: machine.sysfs(clocks),
             cgroup: group.cgroup2(clocks),
             mqueue: kernel.ipc().mqueues.root(),
@@ -116,7 +112,7 @@ pub(crate) fn services(kernel: &Kernel, memory_limit: Option<u64>) -> Services {
     let mut services = Services::new(kernel);
     for name in ["proc", "sysfs", "cgroup2", "mqueue"] {
         let make: MountMaker = Arc::new(move |cx: &TaskCx, args: &MountArgs<'_>| {
-            let trees = Trees::new(cx.kernel(), &cx.mounts(), memory_limit);
+            let trees = Trees::new(cx.kernel(), memory_limit);
             let root = match name {
                 "proc" => trees.proc,
                 "sysfs" => trees.sysfs,

@@ -36,8 +36,7 @@ pub(crate) fn fcntl(cx: &mut TaskCx, &[fd_arg, op, arg, ..]: &Args) -> SysResult
             fds.set_cloexec(fd, arg as i32 & libc::FD_CLOEXEC != 0)?;
             return Ok(0);
         }
-        // Always there on a 64-bit kernel.
-        libc::F_GETFL => return Ok(u64::from(file.flags().bits() | large_file(&file))),
+        libc::F_GETFL => return Ok(u64::from(file.flags().bits())),
         _ if file.is_path_only() => return Err(Errno::EBADF.into()),
         _ => {}
     }
@@ -70,14 +69,6 @@ pub(crate) fn fcntl(cx: &mut TaskCx, &[fd_arg, op, arg, ..]: &Args) -> SysResult
         _ => return Err(Errno::EINVAL.into()),
     }
     Ok(0)
-}
-
-fn large_file(file: &File) -> u32 {
-    if file.path().is_some() && !file.is_path_only() {
-        OpenFlags::LARGEFILE.bits()
-    } else {
-        0
-    }
 }
 
 fn posix(cx: &TaskCx) -> LockOwner {

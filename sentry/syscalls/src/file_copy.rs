@@ -156,10 +156,21 @@ pub(crate) fn vmsplice(cx: &mut TaskCx, &[fd, iov, count, flags, ..]: &Args) -> 
         return Err(Errno::EBADF.into());
     }
     let list = iovecs(cx, iov, count)?;
+    let nonblocking = flags as u32 & SPLICE_F_NONBLOCK != 0;
     let moved = if file.flags().writable() {
-        file.write(cx, &mut Src::vectors(cx.memory(), &list))?
+        vfs::splice::fill(
+            cx,
+            &file,
+            &mut Src::vectors(cx.memory(), &list),
+            nonblocking,
+        )?
     } else {
-        file.read(cx, &mut Dst::vectors(cx.memory(), &list))?
+        vfs::splice::drain(
+            cx,
+            &file,
+            &mut Dst::vectors(cx.memory(), &list),
+            nonblocking,
+        )?
     };
     Ok(moved as u64)
 }

@@ -124,6 +124,8 @@ pub(crate) fn syslog(cx: &mut TaskCx, &[kind, buf, len, ..]: &Args) -> SysResult
     const OPEN: i32 = 1;
     const READ: i32 = 2;
     const READ_ALL: i32 = 3;
+    const READ_CLEAR: i32 = 4;
+    const CONSOLE_LEVEL: i32 = 8;
     const SIZE_UNREAD: i32 = 9;
     const SIZE_BUFFER: i32 = 10;
     const BUFFER: u64 = 1 << 17;
@@ -134,7 +136,7 @@ pub(crate) fn syslog(cx: &mut TaskCx, &[kind, buf, len, ..]: &Args) -> SysResult
     }
     match kind {
         CLOSE | OPEN | SIZE_UNREAD => Ok(0),
-        READ | READ_ALL if buf == 0 || (len as i32) < 0 => Err(Errno::EINVAL.into()),
+        READ | READ_ALL | READ_CLEAR if buf == 0 || (len as i32) < 0 => Err(Errno::EINVAL.into()),
         READ_ALL => Ok(0),
         // Reading waits for a line, and none comes.
         READ if len as i32 == 0 => Ok(0),
@@ -143,6 +145,7 @@ pub(crate) fn syslog(cx: &mut TaskCx, &[kind, buf, len, ..]: &Args) -> SysResult
                 return Err(ctx::Restart::Sys.into());
             }
         },
+        CONSOLE_LEVEL if !(1..=8).contains(&(len as i32)) => Err(Errno::EINVAL.into()),
         // Clearing, and the console's level.
         4..=8 => Ok(0),
         SIZE_BUFFER => Ok(BUFFER),

@@ -18,7 +18,7 @@ const PER_MOUNT: u64 = libc::MS_RDONLY
     | libc::MS_NODIRATIME
     | libc::MS_RELATIME
     | libc::MS_STRICTATIME;
-/// Kinds of propagation: there is one mount namespace, and so nowhere to propagate to.
+/// Kinds of propagation: accepted, but every namespace keeps its mounts to itself.
 const PROPAGATION: u64 = libc::MS_SHARED | libc::MS_PRIVATE | libc::MS_SLAVE | libc::MS_UNBINDABLE;
 /// What old programs put into the upper half.
 const MAGIC: u64 = 0xc0ed_0000;

@@ -5,7 +5,8 @@ use abi::Errno;
 use abi::libc;
 use ctx::{Ctx, Resource, SysResult, UserMemoryExt};
 use signal::SigInfo;
-use task::{PidFd, TaskCx};
+use std::sync::Arc;
+use task::{PidFd, Task, TaskCx, ThreadGroup};
 
 pub(crate) fn pidfd_open(cx: &mut TaskCx, &[pid, flags, ..]: &Args) -> SysResult<u64> {
     let flags = flags as u32;
@@ -22,6 +23,14 @@ pub(crate) fn process(cx: &TaskCx, fd: i32) -> Result<(i32, bool), Errno> {
     Ok((group, file.nonblocking()))
 }
 
+/// The process whose directory in a procfs is open as `fd`: that will do for one of its own.
+fn process_directory(cx: &TaskCx, fd: i32) -> Result<Arc<ThreadGroup>, Errno> {
+    let file = cx.fd_table().get(fd)?;
+    let inode = file.path().map(|p| p.inode()).ok_or(Errno::EBADF)?;
+    let task = inode.as_any().downcast_ref::<Arc<Task>>();
+    task.map(|t| t.group().clone()).ok_or(Errno::EBADF)
+}
+
 pub(crate) fn pidfd_send_signal(
     cx: &mut TaskCx,
     &[pidfd, signal, info, flags, ..]: &Args,
@@ -29,7 +38,10 @@ pub(crate) fn pidfd_send_signal(
     if flags as u32 != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let group = cx.pidfd_group(fd(pidfd))?;
+    let group = match cx.pidfd_group(fd(pidfd)) {
+        Ok(group) => group,
+        Err(_) => process_directory(cx, fd(pidfd))?,
+    };
     let (pid, signal) = (group.tgid(), signal as i32);
     let info: Option<SigInfo> = match info {
         0 => None,

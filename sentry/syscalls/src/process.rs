@@ -187,11 +187,7 @@ pub(crate) fn unshare(cx: &mut TaskCx, &[flags, ..]: &Args) -> SysResult<u64> {
     if !(alone | own | CloneFlags::NAMESPACES).contains(flags) {
         return Err(Errno::EINVAL.into());
     }
-    if flags.intersects(CloneFlags::NAMESPACES) {
-        let capable =
-            cx.creds().has(auth::Capability::SysAdmin) || flags.contains(CloneFlags::NEWUSER);
-        return Err(if capable { Errno::EINVAL } else { Errno::EPERM }.into());
-    }
+    task::may_unshare(&cx.creds(), flags)?;
     // For a task with a thread beside it these cannot be had; for one alone they are so already.
     if flags.intersects(alone) && cx.group().threads().len() > 1 {
         return Err(Errno::EINVAL.into());
@@ -201,6 +197,9 @@ pub(crate) fn unshare(cx: &mut TaskCx, &[flags, ..]: &Args) -> SysResult<u64> {
     }
     if flags.contains(CloneFlags::FS) {
         cx.unshare_fs();
+    }
+    if flags.contains(CloneFlags::NEWNS) {
+        cx.unshare_mounts();
     }
     Ok(0)
 }

@@ -9,7 +9,7 @@ use crate::users::Users;
 use crate::vfork::VforkDone;
 use crate::{Task, TaskCx, ThreadGroup};
 use abi::Errno;
-use auth::Capability;
+use auth::{Capability, Creds};
 use ctx::{Ctx, Resource, SysResult, UserMemoryExt};
 use mm::Mm;
 use signal::{AltStack, Signal};
@@ -110,6 +110,23 @@ pub struct CloneArgs {
     pub set_tid: Vec<i32>,
 }
 
+/// Whether new namespaces as `flags` ask for them can be had. Those of mounts can.
+///
+/// # Errors
+/// `EPERM` without the capability, `EINVAL` for the other kinds.
+pub fn may_unshare(creds: &Creds, flags: CloneFlags) -> Result<(), Errno> {
+    if !flags.intersects(CloneFlags::NAMESPACES) {
+        return Ok(());
+    }
+    if !flags.contains(CloneFlags::NEWUSER) && !creds.has(Capability::SysAdmin) {
+        return Err(Errno::EPERM);
+    }
+    if flags.intersects(CloneFlags::NAMESPACES - CloneFlags::NEWNS) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
 impl TaskCx {
     /// fork(2).
     ///
@@ -138,8 +155,8 @@ impl TaskCx {
     /// clone(2), clone3(2): the child's id.
     ///
     /// # Errors
-    /// `EINVAL` for flags that contradict each other, `EPERM` for namespaces without the
-    /// capability and `EINVAL` with it (there are none to be had), `EAGAIN`, `ENOMEM`.
+    /// `EINVAL` for flags that contradict each other, those of [`may_unshare`], `EAGAIN`,
+    /// `ENOMEM`.
     pub fn clone_task(&mut self, args: &CloneArgs) -> SysResult<u64> {
         self.check(args)?;
         let flags = args.flags;
@@ -196,10 +213,7 @@ impl TaskCx {
         if bad {
             return Err(Errno::EINVAL);
         }
-        if flags.intersects(CloneFlags::NAMESPACES) {
-            let may = has(CloneFlags::NEWUSER) || self.creds_ref().has(Capability::SysAdmin);
-            return Err(if may { Errno::EINVAL } else { Errno::EPERM });
-        }
+        may_unshare(self.creds_ref(), flags)?;
         if has(CloneFlags::INTO_CGROUP) {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -230,17 +244,25 @@ impl TaskCx {
         } else {
             Users::new(self.fds.get().fork())
         };
+        let mut mounts = self.mounts.clone();
         let fs = if flags.contains(CloneFlags::FS) {
             self.fs.join()
         } else {
-            Users::new(Arc::new(self.fs.get().fork()))
+            let own = self.fs.get().fork();
+            if flags.contains(CloneFlags::NEWNS) {
+                mounts = own.move_to_copy_of(&mounts);
+            }
+            Users::new(Arc::new(own))
         };
         let group = if flags.contains(CloneFlags::THREAD) {
             self.group().clone()
         } else {
             self.new_group(flags, tid)
         };
-        let state = self.child_state(args, &mm, &fds, &fs);
+        let state = TaskState {
+            mounts: Some(mounts.clone()),
+            ..self.child_state(args, &mm, &fds, &fs)
+        };
         let task = Task::new(
             self.kernel().clone(),
             group,
@@ -270,7 +292,7 @@ impl TaskCx {
             mm,
             fds,
             fs,
-            mounts: self.mounts.clone(),
+            mounts,
             altstack,
             extended: Some(extended),
         };
@@ -340,6 +362,7 @@ impl TaskCx {
             mm: Some(mm.clone()),
             fds: Some(fds.clone()),
             fs: Some(fs.clone()),
+            mounts: None,
             name: st.name,
             parent_death_signal: 0,
             clear_child_tid: if args.flags.contains(CloneFlags::CHILD_CLEARTID) {

@@ -216,6 +216,14 @@ impl TaskCx {
         }
     }
 
+    /// Makes the mounts it sees its own (`CLONE_NEWNS` of unshare(2)).
+    pub fn unshare_mounts(&mut self) {
+        self.unshare_fs();
+        self.mounts = self.fs.get().move_to_copy_of(&self.mounts);
+        let old = self.task.state.lock().mounts.replace(self.mounts.clone());
+        drop(old);
+    }
+
     /// Ends the call so that it goes on by restart_syscall(2) with `with`, unless a handler runs.
     ///
     /// # Errors

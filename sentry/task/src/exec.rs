@@ -336,6 +336,7 @@ impl Kernel {
             mm: Some(mm.clone()),
             fds: Some(fds.clone()),
             fs: Some(fs.clone()),
+            mounts: Some(spec.mounts.clone()),
             name: [0; 16],
             parent_death_signal: 0,
             clear_child_tid: 0,

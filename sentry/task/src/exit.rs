@@ -41,9 +41,9 @@ impl TaskCx {
         self.fs.leave();
         {
             let mut st = me.state.lock();
-            let (fds, fs) = (st.fds.take(), st.fs.take());
+            let (fds, fs, mounts) = (st.fds.take(), st.fs.take(), st.mounts.take());
             drop(st);
-            drop((fds, fs));
+            drop((fds, fs, mounts));
         }
         self.leave_group(status);
     }

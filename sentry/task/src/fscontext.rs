@@ -1,7 +1,8 @@
 //! Working directory, root and umask, which `CLONE_FS` shares.
 
+use std::sync::Arc;
 use sync::{RwLock, ranks};
-use vfs::VfsPath;
+use vfs::{MountNamespace, VfsPath};
 
 /// A view of the file tree.
 #[derive(Debug)]
@@ -28,6 +29,15 @@ impl FsContext {
     pub fn fork(&self) -> FsContext {
         let inner = self.0.read().clone();
         FsContext(RwLock::new(inner))
+    }
+
+    /// Moves both directories to where they are in a new copy of `mounts`, which it returns.
+    pub(crate) fn move_to_copy_of(&self, mounts: &MountNamespace) -> Arc<MountNamespace> {
+        let mut places = self.0.read().clone();
+        let copy = mounts.copy(&mut [&mut places.cwd, &mut places.root]);
+        let old = std::mem::replace(&mut *self.0.write(), places);
+        drop(old);
+        copy
     }
 
     /// The working directory.

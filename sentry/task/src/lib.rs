@@ -52,7 +52,7 @@ mod vfork;
 
 pub use attributes::Scheduling;
 pub use children::{WaitFlags, Waited, Which};
-pub use clone::{CloneArgs, CloneFlags};
+pub use clone::{CloneArgs, CloneFlags, may_unshare};
 pub use cpu::{CpuClock, CpuTime, Phase};
 pub use cx::{RestartFn, TaskCx};
 pub use exec::ProcessSpec;

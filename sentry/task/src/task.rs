@@ -11,7 +11,7 @@ use signal::{Pending, SigSet, Signal};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use sync::{Mutex, ranks};
-use vfs::FdTable;
+use vfs::{FdTable, MountNamespace};
 use wait::Waker;
 
 /// A guest thread. What only it itself needs lies in [`crate::TaskCx`].
@@ -47,6 +47,7 @@ pub(crate) struct TaskState {
     pub(crate) mm: Option<Arc<Users<Mm>>>,
     pub(crate) fds: Option<Arc<Users<FdTable>>>,
     pub(crate) fs: Option<Arc<Users<FsContext>>>,
+    pub(crate) mounts: Option<Arc<MountNamespace>>,
     pub(crate) name: [u8; 16],
     pub(crate) parent_death_signal: i32,
     pub(crate) clear_child_tid: u64,
@@ -143,6 +144,11 @@ impl Task {
     /// Its view of the file tree; `None` once it has exited.
     pub fn fs(&self) -> Option<Arc<FsContext>> {
         self.state.lock().fs.as_ref().map(|f| f.get().clone())
+    }
+
+    /// The mounts it sees; `None` once it has exited.
+    pub fn mounts(&self) -> Option<Arc<MountNamespace>> {
+        self.state.lock().mounts.clone()
     }
 
     /// `comm`: at most 15 bytes.

@@ -236,7 +236,12 @@ impl File {
         }
         match &self.path {
             Some(path) => path.attr(cx),
-            None => Ok(anon::anonymous_attr(cx, FileType::Anonymous, 0o600, self.id)),
+            None => Ok(anon::anonymous_attr(
+                cx,
+                FileType::Anonymous,
+                0o600,
+                self.id,
+            )),
         }
     }
 

@@ -280,6 +280,50 @@ fn from_pipe(
     Ok(total)
 }
 
+/// vmsplice(2) to a pipe: what there is room for, once there is any.
+///
+/// # Errors
+/// Those of vmsplice(2).
+pub fn fill(cx: &dyn Ctx, output: &File, src: &mut Src<'_>, nonblocking: bool) -> SysResult {
+    let pipe = Pipe::of(output).ok_or(Errno::EBADF)?;
+    if src.remaining() == 0 {
+        return Ok(0);
+    }
+    let room = pipe.wait_room(cx, nonblocking || output.nonblocking())?;
+    let mut bytes = vec![0; room.min(src.remaining())];
+    let n = src.take(&mut bytes)?;
+    bytes.truncate(n);
+    pipe.push(bytes);
+    Ok(n)
+}
+
+/// vmsplice(2) from a pipe: what is in it, once there is anything.
+///
+/// # Errors
+/// Those of vmsplice(2).
+pub fn drain(cx: &dyn Ctx, input: &File, dst: &mut Dst<'_>, nonblocking: bool) -> SysResult {
+    let pipe = Pipe::of(input).ok_or(Errno::EBADF)?;
+    let mut total = 0;
+    while dst.remaining() > 0 {
+        let wait = !(total > 0 || nonblocking || input.nonblocking());
+        let mut bytes = match pipe.take(cx, dst.remaining(), !wait) {
+            Ok(bytes) if bytes.is_empty() => break,
+            Ok(bytes) => bytes,
+            Err(_) if total > 0 => break,
+            Err(e) => return Err(e),
+        };
+        let put = dst.put(&bytes);
+        let n = *put.as_ref().unwrap_or(&0);
+        let all = bytes.len();
+        pipe.untake(bytes.split_off(n.min(all)));
+        total += n;
+        if n < all {
+            return if total > 0 { Ok(total) } else { Ok(put?) };
+        }
+    }
+    Ok(total)
+}
+
 /// tee(2): copies what is in one pipe to another and leaves it there.
 ///
 /// # Errors

@@ -119,9 +119,9 @@ fn read_only(flags: MountFlags) -> &'static str {
 }
 
 /// `mounts`
-pub(crate) fn mounts(proc: &Proc, _task: &Task) -> Result<Vec<u8>, Errno> {
+pub(crate) fn mounts(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
     let mut s = String::new();
-    for m in proc.mounts.list() {
+    for m in task.mounts().ok_or(Errno::EINVAL)?.list() {
         let point = m.mountpoint().map_or_else(|| b"/".to_vec(), |p| p.text());
         let options = [m.flags().options(), m.options().to_owned()];
         let options: Vec<&str> = options
@@ -142,9 +142,9 @@ pub(crate) fn mounts(proc: &Proc, _task: &Task) -> Result<Vec<u8>, Errno> {
 }
 
 /// `mountinfo`
-pub(crate) fn mountinfo(proc: &Proc, _task: &Task) -> Result<Vec<u8>, Errno> {
+pub(crate) fn mountinfo(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
     let mut s = String::new();
-    for m in proc.mounts.list() {
+    for m in task.mounts().ok_or(Errno::EINVAL)?.list() {
         let (point, parent) = match m.mountpoint() {
             Some(p) => (p.text(), p.mount.id()),
             None => (b"/".to_vec(), m.id()),

@@ -16,12 +16,11 @@ mod tree;
 use abi::Errno;
 use std::sync::Arc;
 use task::Kernel;
-use vfs::{Inode, MountNamespace};
+use vfs::Inode;
 
 /// What all files of an instance share.
 pub(crate) struct Proc {
     pub(crate) kernel: Arc<Kernel>,
-    pub(crate) mounts: Arc<MountNamespace>,
     pub(crate) dev: u64,
 }
 
@@ -36,11 +35,10 @@ impl Proc {
     }
 }
 
-/// The root of a new instance, which shows the tasks of `kernel` and the mounts of `mounts`.
-pub fn root(kernel: &Arc<Kernel>, mounts: &Arc<MountNamespace>) -> Arc<dyn Inode> {
+/// The root of a new instance, which shows the tasks of `kernel`.
+pub fn root(kernel: &Arc<Kernel>) -> Arc<dyn Inode> {
     let proc = Arc::new(Proc {
         kernel: kernel.clone(),
-        mounts: mounts.clone(),
         dev: abi::stat::makedev(0, 5),
     });
     node::directory(&proc, 1, Owner::Root, Arc::new(tree::Top))

@@ -7,6 +7,7 @@ use abi::stat::Statfs;
 use ctx::{Ctx, Dst, Src, SysErr, SysResult};
 use std::any::Any;
 use std::sync::Arc;
+use task::Task;
 use vfs::{
     Attr, Caching, DirSink, File, FileOps, FileType, Inode, Link, OpenFlags, SetAttr, VfsPath,
     Written,
@@ -53,6 +54,10 @@ pub(crate) trait Directory: Send + Sync {
     /// Whether it may be searched at all.
     fn check(&self, _proc: &Proc) -> Result<(), Errno> {
         Ok(())
+    }
+    /// The process whose directory this is.
+    fn process(&self) -> Option<&Arc<Task>> {
+        None
     }
     /// Permission bits.
     fn perm(&self) -> u32 {
@@ -274,8 +279,12 @@ impl Inode for Node {
         Caching::Never
     }
 
+    // To pidfd_send_signal(2), which knows nothing of us, a process's directory is its task.
     fn as_any(&self) -> &dyn Any {
-        self
+        match &self.kind {
+            Kind::Directory(d) => d.process().map_or(self, |task| task),
+            _ => self,
+        }
     }
 }
 

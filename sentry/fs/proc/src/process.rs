@@ -91,6 +91,10 @@ impl Directory for ProcessDir {
         Ok(directory(proc, ino, owner, dir))
     }
 
+    fn process(&self) -> Option<&Arc<Task>> {
+        (!self.thread).then_some(&self.task)
+    }
+
     fn list(&self, proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<Entry>, Errno> {
         proc.check_alive(&self.task).map_err(|_| Errno::ENOENT)?;
         let mut all: Vec<Entry> = TEXTS

@@ -5,7 +5,7 @@ use crate::{Owner, Proc};
 use abi::Errno;
 use ctx::Ctx;
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use time::ClockId;
 use vfs::{FileType, Inode};
 
@@ -145,6 +145,7 @@ const SYS: &[(&str, Show)] = &[
         format!("{}\n", fs_anon::inotify::MAX_WATCHES)
     }),
     ("kernel/cap_last_cap", |_| "40\n".into()),
+    ("kernel/core_pattern", |_| "core\n".into()),
     ("kernel/domainname", |p| line(&p.kernel.uts().domainname)),
     ("kernel/hostname", |p| line(&p.kernel.uts().nodename)),
     ("kernel/msgmax", |_| format!("{}\n", ipc::msg::MAX_MESSAGE)),
@@ -156,6 +157,10 @@ const SYS: &[(&str, Show)] = &[
     ("kernel/overflowgid", |_| "65534\n".into()),
     ("kernel/overflowuid", |_| "65534\n".into()),
     ("kernel/pid_max", |_| "4194304\n".into()),
+    ("kernel/random/boot_id", |_| boot_id()),
+    ("kernel/random/entropy_avail", |_| "256\n".into()),
+    ("kernel/random/poolsize", |_| "256\n".into()),
+    ("kernel/random/uuid", |_| uuid()),
     ("kernel/sem", |_| {
         use ipc::sem::{MAX_ALL, MAX_IN_SET, MAX_OPS, MAX_SETS};
         format!("{MAX_IN_SET}\t{MAX_ALL}\t{MAX_OPS}\t{MAX_SETS}\n")
@@ -163,10 +168,35 @@ const SYS: &[(&str, Show)] = &[
     ("kernel/shmall", |_| format!("{}\n", ipc::shm::MAX_BYTES)),
     ("kernel/shmmax", |_| format!("{}\n", ipc::shm::MAX_BYTES)),
     ("kernel/shmmni", |_| format!("{}\n", ipc::shm::MAX_SEGMENTS)),
+    ("kernel/tainted", |_| "0\n".into()),
     ("kernel/version", |p| line(&p.kernel.uts().version)),
     ("vm/max_map_count", |_| "65530\n".into()),
     ("vm/overcommit_memory", |_| "0\n".into()),
 ];
+
+/// A random UUID (version 4).
+fn uuid() -> String {
+    let mut b = [0u8; 16];
+    // The host's generator has long been ready and does not fail for so few bytes.
+    let _all = rustix::rand::getrandom(&mut b, rustix::rand::GetRandomFlags::empty());
+    b[6] = b[6] & 0x0f | 0x40;
+    b[8] = b[8] & 0x3f | 0x80;
+    let hex: String = b.iter().map(|b| format!("{b:02x}")).collect();
+    let (a, b, c, d, e) = (
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    );
+    format!("{a}-{b}-{c}-{d}-{e}\n")
+}
+
+/// One for as long as the sandbox runs.
+fn boot_id() -> String {
+    static ID: OnceLock<String> = OnceLock::new();
+    ID.get_or_init(uuid).clone()
+}
 
 fn line(b: &[u8]) -> String {
     format!("{}\n", String::from_utf8_lossy(b))

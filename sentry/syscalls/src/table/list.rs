@@ -100,7 +100,7 @@ calls! {
     socketpair(domain: Family, kind: SockType, protocol: Int, sv: FdPair) => partial(sockets::socketpair) "AF_UNIX alone";
     setsockopt(sockfd: Fd, level: Int, optname: Int, optval: Ptr, optlen: Size) => partial(sockets::setsockopt) "AF_UNIX alone";
     getsockopt(sockfd: Fd, level: Int, optname: Int, optval: Ptr, optlen: Ptr) => partial(sockets::getsockopt) "AF_UNIX alone";
-    clone(flags: Clone, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) => partial(process::clone) "new namespaces: EINVAL";
+    clone(flags: Clone, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) => partial(process::clone) "new namespaces but CLONE_NEWNS: EINVAL";
     fork() => full(process::fork);
     vfork() => full(process::vfork);
     execve(pathname: Path, argv: Argv, envp: Envp) => full(process::execve);
@@ -203,7 +203,7 @@ calls! {
     _sysctl(args: Ptr) => absent "gone from Linux";
     prctl(op: Prctl, arg2: Hex, arg3: Hex, arg4: Hex, arg5: Hex) => partial(control::prctl) "no seccomp, no PR_SET_MM, no speculation control";
     arch_prctl(op: Hex, addr: Hex) => partial(control::arch_prctl) "the FS and GS bases; no shadow stacks, no CPUID faulting";
-    adjtimex(buf: Ptr) => partial(clocks::adjtimex) "reading alone";
+    adjtimex(buf: Ptr) => partial(clocks::adjtimex) "reading alone, else EPERM";
     setrlimit(resource: Rlimit, rlim: Ptr) => full(limits::setrlimit);
     chroot(path: Path) => full(dirs::chroot);
     sync() => full(file_io::sync);
@@ -316,7 +316,7 @@ calls! {
     faccessat(dirfd: DirFd, pathname: Path, mode: Access) => full(file_attr::faccessat);
     pselect6(nfds: Int, readfds: Ptr, writefds: Ptr, exceptfds: Ptr, timeout: Timespec, sigmask: Ptr) => full(poll::pselect6);
     ppoll(fds: PollFds, nfds: Size, tmo_p: Timespec, sigmask: Sigset, sigsetsize: Size) => full(poll::ppoll);
-    unshare(flags: Clone) => partial(process::unshare) "CLONE_FS and CLONE_FILES; no new namespaces";
+    unshare(flags: Clone) => partial(process::unshare) "CLONE_FS, CLONE_FILES, CLONE_NEWNS; no other new namespaces";
     set_robust_list(head: Ptr, len: Size) => full(futexes::set_robust_list);
     get_robust_list(pid: Int, head_ptr: Ptr, len_ptr: Ptr) => full(futexes::get_robust_list);
     splice(fd_in: Fd, off_in: Ptr, fd_out: Fd, off_out: Ptr, len: Size, flags: Hex) => full(file_copy::splice);
@@ -349,7 +349,7 @@ calls! {
     prlimit64(pid: Int, resource: Rlimit, new_limit: Ptr, old_limit: Ptr) => full(limits::prlimit64);
     name_to_handle_at(dirfd: DirFd, pathname: Path, handle: Ptr, mount_id: Ptr, flags: AtFlags) => partial(handles::name_to_handle_at) "EOPNOTSUPP: no file system gives out handles";
     open_by_handle_at(mount_fd: Fd, handle: Ptr, flags: Open) => partial(handles::open_by_handle_at) "ESTALE, for the capable";
-    clock_adjtime(clk_id: Clock, buf: Ptr) => partial(clocks::clock_adjtime) "reading alone";
+    clock_adjtime(clk_id: Clock, buf: Ptr) => partial(clocks::clock_adjtime) "reading alone, else EPERM";
     syncfs(fd: Fd) => full(file_io::syncfs);
     sendmmsg(sockfd: Fd, msgvec: Ptr, vlen: Uint, flags: MsgFlags) => partial(messages::sendmmsg) "AF_UNIX alone";
     setns(fd: Fd, nstype: Clone) => partial(process::setns) "no namespaces to enter: EINVAL";
@@ -390,7 +390,7 @@ calls! {
     fsmount(fsfd: Fd, flags: Hex, attr_flags: Hex) => absent "the mount API of file descriptors";
     fspick(dirfd: DirFd, pathname: Path, flags: Hex) => absent "the mount API of file descriptors";
     pidfd_open(pid: Int, flags: Hex) => full(pidfds::pidfd_open);
-    clone3(cl_args: Ptr, size: Size) => partial(process::clone3) "no new namespaces, no set_tid, no cgroup";
+    clone3(cl_args: Ptr, size: Size) => partial(process::clone3) "no new namespaces but CLONE_NEWNS, no cgroup";
     close_range(first: Uint, last: Uint, flags: Hex) => full(file_fd::close_range);
     openat2(dirfd: DirFd, pathname: Path, how: Ptr, size: Size) => full(file_open::openat2);
     pidfd_getfd(pidfd: Fd, targetfd: Fd, flags: Hex) => full(pidfds::pidfd_getfd);

@@ -2,7 +2,9 @@
 
 use crate::out::Out;
 use crate::sys::child;
-use crate::util::{AT, bit, mask, open, sleep_ms, wait_text};
+use crate::util::{
+    AT, anon, as_user, bit, cat, in_child, mask, mk, open, pipe, sleep_ms, wait_text,
+};
 use crate::{cases, k, sys, tell};
 use libc::*;
 use std::collections::BTreeSet;
@@ -15,6 +17,12 @@ cases!(
     descriptors_closed_while_listed,
     processes_ended_while_listed,
     space_of_a_file_system,
+    splice_memory_into_full_pipe,
+    splice_memory_out_of_pipe,
+    signal_through_process_directory,
+    mounts_of_ones_own,
+    mounts_of_a_clone,
+    random_numbers_of_proc,
 );
 
 /// Whatever a kernel keeps for so many files, it gives up again.
@@ -141,4 +149,98 @@ fn space_of_a_file_system(o: Out) {
     let mut s: statfs = sys::zeroed();
     let fd = k!(SYS_openat, AT, c"/proc", O_RDONLY, 0);
     tell!(o, "proc" => k!(SYS_fstatfs, fd, &mut s), "blocks" => s.f_blocks);
+}
+
+/// vmsplice(2) takes what there is room for, and waits only where there is none.
+fn splice_memory_into_full_pipe(o: Out) {
+    const NONBLOCK: u32 = 2;
+    let (_r, w) = pipe();
+    let iov = iovec {
+        iov_base: anon(1 << 17) as *mut c_void,
+        iov_len: 1 << 17,
+    };
+    tell!(o, "first" => k!(SYS_vmsplice, w, &iov, 1, 0), "full" => k!(SYS_vmsplice, w, &iov, 1, NONBLOCK), "nothing" => k!(SYS_vmsplice, w, &iov, 0, 0));
+}
+
+fn splice_memory_out_of_pipe(o: Out) {
+    const NONBLOCK: u32 = 2;
+    let (r, w) = pipe();
+    let mut bytes = [0u8; 16];
+    let iov = iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: bytes.len(),
+    };
+    tell!(o, "empty" => k!(SYS_vmsplice, r, &iov, 1, NONBLOCK));
+    k!(SYS_write, w, b"some", 4);
+    k!(SYS_write, w, b"more", 4);
+    tell!(o, "got" => k!(SYS_vmsplice, r, &iov, 1, 0), "bytes" => crate::util::show(&bytes));
+}
+
+/// What there was before descriptors of processes.
+fn signal_through_process_directory(o: Out) {
+    let waiter = child(|| {
+        k!(SYS_pause);
+        0
+    });
+    let name =
+        |rest: &str| std::ffi::CString::new(format!("/proc/{waiter}{rest}")).unwrap_or_default();
+    let send = |path: &std::ffi::CStr, signal: i32| {
+        let fd = open(path, O_RDONLY, 0);
+        k!(SYS_pidfd_send_signal, fd, signal, 0, 0)
+    };
+    tell!(o, "file" => send(&name("/stat"), 0), "below" => send(&name("/fd"), 0), "none" => send(c"/proc", 0), "check" => send(&name(""), 0), "term" => send(&name(""), SIGTERM), "waiter" => wait_text(waiter));
+}
+
+fn has_line_of(path: &std::ffi::CStr) -> bool {
+    let mounts = cat(c"/proc/self/mountinfo");
+    mounts.contains(path.to_str().unwrap_or("?"))
+}
+
+/// A mount below the working directory, which is seen where it was made and nowhere else.
+fn mount_here(o: Out) {
+    tell!(o, "mount" => k!(SYS_mount, c"none", c"own", c"tmpfs", 0, 0));
+    mk(c"own/inside", b"x");
+    tell!(o, "inside" => k!(SYS_access, c"own/inside", F_OK), "listed" => has_line_of(c"/own "));
+}
+
+fn mounts_of_ones_own(o: Out) {
+    k!(SYS_mkdir, c"own", 0o755);
+    let said = in_child(|| {
+        tell!(o, "unshare" => k!(SYS_unshare, CLONE_NEWNS), "private" => k!(SYS_mount, 0, c"/", 0, MS_REC | MS_PRIVATE, 0));
+        mount_here(o);
+        let inner = in_child(|| k!(SYS_access, c"own/inside", F_OK).int());
+        tell!(o, "child sees it" => inner);
+        0
+    });
+    tell!(o, "child" => said, "outside" => k!(SYS_access, c"own/inside", F_OK), "listed" => has_line_of(c"/own "));
+    as_user(|| {
+        tell!(o, "user" => k!(SYS_unshare, CLONE_NEWNS));
+    });
+}
+
+fn mounts_of_a_clone(o: Out) {
+    k!(SYS_mkdir, c"own", 0o755);
+    tell!(o, "with files" => k!(SYS_clone, CLONE_NEWNS | CLONE_FS | SIGCHLD, 0, 0, 0, 0));
+    let pid = k!(SYS_clone, CLONE_NEWNS | SIGCHLD, 0, 0, 0, 0).int();
+    if pid == 0 {
+        mount_here(o);
+        k!(SYS_exit_group, 0);
+    }
+    tell!(o, "child" => wait_text(pid), "outside" => k!(SYS_access, c"own/inside", F_OK), "listed" => has_line_of(c"/own "));
+}
+
+/// A UUID's form, and whether it is another one at each reading.
+fn random_numbers_of_proc(o: Out) {
+    for path in [
+        c"/proc/sys/kernel/random/uuid",
+        c"/proc/sys/kernel/random/boot_id",
+    ] {
+        let (a, b) = (cat(path), cat(path));
+        let form: String = a
+            .chars()
+            .map(|c| if c.is_ascii_hexdigit() { 'x' } else { c })
+            .collect();
+        tell!(o, "form" => form, "same again" => a == b, "version" => a.chars().nth(15).unwrap_or('?'));
+    }
+    tell!(o, "tainted" => !cat(c"/proc/sys/kernel/tainted").starts_with('-'));
 }
