@@ -80,6 +80,8 @@ pub struct Options<'a> {
     pub identity: Identity,
     /// How guest code is run.
     pub platform: &'a dyn Platform,
+    /// Where its device is, if not at the usual path.
+    pub platform_device: Option<PathBuf>,
     /// The host calls the sentry makes; the platform's own are added.
     pub sentry_rules: Vec<HostRule>,
     /// What stands above the container's files.
@@ -269,7 +271,7 @@ pub(crate) fn boot(
     }
     let device = options
         .platform
-        .open_device(None)?
+        .open_device(options.platform_device.as_deref())?
         .map(|fd| donations.give("device", fd));
     let log = log_file(&options.debug, "boot")?.map(|f| donations.give("log", f.into()));
     let mut rules = options.sentry_rules.clone();

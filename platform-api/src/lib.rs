@@ -21,6 +21,7 @@ pub mod platform;
 pub mod registers;
 pub mod registry;
 pub mod rules;
+pub mod xstate;
 
 pub use engine::{AddressSpace, Context, Engine, Interrupter, Limits};
 pub use exit::{Access, Exception, Exit};

@@ -43,6 +43,5 @@ mod space;
 mod stub;
 mod sys;
 mod tracee;
-mod xstate;
 
 pub use platform::Ptrace;

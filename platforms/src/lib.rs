@@ -4,5 +4,7 @@
 //! silently lost; each feature here is one `extern crate`.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "kvm")]
+extern crate platform_kvm as _;
 #[cfg(feature = "ptrace")]
 extern crate platform_ptrace as _;

@@ -33,6 +33,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "NAME", default_value = "auto")]
     pub(crate) platform: String,
 
+    /// Where the platform's device is, for those that have one [default: its usual path]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) platform_device: Option<PathBuf>,
+
     /// File that warnings and errors are appended to
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,

@@ -113,6 +113,7 @@ impl Setup {
         Ok(Options {
             identity: self.identity,
             platform: launcher::platform::choose(&self.global.platform, root)?,
+            platform_device: self.global.platform_device.clone(),
             sentry_rules: boot::seccomp::sentry_rules(),
             overlay,
             attached: true,

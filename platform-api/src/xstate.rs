@@ -1,10 +1,10 @@
-//! The extended state: its size and features here, and what a guest may hand in.
+//! The extended state: its size and features on this host, and what a guest may hand in. For
+//! platforms whose host calls take and give it as ptrace does.
 //!
 //! The layout is that of `NT_X86_XSTATE`: 512 bytes as of FXSAVE, of which the bytes from 464 on
 //! hold the features there are; a header of 64 bytes; then the components.
 
-use crate::error::misuse;
-use platform_api::PlatformError;
+use crate::PlatformError;
 
 const FCW: usize = 0;
 const MXCSR: usize = 24;
@@ -16,7 +16,7 @@ const LEGACY: u64 = 3;
 
 /// What the host's extended state is like.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Layout {
+pub struct Layout {
     /// Bytes the host's calls want.
     size: usize,
     /// Bytes of them up to the end of the last feature that a guest can have.
@@ -43,7 +43,7 @@ impl Layout {
     /// From a state as the host gave it, the mask as FXSAVE tells it, the end of each feature's
     /// component, and whether the host takes a state that has a given feature: some need a
     /// permission that guests don't get, and make states several times larger.
-    pub(crate) fn of(
+    pub fn of(
         state: &[u8],
         mxcsr_mask: u32,
         component_end: impl Fn(u32) -> usize,
@@ -73,17 +73,17 @@ impl Layout {
     }
 
     /// Bytes the host's calls want.
-    pub(crate) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.size
     }
 
     /// Bytes of them that hold something a guest can have.
-    pub(crate) fn used(&self) -> usize {
+    pub fn used(&self) -> usize {
         self.used.min(self.size)
     }
 
     /// What a program starts with.
-    pub(crate) fn initial(&self) -> Vec<u8> {
+    pub fn initial(&self) -> Vec<u8> {
         let mut state = vec![0; self.size.max(HEADER_END)];
         state[FCW..FCW + 2].copy_from_slice(&0x37fu16.to_le_bytes());
         state[MXCSR..MXCSR + 4].copy_from_slice(&0x1f80u32.to_le_bytes());
@@ -94,11 +94,18 @@ impl Layout {
 
     /// A state the host will take, from what may be a guest's: cut or filled up to the size, with
     /// features that are not there and the header's reserved words dropped.
-    pub(crate) fn admit(&self, from: &[u8]) -> Result<Vec<u8>, PlatformError> {
+    pub fn admit(&self, from: &[u8]) -> Result<Vec<u8>, PlatformError> {
         if from.is_empty() {
             return Ok(self.initial());
         }
-        let refuse = |why: &str| Err(misuse("setting the extended state", why));
+        let refuse = |why: &str| {
+            Err(PlatformError {
+                what: "setting the extended state".to_owned(),
+                answer: why.to_owned(),
+                remedy: "this is what a guest handed in; the sentry tells it".to_owned(),
+                errno: Some(libc::EINVAL),
+            })
+        };
         if from.len() < HEADER {
             return refuse("shorter than the 512 bytes of FXSAVE");
         }

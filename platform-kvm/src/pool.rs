@@ -1,0 +1,172 @@
+//! vCPUs and who has them.
+//!
+//! A context keeps its vCPU between switches, since moving one to another thread is dear. When
+//! there are as many as there may be, a context that needs one takes it from one that is not in a
+//! switch; when all are, it asks one of them to let go.
+//!
+//! Lock order: a seat's own state -> the pool's; another seat's state is only tried.
+
+use crate::engine::Shared;
+use crate::handle::Handle;
+use crate::vcpu::Vcpu;
+use parking_lot::{Condvar, Mutex};
+use platform_api::PlatformError;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How long a context waits for a vCPU before it asks another for one again.
+const PATIENCE: Duration = Duration::from_millis(4);
+
+/// A context's place for a vCPU.
+pub(crate) struct Seat {
+    pub(crate) handle: Arc<Handle>,
+    /// Locked by the context for the whole of a switch.
+    pub(crate) state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) vcpu: Option<Box<Vcpu>>,
+    /// The extended state, where it is not the vCPU's.
+    pub(crate) xstate: Option<Vec<u8>>,
+}
+
+impl State {
+    /// Gives the vCPU away, keeping what is in it.
+    fn part(&mut self) -> Result<Option<Box<Vcpu>>, PlatformError> {
+        if let (Some(vcpu), None) = (&self.vcpu, &self.xstate) {
+            let mut state = Vec::new();
+            vcpu.xsave(&mut state)?;
+            self.xstate = Some(state);
+        }
+        Ok(self.vcpu.take())
+    }
+}
+
+/// See the module.
+pub(crate) struct Pool {
+    inner: Mutex<Inner>,
+    returned: Condvar,
+    waiting: AtomicU32,
+}
+
+struct Inner {
+    free: Vec<Box<Vcpu>>,
+    /// How many there are, and how many there may be.
+    made: u32,
+    most: u32,
+    seats: Vec<Weak<Seat>>,
+    /// Where to look next for one to take.
+    hand: usize,
+}
+
+impl Pool {
+    /// With one vCPU, and room for `most`.
+    pub(crate) fn new(first: Vcpu, most: u32) -> Pool {
+        let inner = Inner {
+            free: vec![Box::new(first)],
+            made: 1,
+            most: most.max(1),
+            seats: Vec::new(),
+            hand: 0,
+        };
+        Pool {
+            inner: Mutex::new(inner),
+            returned: Condvar::new(),
+            waiting: AtomicU32::new(0),
+        }
+    }
+
+    /// A place for a context.
+    pub(crate) fn seat(&self, handle: Arc<Handle>) -> Arc<Seat> {
+        let seat = Arc::new(Seat {
+            handle,
+            state: Mutex::default(),
+        });
+        let mut inner = self.inner.lock();
+        if inner.seats.len() == inner.seats.capacity() {
+            inner.seats.retain(|s| s.strong_count() > 0);
+        }
+        inner.seats.push(Arc::downgrade(&seat));
+        seat
+    }
+
+    /// A vCPU for the context whose seat is `mine`.
+    pub(crate) fn take(&self, shared: &Shared, mine: &Seat) -> Result<Box<Vcpu>, PlatformError> {
+        let mut inner = self.inner.lock();
+        loop {
+            if let Some(vcpu) = inner.free.pop() {
+                return Ok(vcpu);
+            }
+            if inner.made < inner.most {
+                let number = inner.made;
+                match shared.new_vcpu(number) {
+                    Ok(vcpu) => {
+                        inner.made += 1;
+                        return Ok(Box::new(vcpu));
+                    }
+                    // Those that there are must do.
+                    Err(_) => inner.most = inner.made,
+                }
+            }
+            let wanted = match inner.steal(mine)? {
+                Stolen::Got(vcpu) => return Ok(vcpu),
+                Stolen::AllRun(one) => one,
+            };
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            if let Some(one) = wanted {
+                one.handle.want();
+            }
+            self.returned.wait_for(&mut inner, PATIENCE);
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Gives the vCPU of a seat back if somebody waits for one.
+    pub(crate) fn let_go(&self, state: &mut State) -> Result<(), PlatformError> {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.put(state.part()?);
+        }
+        Ok(())
+    }
+
+    /// A context is gone.
+    pub(crate) fn put(&self, vcpu: Option<Box<Vcpu>>) {
+        if let Some(vcpu) = vcpu {
+            self.inner.lock().free.push(vcpu);
+            self.returned.notify_one();
+        }
+    }
+}
+
+enum Stolen {
+    Got(Box<Vcpu>),
+    /// One that could be asked.
+    AllRun(Option<Arc<Seat>>),
+}
+
+impl Inner {
+    fn steal(&mut self, mine: &Seat) -> Result<Stolen, PlatformError> {
+        let count = self.seats.len();
+        let mut running = None;
+        for _ in 0..count {
+            self.hand = (self.hand + 1) % count;
+            let Some(seat) = self.seats[self.hand].upgrade() else {
+                continue;
+            };
+            if std::ptr::eq(&raw const *seat, mine) {
+                continue;
+            }
+            match seat.state.try_lock() {
+                Some(mut state) => {
+                    if let Some(vcpu) = state.part()? {
+                        return Ok(Stolen::Got(vcpu));
+                    }
+                }
+                None => running = Some(seat.clone()),
+            }
+        }
+        Ok(Stolen::AllRun(running))
+    }
+}
