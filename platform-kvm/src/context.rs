@@ -129,7 +129,6 @@ impl Switch<'_> {
         if let Some(exit) = admit(regs) {
             return Ok(exit);
         }
-        let mut buried = false;
         loop {
             let vcpu = self.vcpu(state)?;
             if vcpu.seen != self.core.now()
@@ -145,11 +144,9 @@ impl Switch<'_> {
             let exit = match end {
                 None | Some(End::Kicked) => None,
                 Some(End::Way(way)) => self.way(vcpu, way, regs)?,
-                // A second time means that it is not for want of a file.
-                Some(End::NoMemory) if !buried && self.core.bury() => {
-                    buried = true;
-                    None
-                }
+                Some(End::NoMemory) if self.core.bury() => None,
+                // Not for want of a file: the host has no memory or no room on a disk, and does
+                // not say for which address.
                 Some(End::NoMemory) => Some(Exit::Fault {
                     addr: regs.rip,
                     access: platform_api::Access::Execute,

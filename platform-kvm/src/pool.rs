@@ -170,3 +170,70 @@ impl Inner {
         Ok(Stolen::AllRun(running))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::KvmEngine;
+    use platform_api::conformance::guest::{Guest, SPIN};
+    use platform_api::conformance::skip;
+    use platform_api::{Engine, Exit, Platform, Probe};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    /// `paddd xmm0, xmm1; inc rbx; syscall; jmp`
+    const COUNT: [u8; 11] = [
+        0x66, 0x0f, 0xfe, 0xc1, 0x48, 0xff, 0xc3, 0x0f, 0x05, 0xeb, 0xf5,
+    ];
+    const ROUNDS: u32 = 300;
+
+    #[test]
+    fn more_contexts_than_vcpus_run_at_the_same_time() {
+        if let Probe::Unavailable { reason, .. } = crate::Kvm.probe() {
+            skip(&reason);
+            return;
+        }
+        let device = crate::Kvm.open_device(None).unwrap().unwrap();
+        let engine: Arc<dyn Engine> = Arc::new(KvmEngine::with_vcpus(device, 2).unwrap());
+        let (over, left) = (AtomicU32::new(0), AtomicU32::new(6));
+        std::thread::scope(|scope| {
+            // Two that never come out by themselves.
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut guest = Guest::new(&engine, &SPIN);
+                    let interrupter = guest.context.interrupter();
+                    std::thread::scope(|inner| {
+                        inner.spawn(|| {
+                            while left.load(Ordering::SeqCst) > 0 {
+                                std::thread::sleep(Duration::from_millis(5));
+                            }
+                            interrupter.interrupt();
+                        });
+                        assert_eq!(guest.run(), Exit::Interrupted);
+                    });
+                    over.fetch_add(1, Ordering::SeqCst);
+                });
+            }
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    let mut guest = Guest::new(&engine, &COUNT);
+                    guest.call();
+                    let mut state = Vec::new();
+                    guest.context.extended_state(&mut state).unwrap();
+                    // xmm0 counts by xmm1.
+                    state[160..176].fill(0);
+                    state[176..192].fill(0);
+                    state[176] = 1;
+                    state[512] |= 2;
+                    guest.context.set_extended_state(&state).unwrap();
+                    (0..ROUNDS).for_each(|_| guest.call());
+                    guest.context.extended_state(&mut state).unwrap();
+                    assert_eq!(state[160..164], ROUNDS.to_le_bytes());
+                    assert_eq!(guest.regs.rbx, u64::from(ROUNDS) + 1);
+                    left.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        assert_eq!(over.load(Ordering::SeqCst), 2);
+    }
+}

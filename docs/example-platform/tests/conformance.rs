@@ -1,0 +1,3 @@
+//! The conformance kit on this platform.
+
+platform_api::conformance!(example_platform::Counted);
