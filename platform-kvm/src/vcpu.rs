@@ -320,7 +320,7 @@ impl Vcpu {
                     .word(self.list, i)
                     .store(touch.addr(), Ordering::Release);
             }
-            self.run_touch(root, now.len() as u64)?;
+            self.run_touch(arena, root, now.len() as u64)?;
             rest = later;
             if rest.is_empty() {
                 return Ok(());
@@ -328,7 +328,7 @@ impl Vcpu {
         }
     }
 
-    fn run_touch(&mut self, root: u64, count: u64) -> Result<(), PlatformError> {
+    fn run_touch(&mut self, arena: &Arena, root: u64, count: u64) -> Result<(), PlatformError> {
         let sync = self.fd.sync_regs_mut();
         sync.regs = kvm_regs {
             rcx: count,
@@ -351,10 +351,15 @@ impl Vcpu {
                 End::Way(Way::Touched) => return Ok(()),
                 End::Kicked => self.fd.set_kvm_immediate_exit(0),
                 other => {
-                    let rip = self.fd.sync_regs_mut().regs.rip;
+                    let mut regs = Registers::default();
+                    let trap = self.trap(arena, &mut regs);
                     return Err(unfit(
                         "flushing translations",
-                        format!("the guest's own kernel code ended with {other:?} at {rip:#x}"),
+                        format!(
+                            "the guest's own kernel code ended with {other:?} (at {:#x}, error \
+                             {:#x}, address {:#x})",
+                            regs.rip, trap.error, trap.addr
+                        ),
                     ));
                 }
             }
@@ -408,7 +413,8 @@ pub(crate) fn run(fd: &mut VcpuFd) -> Result<End, PlatformError> {
     Ok(End::Way(entry::way(port, rip)))
 }
 
-/// As [`run`], but not ended by a signal while the guest is on its way out by the entry page.
+/// As [`run`], but not ended by a signal while the guest is on its way out by the entry page, nor
+/// while an exception is: whatever is run next on this vCPU would get it.
 #[inline]
 pub(crate) fn run_out(fd: &mut VcpuFd) -> Result<End, PlatformError> {
     loop {
@@ -419,9 +425,15 @@ pub(crate) fn run_out(fd: &mut VcpuFd) -> Result<End, PlatformError> {
         let sync = fd.sync_regs_mut();
         let rip = sync.regs.rip;
         let leaving = sync.sregs.cs.dpl == 0 || matches!(rip, entry::MSR_CALL | entry::MSR_COMPAT);
-        if !leaving {
+        if !leaving && !excepting(fd) {
             return Ok(end);
         }
         fd.set_kvm_immediate_exit(0);
     }
+}
+
+/// Whether the host still has an exception to deliver.
+fn excepting(fd: &VcpuFd) -> bool {
+    fd.get_vcpu_events()
+        .is_ok_and(|e| e.exception.injected | e.exception.pending != 0)
 }
