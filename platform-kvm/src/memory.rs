@@ -10,7 +10,7 @@ use crate::sys::map::Region;
 use crate::sys::vm::Slot;
 use kvm_ioctls::VmFd;
 use parking_lot::Mutex;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque, hash_map};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Weak};
@@ -28,7 +28,7 @@ pub(crate) struct Memory {
 }
 
 struct Inner {
-    files: HashMap<usize, Entry>,
+    files: HashMap<usize, Known>,
     blocks: Vec<Block>,
     /// Blocks with room for one more chunk, by their chunks' size.
     roomy: HashMap<u64, Vec<u32>>,
@@ -41,7 +41,7 @@ struct Inner {
 }
 
 /// A file that is known, by the address of what the sentry holds it with.
-struct Entry {
+struct Known {
     /// Keeps that address from being used for another, though not the file open.
     _pin: Weak<OwnedFd>,
     writable: bool,
@@ -226,9 +226,9 @@ impl Memory {
 impl Inner {
     fn known(&mut self, file: &Arc<OwnedFd>) -> io::Result<usize> {
         let key = Arc::as_ptr(file) as usize;
-        if !self.files.contains_key(&key) {
+        if let hash_map::Entry::Vacant(vacant) = self.files.entry(key) {
             let size = crate::sys::map::length(file.as_fd())?;
-            let entry = Entry {
+            vacant.insert(Known {
                 _pin: Arc::downgrade(file),
                 writable: writable(file.as_fd())?,
                 chunk_len: size
@@ -236,8 +236,7 @@ impl Inner {
                     .next_power_of_two()
                     .min(BLOCK),
                 chunks: HashMap::new(),
-            };
-            self.files.insert(key, entry);
+            });
         }
         Ok(key)
     }

@@ -27,14 +27,14 @@ pub(crate) struct Seat {
 
 #[derive(Default)]
 pub(crate) struct State {
-    pub(crate) vcpu: Option<Box<Vcpu>>,
+    pub(crate) vcpu: Option<Vcpu>,
     /// The extended state, where it is not the vCPU's.
     pub(crate) xstate: Option<Vec<u8>>,
 }
 
 impl State {
     /// Gives the vCPU away, keeping what is in it.
-    fn part(&mut self) -> Result<Option<Box<Vcpu>>, PlatformError> {
+    fn part(&mut self) -> Result<Option<Vcpu>, PlatformError> {
         if let (Some(vcpu), None) = (&self.vcpu, &self.xstate) {
             let mut state = Vec::new();
             vcpu.xsave(&mut state)?;
@@ -52,7 +52,7 @@ pub(crate) struct Pool {
 }
 
 struct Inner {
-    free: Vec<Box<Vcpu>>,
+    free: Vec<Vcpu>,
     /// How many there are, and how many there may be.
     made: u32,
     most: u32,
@@ -65,7 +65,7 @@ impl Pool {
     /// With one vCPU, and room for `most`.
     pub(crate) fn new(first: Vcpu, most: u32) -> Pool {
         let inner = Inner {
-            free: vec![Box::new(first)],
+            free: vec![first],
             made: 1,
             most: most.max(1),
             seats: Vec::new(),
@@ -93,7 +93,7 @@ impl Pool {
     }
 
     /// A vCPU for the context whose seat is `mine`.
-    pub(crate) fn take(&self, shared: &Shared, mine: &Seat) -> Result<Box<Vcpu>, PlatformError> {
+    pub(crate) fn take(&self, shared: &Shared, mine: &Seat) -> Result<Vcpu, PlatformError> {
         let mut inner = self.inner.lock();
         loop {
             if let Some(vcpu) = inner.free.pop() {
@@ -104,16 +104,16 @@ impl Pool {
                 match shared.new_vcpu(number) {
                     Ok(vcpu) => {
                         inner.made += 1;
-                        return Ok(Box::new(vcpu));
+                        return Ok(vcpu);
                     }
                     // Those that there are must do.
                     Err(_) => inner.most = inner.made,
                 }
             }
-            let wanted = match inner.steal(mine)? {
-                Stolen::Got(vcpu) => return Ok(vcpu),
-                Stolen::AllRun(one) => one,
-            };
+            let (stolen, wanted) = inner.steal(mine)?;
+            if let Some(vcpu) = stolen {
+                return Ok(vcpu);
+            }
             self.waiting.fetch_add(1, Ordering::SeqCst);
             if let Some(one) = wanted {
                 one.handle.want();
@@ -132,7 +132,7 @@ impl Pool {
     }
 
     /// A context is gone.
-    pub(crate) fn put(&self, vcpu: Option<Box<Vcpu>>) {
+    pub(crate) fn put(&self, vcpu: Option<Vcpu>) {
         if let Some(vcpu) = vcpu {
             self.inner.lock().free.push(vcpu);
             self.returned.notify_one();
@@ -140,14 +140,9 @@ impl Pool {
     }
 }
 
-enum Stolen {
-    Got(Box<Vcpu>),
-    /// One that could be asked.
-    AllRun(Option<Arc<Seat>>),
-}
-
 impl Inner {
-    fn steal(&mut self, mine: &Seat) -> Result<Stolen, PlatformError> {
+    /// A vCPU of a context that is not in a switch, else a context that is, to be asked.
+    fn steal(&mut self, mine: &Seat) -> Result<(Option<Vcpu>, Option<Arc<Seat>>), PlatformError> {
         let count = self.seats.len();
         let mut running = None;
         for _ in 0..count {
@@ -161,13 +156,13 @@ impl Inner {
             match seat.state.try_lock() {
                 Some(mut state) => {
                     if let Some(vcpu) = state.part()? {
-                        return Ok(Stolen::Got(vcpu));
+                        return Ok((Some(vcpu), None));
                     }
                 }
                 None => running = Some(seat.clone()),
             }
         }
-        Ok(Stolen::AllRun(running))
+        Ok((None, running))
     }
 }
 

@@ -68,8 +68,8 @@ impl Entry {
 
     /// As it was before [`Entry::dead`].
     pub(crate) fn revived(self) -> Option<Entry> {
-        (self.0 & DEAD != 0)
-            .then(|| Entry(self.0 & !(PARKED | DEAD | ADDRESS) | !self.0 & ADDRESS | PRESENT))
+        let whole = self.0 & !(PARKED | DEAD | ADDRESS) | !self.0 & ADDRESS | PRESENT;
+        (self.0 & DEAD != 0).then_some(Entry(whole))
     }
 
     /// Whether something that the guest could do with it before it can't do as of `new`.
