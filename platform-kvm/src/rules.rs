@@ -13,7 +13,7 @@ const WRITE: u32 = 1;
 const READ: u32 = 2;
 
 /// Requests on the device, the VM and its vCPUs.
-const REQUESTS: [u32; 10] = [
+const REQUESTS: [u32; 11] = [
     request(NONE, 0, 0x80), // KVM_RUN
     request(NONE, 0, 0x41), // KVM_CREATE_VCPU
     request(
@@ -25,6 +25,7 @@ const REQUESTS: [u32; 10] = [
     request(WRITE, size_of::<kvm_bindings::kvm_msrs>(), 0x89), // KVM_SET_MSRS
     request(WRITE, size_of::<kvm_bindings::kvm_cpuid2>(), 0x90), // KVM_SET_CPUID2
     request(READ, size_of::<kvm_bindings::kvm_vcpu_events>(), 0x9f), // KVM_GET_VCPU_EVENTS
+    request(WRITE, size_of::<kvm_bindings::kvm_vcpu_events>(), 0xa0), // KVM_SET_VCPU_EVENTS
     request(READ, size_of::<kvm_bindings::kvm_xsave>(), 0xa4), // KVM_GET_XSAVE
     request(WRITE, size_of::<kvm_bindings::kvm_xsave>(), 0xa5), // KVM_SET_XSAVE
     request(WRITE, size_of::<kvm_bindings::kvm_xcrs>(), 0xa7), // KVM_SET_XCRS
@@ -80,6 +81,7 @@ mod tests {
             0x4008_ae89,
             0x4008_ae90,
             0x8040_ae9f,
+            0x4040_aea0,
             0x9000_aea4,
             0x5000_aea5,
             0x4188_aea7,

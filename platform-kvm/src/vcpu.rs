@@ -432,8 +432,17 @@ pub(crate) fn run_out(fd: &mut VcpuFd) -> Result<End, PlatformError> {
     }
 }
 
-/// Whether the host still has an exception to deliver.
+/// Whether the host still has an exception to deliver. One of `int3` or `into` it has, but does not
+/// tell of; that is dropped, since the instruction is run again.
 fn excepting(fd: &VcpuFd) -> bool {
-    fd.get_vcpu_events()
-        .is_ok_and(|e| e.exception.injected | e.exception.pending != 0)
+    let Ok(mut events) = fd.get_vcpu_events() else {
+        return false;
+    };
+    if events.exception.injected | events.exception.pending != 0 {
+        return true;
+    }
+    // Nothing else of it is to be set.
+    events.flags = 0;
+    let _ = fd.set_vcpu_events(&events);
+    false
 }
