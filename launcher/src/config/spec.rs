@@ -362,7 +362,7 @@ mod tests {
         let path = dir.path().join("config.json");
         let text = || load(dir.path()).unwrap_err().to_string();
         fs::write(&path, vec![b' '; MAX_SIZE as usize + 1]).unwrap();
-        assert!(text().contains("limit"), "{}", text());
+        assert!(text().contains("larger than"), "{}", text());
         fs::remove_file(&path).unwrap();
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert!(text().contains("regular file"), "{}", text());
