@@ -1,8 +1,11 @@
 //! `cargo xtask test`: everything that is tested, with one count at the end.
 
 use crate::build;
-use crate::shell::{cargo, watch};
+use crate::shell::{cargo, output, watch};
 use anyhow::{Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 use test_support::build::{PLATFORMS_ENV, RUNTIME_ENV};
 use test_support::{rootfs, target_dir};
@@ -75,28 +78,27 @@ impl Test {
         }
         if !self.unit {
             prepare_trees();
-            // Each platform by itself as well: nobody may lean on another's code.
-            let platforms = build::platforms()?;
-            let whole = build::in_tree(&[], true, &target_dir())?;
-            let mut runs = vec![(platforms.clone(), whole)];
-            if platforms.len() > 1 {
-                for platform in platforms {
-                    let alone = vec![platform];
-                    let dir = target_dir().join("alone").join(&alone[0]);
-                    let program = build::in_tree(&alone, true, &dir)?;
-                    runs.push((alone, program));
+            // Each platform by itself: nobody may lean on another's code.
+            for platform in build::platforms()? {
+                let program = alone(&platform)?;
+                if let Some(reason) = unready(&program)? {
+                    println!("SKIPPED: platform {platform}: {reason}");
+                    count.skipped += 1;
+                    continue;
                 }
-            }
-            for (platforms, program) in runs {
                 for (package, target) in WHOLE {
-                    let mut command = cargo(["test", "--package", package, "--test", target]);
-                    command
-                        .env(PLATFORMS_ENV, platforms.join(","))
-                        .env(RUNTIME_ENV, &program);
+                    let mut command = whole(package, target, &platform, &program);
                     if !watch(&mut command, |line| count.add(line))? {
-                        broken.push(format!("{target} ({})", platforms.join(", ")));
+                        broken.push(format!("{target} ({platform})"));
                     }
                 }
+            }
+            // And all together, with the one that is chosen then.
+            let program = build::in_tree(&[], true, &target_dir())?;
+            let mut command = whole("e2e-tests", "e2e", "auto", &program);
+            command.args(["--", "lifecycle/"]);
+            if !watch(&mut command, |line| count.add(line))? {
+                broken.push("e2e (all platforms in one)".to_owned());
             }
         }
         println!(
@@ -111,6 +113,36 @@ impl Test {
         }
         Ok(())
     }
+}
+
+/// The test `target` of `package`, against `program` on `platform`.
+fn whole(package: &str, target: &str, platform: &str, program: &Path) -> Command {
+    let mut command = cargo(["test", "--package", package, "--test", target]);
+    command
+        .env(PLATFORMS_ENV, platform)
+        .env(RUNTIME_ENV, program);
+    command
+}
+
+/// A runtime that holds just `platform`. Built where everything is, since little differs, and put
+/// aside.
+fn alone(platform: &str) -> Result<PathBuf> {
+    let built = build::in_tree(&[platform.to_owned()], true, &target_dir())?;
+    let dir = target_dir().join("alone").join(platform);
+    fs::create_dir_all(&dir)?;
+    let program = dir.join("ringfence");
+    // Replaced, not overwritten: it may be running.
+    let _was_not_there = fs::remove_file(&program);
+    fs::copy(built, &program)?;
+    Ok(program)
+}
+
+/// Why the one platform of `program` cannot be used on this machine.
+fn unready(program: &Path) -> Result<Option<String>> {
+    let said = output(Command::new(program).arg("platforms"))?;
+    let said = String::from_utf8_lossy(&said);
+    let verdict = said.lines().nth(1).unwrap_or_default().trim();
+    Ok((!verdict.starts_with("ready")).then(|| verdict.to_owned()))
 }
 
 /// Made ahead, so that it is said once when one can't be; the tests that need
