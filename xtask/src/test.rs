@@ -22,8 +22,9 @@ pub(crate) struct Test {
 }
 
 /// The test programs that start sandboxes: package and target.
-const WHOLE: [(&str, &str); 3] = [
+const WHOLE: [(&str, &str); 4] = [
     ("parity-tests", "parity"),
+    ("parity-tests", "limits"),
     ("e2e-tests", "e2e"),
     ("security-tests", "security"),
 ];
@@ -88,6 +89,7 @@ impl Test {
                 }
                 for (package, target) in WHOLE {
                     let mut command = whole(package, target, &platform, &program);
+                    command.args(["--", "--show-output"]);
                     if !watch(&mut command, |line| count.add(line))? {
                         broken.push(format!("{target} ({platform})"));
                     }
