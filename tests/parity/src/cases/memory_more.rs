@@ -604,17 +604,18 @@ fn process_limit(o: Out) {
 fn many_threads(o: Out) {
     use std::sync::{Arc, Condvar, Mutex};
     const N: usize = 1024;
-    let gate = Arc::new((Mutex::new((0usize, false)), Condvar::new()));
+    // Two conditions: who arrives wakes the one that counts, not everyone who is there already.
+    let gate = Arc::new((Mutex::new((0usize, false)), Condvar::new(), Condvar::new()));
     let all: Vec<_> = (0..N)
         .filter_map(|_| {
             let gate = gate.clone();
             let body = move || {
-                let (state, changed) = &*gate;
+                let (state, arrived, opened) = &*gate;
                 let Ok(mut s) = state.lock() else { return 0 };
                 s.0 += 1;
-                changed.notify_all();
+                arrived.notify_one();
                 while !s.1 {
-                    let Ok(next) = changed.wait(s) else { return 0 };
+                    let Ok(next) = opened.wait(s) else { return 0 };
                     s = next;
                 }
                 1
@@ -626,16 +627,16 @@ fn many_threads(o: Out) {
         })
         .collect();
     say!(o, "{} started", all.len());
-    let (state, changed) = &*gate;
+    let (state, arrived, opened) = &*gate;
     if let Ok(mut s) = state.lock() {
         while s.0 < all.len() {
-            let Ok(next) = changed.wait(s) else { return };
+            let Ok(next) = arrived.wait(s) else { return };
             s = next;
         }
         let dirs = std::fs::read_dir("/proc/self/task").map_or(0, |d| d.count());
         say!(o, "{dirs} in /proc, {} by status", status("Threads"));
         s.1 = true;
-        changed.notify_all();
+        opened.notify_all();
     }
     let done: usize = all.into_iter().filter_map(|t| t.join().ok()).sum();
     say!(o, "{done} joined");
