@@ -3,6 +3,7 @@
 
 use crate::case::{Result, Stop, cases, ensure, equal, exited, refused};
 use crate::place::{Place, eventually};
+use nix::sys::signal::Signal;
 use std::process::Command;
 use test_support::bundle::Bundle;
 use test_support::terminal::{ConsoleSocket, Terminal};
@@ -30,6 +31,15 @@ const ENV: [&str; 5] = [
     "PATH=/usr/bin:/usr/sbin",
 ];
 const SHELL: [&str; 4] = ["bash", "--norc", "--noprofile", "-i"];
+
+/// A job that says where it runs, when that changes and when it is continued: a shell names the
+/// job that it brings to the foreground before it has done so, and what is typed in between is
+/// the shell's. It makes no processes, since one that waits in vfork(2) does not stop.
+const JOB: &str = "perl -MPOSIX -e '$|=1;$SIG{CONT}=sub{$l=\"\"};for(;;){\
+    $w=tcgetpgrp(0)==getpgrp?\"fo\".(1+1).\"e\":\"ba\".(1+1).\"k\";\
+    if($w ne$l){$l=$w;print\"$w\\n\"}select undef,undef,undef,.05}'";
+const IN_FRONT: &str = "fo2e";
+const BEHIND: &str = "ba2k";
 
 /// What a person does and sees; what is typed never holds what is awaited.
 struct Session(Terminal);
@@ -125,20 +135,24 @@ fn interrupt_and_quit_keys(place: &Place<'_>) -> Result {
 
 fn jobs_are_stopped_and_continued(place: &Place<'_>) -> Result {
     let mut s = at_a_shell(place)?;
-    s.begin("sh -c 'echo r$((1+2))y; exec sleep 100'", "r3y")?;
+    s.begin(JOB, IN_FRONT)?;
     s.back("\x1a", "Stopped")?;
     s.line("echo s$?s", "s148s")?;
     s.line("jobs", "Stopped")?;
-    s.line("bg", "&")?;
+    s.begin("bg", BEHIND)?;
     s.line("jobs", "Running")?;
-    s.begin("fg", "sleep 100")?;
+    s.begin("fg", IN_FRONT)?;
     s.back("\x1a", "Stopped")?;
-    s.begin("fg %1", "sleep 100")?;
+    s.begin("fg %1", IN_FRONT)?;
     s.back("\x03", "^C")?;
     s.line("echo s$?s", "s130s")?;
     // One in the background that wants to read is stopped.
     s.line("cat & wait; jobs", "Stopped")?;
-    s.line("kill -9 %1; echo k$?k", "k0k")?;
+    // `wait` of a shell that has not seen the end yet would speak of the stop.
+    s.line(
+        "kill -9 $!; while kill -0 $!; do sleep 0.1; done 2>&-; wait $!; echo s$?s",
+        "s137s",
+    )?;
     s.line("(sleep 0.1; exit 5) & wait $!; echo s$?s", "s5s")?;
     s.exit("exit", "exit 0")
 }
@@ -197,9 +211,9 @@ fn a_bundle_with_a_terminal(place: &Place<'_>) -> Result {
     let mut s = Session(Terminal::start(&command, 30, 70)?);
     s.expect(PROMPT)?;
     s.line("stty size; tty | tr a-z A-Z", "30 70\r\n/DEV/")?;
-    s.begin("sh -c 'echo r$((1+1))y; exec sleep 100'", "r2y")?;
+    s.begin(JOB, IN_FRONT)?;
     s.back("\x1a", "Stopped")?;
-    s.begin("fg", "sleep 100")?;
+    s.begin("fg", IN_FRONT)?;
     s.back("\x03", "^C")?;
     s.line("echo $$ $(ps -o pgid=,sess= -p $$) .", "1 1 1 .")?;
     s.exit("exit 9", "exit 9")
@@ -232,9 +246,9 @@ fn over_a_socket(place: &Place<'_>, id: &str, begin: impl FnOnce(&[&str]) -> Res
     s.0.resize(40, 100)?;
     s.expect("40 100")?;
     s.expect(PROMPT)?;
-    s.begin("sh -c 'echo r$((1+1))y; exec sleep 100'", "r2y")?;
+    s.begin(JOB, IN_FRONT)?;
     s.back("\x1a", "Stopped")?;
-    s.begin("fg", "sleep 100")?;
+    s.begin("fg", IN_FRONT)?;
     s.back("\x03", "^C")?;
     s.line("echo s$?s", "s130s")?;
     s.begin("exit 5", "exit")?;
@@ -310,7 +324,7 @@ fn the_terminal_is_restored_after_a_kill(place: &Place<'_>) -> Result {
     let ids = place.ringfence(&["list", "-q"]).out();
     let id = ids.trim();
     let launcher = place.pid(id, "launcher")?;
-    nix::sys::signal::kill(launcher, nix::sys::signal::Signal::SIGTERM)?;
+    nix::sys::signal::kill(launcher, Signal::SIGTERM)?;
     s.expect("s143s")?;
     s.expect("restored")?;
     equal("status", &s.0.finish(), &"exit 4".to_owned())?;
@@ -319,7 +333,7 @@ fn the_terminal_is_restored_after_a_kill(place: &Place<'_>) -> Result {
     s.expect("r2y")?;
     let ids = place.ringfence(&["list", "-q"]).out();
     let sandbox = place.pid(ids.trim(), "sandbox")?;
-    nix::sys::signal::kill(sandbox, nix::sys::signal::Signal::SIGKILL)?;
+    nix::sys::signal::kill(sandbox, Signal::SIGKILL)?;
     s.expect("s137s")?;
     s.expect("restored")?;
     equal("status", &s.0.finish(), &"exit 4".to_owned())
