@@ -10,6 +10,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{read, write};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -90,6 +91,11 @@ impl Flow {
         self.open && self.held.is_empty()
     }
 
+    /// Nothing will come any more: an end was closed.
+    fn is_over(&self) -> bool {
+        !self.open && self.held.is_empty()
+    }
+
     fn read(&mut self, from: BorrowedFd<'_>) {
         let mut chunk = [0; CHUNK];
         match read(from, &mut chunk) {
@@ -114,6 +120,22 @@ impl Flow {
     }
 }
 
+/// Whether `fd` is a terminal that nobody sits at any more: its other end is closed.
+fn hung_up(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::empty())];
+    is_device(fd)
+        && poll(&mut fds, PollTimeout::ZERO).is_ok()
+        && fds[0]
+            .revents()
+            .is_some_and(|e| e.contains(PollFlags::POLLHUP))
+}
+
+/// Whether `fd` may be a terminal. One that hung up does not say so to isatty(3) any more; pipes
+/// and sockets whose writer is gone have merely ended.
+fn is_device(fd: BorrowedFd<'_>) -> bool {
+    fstat(fd).is_ok_and(|s| s.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits())
+}
+
 /// Stays until the sandbox process ended; its exit status.
 pub(crate) fn attend(
     container: &ContainerDir,
@@ -123,7 +145,7 @@ pub(crate) fn attend(
     let Some(signals) = signals else {
         return sandbox.process.wait();
     };
-    let pair = sandbox.terminal.take().map(|pair| {
+    let mut pair = sandbox.terminal.take().map(|pair| {
         // The sandbox holds the replica; the end of its hold must be ours to see.
         let Pair {
             master, replica, ..
@@ -133,6 +155,7 @@ pub(crate) fn attend(
     });
     let stdin = std::io::stdin();
     let stdout = std::io::stdout();
+    let has_terminal = pair.is_some();
     let raw = pair.as_ref().and_then(|_| RawMode::enter(stdin.as_fd()));
     if let Some(master) = &pair {
         let _blocking_is_survivable =
@@ -151,6 +174,11 @@ pub(crate) fn attend(
             &mut typed,
             &mut shown,
         );
+        if pair.is_some() && (hung_up(stdin.as_fd()) || shown.is_over()) {
+            // Nobody is left to type, or to see. Without its master the container's terminal
+            // hangs up, too; what that does to programs is between them and the sentry.
+            pair = None;
+        }
         while let Ok(Some(info)) = signals.0.read_signal() {
             match Signal::try_from(info.ssi_signo as i32) {
                 Ok(Signal::SIGCHLD) | Err(_) => {}
@@ -160,6 +188,11 @@ pub(crate) fn attend(
                         let _unsized = console::resize(master.as_fd(), size);
                     }
                 }
+                // Of our own terminal's hang-up the container hears by its own.
+                Ok(Signal::SIGHUP)
+                    if has_terminal
+                        && info.ssi_code == libc::SI_KERNEL
+                        && hung_up(stdin.as_fd()) => {}
                 Ok(signal) => {
                     interrupts += usize::from(signal == Signal::SIGINT);
                     if interrupts >= PATIENCE {
@@ -212,7 +245,14 @@ fn wait_for_events(
     };
     // A descriptor nobody waits for is left out: its hang-up would wake us again and again.
     let at_master = add(master, flags, !flags.is_empty());
-    let at_stdin = add(stdin.as_fd(), PollFlags::POLLIN, typed.wants_input());
+    let mut typing = PollFlags::empty();
+    typing.set(PollFlags::POLLIN, typed.wants_input());
+    // The hang-up of a person's terminal is always waited for, and ends the wait for both.
+    let at_stdin = add(
+        stdin.as_fd(),
+        typing,
+        typed.wants_input() || is_device(stdin.as_fd()),
+    );
     let at_stdout = add(stdout.as_fd(), PollFlags::POLLOUT, !shown.held.is_empty());
     if poll(&mut fds, PollTimeout::NONE).is_err() {
         return;
@@ -230,7 +270,7 @@ fn wait_for_events(
     if events(at_master).intersects(output) && !typed.held.is_empty() {
         typed.write(master);
     }
-    if events(at_stdin).intersects(input) {
+    if events(at_stdin).intersects(input) && typed.wants_input() {
         typed.read(stdin.as_fd());
     }
     if events(at_stdout).intersects(output) {

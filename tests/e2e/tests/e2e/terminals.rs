@@ -2,7 +2,7 @@
 //! and the terminal as it was afterwards.
 
 use crate::case::{Result, Stop, cases, ensure, equal, exited, refused};
-use crate::place::{Place, eventually};
+use crate::place::{Place, eventually, need};
 use nix::sys::signal::Signal;
 use std::process::Command;
 use test_support::bundle::Bundle;
@@ -18,6 +18,7 @@ cases!("terminals":
     a_terminal_over_a_console_socket,
     a_detached_run_over_a_console_socket,
     no_console_socket_is_an_error,
+    a_hang_up_is_passed_on,
     the_terminal_is_restored,
     the_terminal_is_restored_after_a_kill,
 );
@@ -278,6 +279,48 @@ fn no_console_socket_is_an_error(place: &Place<'_>) -> Result {
     let outcome = place.ringfence(&["create", "--bundle", &dir, "--console-socket", "/no", "x"]);
     refused(&outcome, 128, &["/no"])?;
     place.nothing_left()
+}
+
+/// A container's terminal hangs up with that of the person at it: a program that hears of
+/// it ends as it likes, one that does not finds its terminal gone, and nothing stays behind.
+fn a_hang_up_is_passed_on(place: &Place<'_>) -> Result {
+    let typist = need("script")?;
+    need("setsid")?;
+    for (script, said) in [
+        (
+            "trap 'echo hung up > /end; exit' HUP; echo r$((1+1))y; while :; do sleep 0.1; done",
+            "hung up",
+        ),
+        (
+            "trap '' HUP; echo r$((1+1))y; while echo more; do sleep 0.1; done; echo eio > /end",
+            "eio",
+        ),
+    ] {
+        let dir = place.shell(script, |c| c["process"]["terminal"] = true.into())?;
+        let run = place.runtime.run(&dir, "left-alone");
+        // In a session of its own the launcher is not sent SIGHUP: it sees the end of its
+        // terminal alone.
+        let words: Vec<_> = std::iter::once(run.get_program())
+            .chain(run.get_args())
+            .map(|w| format!("'{}'", w.display()))
+            .collect();
+        let mut command = Command::new(&typist);
+        command
+            .args(["-qfc", &format!("setsid -w {}", words.join(" "))])
+            .arg("/dev/null");
+        let mut at_it = place.spawn(&mut command)?;
+        at_it.wait_for("r2y")?;
+        at_it.signal(Signal::SIGKILL)?;
+        eventually("end of all", || Ok(place.left().is_empty()))?;
+        let end = place.tree()?.join("end");
+        equal(
+            "what it left",
+            &std::fs::read_to_string(&end)?.trim().to_owned(),
+            &said.to_owned(),
+        )?;
+        std::fs::remove_file(end)?;
+    }
+    Ok(())
 }
 
 /// A shell at a terminal that compares the terminal's settings before and after.
