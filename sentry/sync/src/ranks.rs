@@ -42,6 +42,8 @@ ranks! {
     EpollTopology,
     /// Epoll instance (taken nested, outer before inner).
     Epoll,
+    /// The host's end of a terminal: held while bytes go from the terminal to the host.
+    TerminalHost,
     /// Terminal pair.
     Terminal,
     /// Unix sockets: the bound-name table.

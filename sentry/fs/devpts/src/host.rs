@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock, Weak};
+use sync::{Mutex, ranks};
 use wait::Events;
 
 /// The host's end.
@@ -19,6 +20,9 @@ struct HostEnd {
     tty: Weak<Tty>,
     fd: Arc<OwnedFd>,
     token: OnceLock<Token>,
+    /// Held by the one who hands output on. Without it two who do would let later bytes overtake
+    /// earlier ones, and the one who armed the reactor last would have looked first.
+    pumping: Mutex<(), ranks::TerminalHost>,
 }
 
 /// Makes the terminal number `index` over the host's pty `fd`.
@@ -35,6 +39,7 @@ pub fn open(
             tty: tty.clone(),
             fd: fd.clone(),
             token: OnceLock::new(),
+            pumping: Mutex::new(()),
         });
         made = Some(end.clone());
         Box::new(Shared(end))
@@ -61,6 +66,7 @@ impl OtherEnd for Shared {
 impl HostEnd {
     /// Writes what there is, as far as the host takes it, and waits for what is missing.
     fn pump(&self, tty: &Tty) {
+        let _one_at_a_time = self.pumping.lock();
         let mut want = Events::empty();
         loop {
             let data = tty.take_output(4096);
@@ -129,5 +135,43 @@ impl Interest for HostEnd {
             return;
         }
         self.pump(&tty);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    #[test]
+    fn output_of_many_writers_arrives_in_order() {
+        const EACH: u16 = 5000;
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let reactor = Reactor::new().unwrap();
+        let tty = open(&reactor, 0, theirs.into(), Winsize::default()).unwrap();
+        // Under the terminal's lock each takes the next number and puts it at the end.
+        let next = Mutex::<u16, ranks::Inode>::new(0);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..EACH {
+                        let mut s = tty.state.lock();
+                        let mut n = next.lock();
+                        s.output.bytes.extend(n.to_be_bytes());
+                        *n += 1;
+                        drop(n);
+                        drop(s);
+                        tty.kick();
+                    }
+                });
+            }
+            let mut got = vec![0; usize::from(EACH) * 4];
+            ours.read_exact(&mut got).unwrap();
+            let numbers = got.chunks(2).map(|c| u16::from_be_bytes([c[0], c[1]]));
+            assert!(numbers.eq(0..EACH * 2));
+        });
     }
 }
