@@ -1,6 +1,6 @@
 //! Nothing is left behind, whoever ends and how: no process, mount, socket or file.
 
-use crate::case::{Result, cases, ensure, equal, exited, said};
+use crate::case::{Result, Stop, cases, ensure, equal, exited, said};
 use crate::place::{Place, eventually};
 use nix::sys::signal::{Signal, kill};
 use std::time::Duration;
@@ -190,6 +190,7 @@ fn a_stub_is_killed(place: &Place<'_>) -> Result {
     let mut run = place.spawn(&mut place.runtime.run(&dir, "c"))?;
     run.wait_for("up")?;
     let sandbox = place.pid("c", "sandbox")?.to_string();
+    let mut stubs = 0;
     for entry in std::fs::read_dir("/proc")?.flatten() {
         let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
         let parent = stat
@@ -199,7 +200,11 @@ fn a_stub_is_killed(place: &Place<'_>) -> Result {
         if parent == Some(&sandbox) {
             let pid = entry.file_name().to_string_lossy().parse()?;
             let _gone = kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+            stubs += 1;
         }
+    }
+    if stubs == 0 {
+        return Err(Stop::Skipped("this platform has no stubs".into()));
     }
     let end = run.finish();
     ensure(end != "timeout" && end != "exit 0", || end.clone())?;

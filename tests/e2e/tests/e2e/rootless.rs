@@ -29,6 +29,12 @@ struct User {
 impl User {
     fn new(place: &Place<'_>, id: u32) -> Result<Self> {
         need_root()?;
+        let device = Path::new("/dev/kvm");
+        let for_others = |m: std::fs::Metadata| m.permissions().mode() & 0o006 == 0o006;
+        if place.runtime.platform == "kvm" && !device.metadata().is_ok_and(for_others) {
+            let why = "ordinary users may not open /dev/kvm on this machine";
+            return Err(Stop::Skipped(why.into()));
+        }
         let home = place.dir.join("home");
         let runtime_dir = home.join("xdg");
         for dir in [&home, &runtime_dir] {

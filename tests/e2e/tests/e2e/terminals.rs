@@ -102,7 +102,7 @@ fn lines_are_edited(place: &Place<'_>) -> Result {
     s.back("\x1b[A\r", "k25k")?;
     s.back("ls /etc/debian_v\t | tr a-z A-Z\r", "/ETC/DEBIAN_VERSION")?;
     s.back("word\x17echo u$((3*3))u\r", "u9u")?;
-    s.begin("cat | tr a-z A-Z", "\n")?;
+    s.begin("{ echo r$((4+4))y; cat; } | tr a-z A-Z", "R8Y")?;
     s.keys("plain\x7f\x7fy\r", "plain")?;
     s.back("\x04", "PLAY")?;
     s.line("seq 30000 | tail -n 1 | tr 0 o", "3oooo")?;
@@ -111,7 +111,9 @@ fn lines_are_edited(place: &Place<'_>) -> Result {
 
 fn interrupt_and_quit_keys(place: &Place<'_>) -> Result {
     let mut s = at_a_shell(place)?;
-    s.back("garbage\x03", "^C")?;
+    // Once it is echoed, the line editor is there to take the key.
+    s.keys("garbage", "garbage")?;
+    s.back("\x03", "^C")?;
     s.line("echo s$?s", "s130s")?;
     s.begin("sh -c 'echo r$((1+1))y; exec sleep 100'", "r2y")?;
     s.back("\x03", "^C")?;
