@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::{OwnedFd, RawFd};
 use std::process::ExitCode;
 
@@ -46,7 +47,8 @@ pub fn run(socket: RawFd, confine: impl FnOnce() -> Result<(), String>) -> ExitC
     match serve(socket, confine) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("gofer: {e}");
+            // Not `eprintln!`, which panics when nobody reads any more.
+            let _unheard = writeln!(std::io::stderr(), "gofer: {e}");
             ExitCode::FAILURE
         }
     }

@@ -26,3 +26,13 @@ pub(crate) fn start(debug: &DebugSpec, file: Option<OwnedFd>) {
         builder.try_init()
     };
 }
+
+/// Says something on standard error, which is the launcher's to read. It may be gone, and nobody is
+/// told then; `eprintln!` would panic.
+macro_rules! tell_launcher {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _unheard = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+pub(crate) use tell_launcher;

@@ -86,13 +86,15 @@ pub fn main(
     assemble: Assemble,
 ) -> i32 {
     if let Err(e) = confine() {
-        eprintln!("{e}");
+        log::tell_launcher!("{e}");
         return EXIT_BOOT_FAILED;
     }
     let mut channel = match sys::adopt(channel) {
         Ok(socket) => Channel::new(socket),
         Err(e) => {
-            eprintln!("no descriptor {channel} with a boot message: {e}; this is a hidden command");
+            log::tell_launcher!(
+                "no descriptor {channel} with a boot message: {e}; this is a hidden command"
+            );
             return EXIT_BOOT_FAILED;
         }
     };
@@ -102,7 +104,7 @@ pub fn main(
             tracing::error!("boot failed: {error}");
             let reply = BootReply::Failed(error.into());
             if let Err(e) = channel.send(&reply, &[]) {
-                eprintln!("{reply:?} (and the launcher cannot be told: {e})");
+                log::tell_launcher!("{reply:?} (and the launcher cannot be told: {e})");
             }
             return EXIT_BOOT_FAILED;
         }
@@ -208,9 +210,8 @@ fn report_panics() {
     panic::set_hook(Box::new(|info| {
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("unnamed");
-        // The launcher holds the other end of standard error while it is there.
-        eprintln!("the sandbox's kernel panicked on thread `{name}`: {info}");
         tracing::error!("panic on thread `{name}`: {info}");
+        log::tell_launcher!("the sandbox's kernel panicked on thread `{name}`: {info}");
         std::process::exit(EXIT_PANIC);
     }));
 }

@@ -147,7 +147,7 @@ impl Shared {
             if ready(gofer) {
                 // It serves until we close: somebody killed it, or it crashed.
                 tracing::error!("the gofer is gone");
-                eprintln!("the gofer ended, and with it the container's files");
+                crate::log::tell_launcher!("the gofer ended, and with it the container's files");
                 std::process::exit(EXIT_GOFER_GONE);
             }
             let Some(listener) = listener.filter(|_| ready(listener)) else {

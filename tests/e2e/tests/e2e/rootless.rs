@@ -288,7 +288,7 @@ fn a_user_at_a_terminal(place: &Place<'_>) -> Result {
     let mut terminal = test_support::terminal::Terminal::start(&command, 24, 80)?;
     for (keys, answer) in [
         ("stty size\r", "24 80"),
-        ("echo r$((1+1))y; sleep 100\r", "r2y"),
+        ("sh -c 'echo r$((1+1))y; exec sleep 100'\r", "r2y"),
         ("\x03", "^C"),
         ("echo s$?s\r", "s130s"),
         ("exit 4\r", "exit"),
