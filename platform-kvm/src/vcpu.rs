@@ -190,7 +190,9 @@ impl Vcpu {
         entry::open_port(arena, self.descriptors);
     }
 
-    /// Puts in registers that were admitted, of a guest whose tables are at `root`.
+    /// Puts in registers that were admitted, of a guest whose tables are at `root`. The host takes
+    /// them at the next run; if that never came to be, what was put in before is still to be taken,
+    /// though it looks as if it had been.
     #[inline]
     pub(crate) fn load(&mut self, regs: &Registers, root: u64) {
         let sync = self.fd.sync_regs_mut();
@@ -226,7 +228,7 @@ impl Vcpu {
             && u64::from(now.es.selector) == regs.es
             && u64::from(now.fs.selector) == regs.fs
             && u64::from(now.gs.selector) == regs.gs;
-        let mut dirty = KVM_SYNC_X86_REGS;
+        let mut dirty = u64::from(KVM_SYNC_X86_REGS);
         if !same {
             let mut want = self.user;
             want.cr3 = root;
@@ -237,9 +239,10 @@ impl Vcpu {
             (want.fs, want.gs) = (data(regs.fs, 3), data(regs.gs, 3));
             (want.fs.base, want.gs.base) = (regs.fs_base, regs.gs_base);
             sync.sregs = want;
-            dirty |= KVM_SYNC_X86_SREGS;
+            dirty |= u64::from(KVM_SYNC_X86_SREGS);
         }
-        self.fd.get_kvm_run().kvm_dirty_regs = u64::from(dirty);
+        // The host takes away what it has taken.
+        self.fd.get_kvm_run().kvm_dirty_regs |= dirty;
     }
 
     /// Arms the signal: from now on until the run has ended, it is not lost.

@@ -1,8 +1,8 @@
 //! Interrupts from other threads.
 
-use super::guest::{CODE, Guest, PATIENCE, SPIN, SYSCALL};
+use super::guest::{CODE, DATA, Guest, LEN, PATIENCE, RO, SPIN, SYSCALL};
 use super::skip;
-use crate::{Engine, Exit, Interrupter};
+use crate::{Engine, Exception, Exit, Interrupter, Op};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -26,6 +26,46 @@ pub fn one_before_a_switch_ends_it(engine: &Arc<dyn Engine>) {
     // Used up: the next switch runs.
     guest.load(&SYSCALL);
     guest.call();
+    guest.end();
+}
+
+/// A switch that was over before it began does not count: the next one runs with all of its
+/// registers, and with no other rights.
+pub fn what_did_not_begin_begins_later(engine: &Arc<dyn Engine>) {
+    // mov rbx, fs:[0]; syscall
+    let mut code = vec![0x64, 0x48, 0x8b, 0x1c, 0x25, 0, 0, 0, 0];
+    code.extend(SYSCALL);
+    let mut guest = Guest::new(engine, &code);
+    let interrupter = guest.context.interrupter();
+    for i in 0..100u64 {
+        guest.memory.write(LEN + i * 8, &(i + 1).to_le_bytes());
+        (guest.regs.rip, guest.regs.fs_base) = (CODE, DATA + i * 8);
+        interrupter.interrupt();
+        assert_eq!(guest.run(), Exit::Interrupted);
+        guest.call();
+        assert_eq!((guest.regs.rbx, guest.regs.fs_base), (i + 1, DATA + i * 8));
+    }
+    // mov rax, cr3; syscall
+    let mut code = vec![0x0f, 0x20, 0xd8];
+    code.extend(SYSCALL);
+    for i in 0..16 {
+        guest.load(&code);
+        // The platform may have something of its own to do first.
+        let taken = Op::Protect {
+            addr: DATA + i * 0x1000,
+            len: 0x1000,
+            access: RO,
+        };
+        guest.space.apply(&[taken]).expect("a change");
+        interrupter.interrupt();
+        assert_eq!(guest.run(), Exit::Interrupted);
+        let refused = Exit::Exception(Exception {
+            signal: libc::SIGSEGV,
+            code: 0x80, // SI_KERNEL
+            addr: 0,
+        });
+        assert_eq!((guest.run(), guest.regs.rip), (refused, CODE));
+    }
     guest.end();
 }
 

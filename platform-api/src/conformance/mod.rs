@@ -74,6 +74,7 @@ macro_rules! conformance {
             memory::a_context_moves_between_spaces,
             memory::destroyed_spaces_leave_nothing,
             interrupts::one_before_a_switch_ends_it,
+            interrupts::what_did_not_begin_begins_later,
             interrupts::none_is_lost,
             interrupts::a_storm_is_survived,
             contexts::a_thousand_side_by_side,
