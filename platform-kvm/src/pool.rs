@@ -141,7 +141,8 @@ impl Pool {
 }
 
 impl Inner {
-    /// A vCPU of a context that is not in a switch, else a context that is, to be asked.
+    /// A vCPU of a context that is not in a switch, else a context that is, to be asked: another
+    /// one at each call, since one that waits for a vCPU itself looks the same.
     fn steal(&mut self, mine: &Seat) -> Result<(Option<Vcpu>, Option<Arc<Seat>>), PlatformError> {
         let count = self.seats.len();
         let mut running = None;
@@ -159,10 +160,18 @@ impl Inner {
                         return Ok((Some(vcpu), None));
                     }
                 }
-                None => running = Some(seat.clone()),
+                None => {
+                    running.get_or_insert((self.hand, seat.clone()));
+                }
             }
         }
-        Ok((None, running))
+        Ok((
+            None,
+            running.map(|(at, seat)| {
+                self.hand = at;
+                seat
+            }),
+        ))
     }
 }
 
