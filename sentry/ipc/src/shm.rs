@@ -7,7 +7,7 @@ use abi::page::{PAGE_SIZE, Range, page_up};
 use auth::Capability;
 use ctx::{Ctx, Resource};
 use hostmem::{Frames, MemoryFile, Placement};
-use memmap::{Identity, Mappable, Mapping, Mappings, Source, Space, Translation};
+use memmap::{Identity, Mappable, Mapping, Mappings, Space, Translation};
 use std::fmt::Write;
 use std::sync::{Arc, Weak};
 use sync::{Mutex, ranks};
@@ -331,14 +331,7 @@ impl Mappable for Segment {
     }
 
     fn translate(&self, offset: u64, len: u64, _write: bool) -> Result<Translation, Errno> {
-        let len = len.min(self.frames.len().saturating_sub(offset));
-        if len == 0 {
-            return Err(Errno::EFAULT);
-        }
-        Ok(Translation {
-            source: Source::Frames(self.frames.slice(offset, len)?),
-            len,
-        })
+        Translation::of_frames(&self.frames, offset, len)
     }
 
     fn size(&self) -> Result<u64, Errno> {

@@ -91,6 +91,23 @@ pub struct Translation {
     pub len: u64,
 }
 
+impl Translation {
+    /// What `frames` hold from `offset` on, `len` bytes of it at most.
+    ///
+    /// # Errors
+    /// `EFAULT` behind their end.
+    pub fn of_frames(frames: &Frames, offset: u64, len: u64) -> Result<Translation, Errno> {
+        let len = len.min(frames.len().saturating_sub(offset));
+        if len == 0 {
+            return Err(Errno::EFAULT);
+        }
+        Ok(Translation {
+            source: Source::Frames(frames.slice(offset, len)?),
+            len,
+        })
+    }
+}
+
 /// What stands behind a page.
 #[derive(Clone)]
 pub enum Source {

@@ -3,7 +3,7 @@
 use abi::Errno;
 use abi::page::Range;
 use hostmem::{Frames, MemoryFile, Placement};
-use memmap::{Identity, Mappable, Mapping, Source, Space, Translation};
+use memmap::{Identity, Mappable, Mapping, Space, Translation};
 use std::sync::{Arc, Weak};
 
 /// Frames that parent and children share. They cost nothing before they are touched, so that all
@@ -32,15 +32,7 @@ impl Mappable for SharedAnon {
     }
 
     fn translate(&self, offset: u64, len: u64, _write: bool) -> Result<Translation, Errno> {
-        let left = self.frames.len().saturating_sub(offset);
-        let len = len.min(left);
-        if len == 0 {
-            return Err(Errno::EFAULT);
-        }
-        Ok(Translation {
-            source: Source::Frames(self.frames.slice(offset, len)?),
-            len,
-        })
+        Translation::of_frames(&self.frames, offset, len)
     }
 
     fn size(&self) -> Result<u64, Errno> {

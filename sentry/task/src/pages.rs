@@ -3,7 +3,7 @@
 use abi::Errno;
 use abi::page::{PAGE_SIZE, Range};
 use hostmem::{Frames, MemoryFile, Placement};
-use memmap::{Identity, Mappable, Mapping, Source, Space, Translation};
+use memmap::{Identity, Mappable, Mapping, Space, Translation};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use sync::{Mutex, ranks};
@@ -162,17 +162,7 @@ impl Mappable for Fixed {
         if write {
             return Err(Errno::EACCES);
         }
-        let left = self
-            .0
-            .len()
-            .checked_sub(offset)
-            .filter(|l| *l > 0)
-            .ok_or(Errno::EFAULT)?;
-        let len = len.min(left);
-        Ok(Translation {
-            source: Source::Frames(self.0.slice(offset, len)?),
-            len,
-        })
+        Translation::of_frames(&self.0, offset, len)
     }
 
     fn size(&self) -> Result<u64, Errno> {
