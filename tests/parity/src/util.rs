@@ -250,3 +250,34 @@ pub fn mask_text(set: u64) -> String {
         .collect();
     format!("[{}]", names.join(" "))
 }
+
+/// A control message for `sendmsg(2)`, padded.
+pub fn control(level: i32, kind: i32, data: &[u8]) -> Vec<u8> {
+    let mut c = Vec::new();
+    c.extend_from_slice(&(16 + data.len()).to_ne_bytes());
+    c.extend_from_slice(&level.to_ne_bytes());
+    c.extend_from_slice(&kind.to_ne_bytes());
+    c.extend_from_slice(data);
+    c.resize(c.len().div_ceil(8) * 8, 0);
+    c
+}
+
+/// A control message of descriptors.
+pub fn rights(fds: &[i32]) -> Vec<u8> {
+    let data: Vec<u8> = fds.iter().flat_map(|f| f.to_ne_bytes()).collect();
+    control(libc::SOL_SOCKET, libc::SCM_RIGHTS, &data)
+}
+
+/// `sendmsg(2)` of `data` in one piece.
+pub fn send_message(fd: i32, data: &[u8], control: &[u8]) -> R {
+    let v = libc::iovec {
+        iov_base: data.as_ptr() as *mut libc::c_void,
+        iov_len: data.len(),
+    };
+    let mut m: libc::msghdr = sys::zeroed();
+    m.msg_iov = std::ptr::from_ref(&v).cast_mut();
+    m.msg_iovlen = 1;
+    m.msg_control = control.as_ptr() as *mut libc::c_void;
+    m.msg_controllen = control.len();
+    k!(SYS_sendmsg, fd, &m, libc::MSG_NOSIGNAL)
+}

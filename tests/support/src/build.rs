@@ -28,6 +28,15 @@ pub fn runtime() -> Result<PathBuf> {
     Ok(target_dir().join("release/ringfence"))
 }
 
+/// The runtime's executable in a debug build, which has a system call that makes its kernel panic.
+///
+/// # Errors
+/// When it doesn't build.
+pub fn debug_runtime() -> Result<PathBuf> {
+    cargo(&["build", "--quiet", "--package", "runtime-cli"], None)?;
+    Ok(target_dir().join("debug/ringfence"))
+}
+
 /// The platforms to test, from [`PLATFORMS_ENV`]; else those in the default
 /// build.
 pub fn platforms() -> Vec<String> {

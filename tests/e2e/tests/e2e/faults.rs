@@ -3,9 +3,8 @@
 use crate::case::{Result, cases, ensure, equal, exited};
 use crate::place::{PATIENCE, Place, eventually, need_root};
 use std::path::PathBuf;
-use std::process::Command;
 use test_support::bundle::{Bundle, Runtime};
-use test_support::{run, target_dir, workspace};
+use test_support::{build, run};
 
 cases!("faults":
     a_panic_ends_the_sandbox,
@@ -13,18 +12,10 @@ cases!("faults":
     calls_that_are_not_there_are_logged_once,
 );
 
-/// A debug build has a system call that makes its kernel panic.
+/// A debug build, which can be made to panic, under a name of this test's own.
 fn debug_runtime(place: &Place<'_>) -> Result<Runtime> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build
-        .args(["build", "--quiet", "--package", "runtime-cli"])
-        .current_dir(workspace());
-    let outcome = run::run(&mut build, b"", 30 * PATIENCE);
-    exited(&outcome, 0)?;
     let program = place.dir.join("debug-ringfence");
-    let built: PathBuf = target_dir().join("debug/ringfence");
-    std::fs::copy(built, &program)?;
+    std::fs::copy(build::debug_runtime()?, &program)?;
     Ok(Runtime {
         program,
         debug_log: Some(place.dir.join("logs")),

@@ -4,8 +4,8 @@
 use crate::out::Out;
 use crate::sys::{self, child, put, word};
 use crate::util::{
-    AT, anon, bit, cat, close, in_child, mask, mk, now_ms, open, pipe, pipe2, read, shared, show,
-    sleep_ms, stat_text, wait_text, write,
+    AT, anon, bit, cat, close, control, in_child, mask, mk, now_ms, open, pipe, pipe2, read,
+    rights, send_message, shared, show, sleep_ms, stat_text, wait_text, write,
 };
 use crate::{cases, k, say, tell};
 use libc::*;
@@ -345,35 +345,6 @@ fn pair(kind: i32) -> (i32, i32) {
     (s[0], s[1])
 }
 
-/// A control message.
-fn control(level: i32, kind: i32, data: &[u8]) -> Vec<u8> {
-    let mut c = Vec::new();
-    c.extend_from_slice(&(16 + data.len()).to_ne_bytes());
-    c.extend_from_slice(&level.to_ne_bytes());
-    c.extend_from_slice(&kind.to_ne_bytes());
-    c.extend_from_slice(data);
-    c.resize(c.len().div_ceil(8) * 8, 0);
-    c
-}
-
-fn rights(fds: &[i32]) -> Vec<u8> {
-    let data: Vec<u8> = fds.iter().flat_map(|f| f.to_ne_bytes()).collect();
-    control(SOL_SOCKET, SCM_RIGHTS, &data)
-}
-
-fn send(fd: i32, data: &[u8], control: &[u8]) -> sys::R {
-    let v = iovec {
-        iov_base: data.as_ptr() as *mut c_void,
-        iov_len: data.len(),
-    };
-    let mut m: msghdr = sys::zeroed();
-    m.msg_iov = std::ptr::from_ref(&v).cast_mut();
-    m.msg_iovlen = 1;
-    m.msg_control = control.as_ptr() as *mut c_void;
-    m.msg_controllen = control.len();
-    k!(SYS_sendmsg, fd, &m, MSG_NOSIGNAL)
-}
-
 /// What came: the bytes, the flags, and what kinds of control there were with how many bytes.
 fn recv(fd: i32, len: usize, room: usize, flags: i32) -> (String, Vec<i32>) {
     let mut data = vec![0u8; len];
@@ -419,9 +390,9 @@ fn recv(fd: i32, len: usize, room: usize, flags: i32) -> (String, Vec<i32>) {
 fn rights_in_streams(o: Out) {
     let (a, b) = pair(SOCK_STREAM);
     let (r, w) = pipe();
-    send(a, b"before", &[]);
-    send(a, b"with", &rights(&[w]));
-    send(a, b"after", &[]);
+    send_message(a, b"before", &[]);
+    send_message(a, b"with", &rights(&[w]));
+    send_message(a, b"after", &[]);
     for len in [3, 20, 2, 20] {
         let (text, fds) = recv(b, len, 64, 0);
         say!(o, "{len}: {text} {}", fds.len());
@@ -430,8 +401,8 @@ fn rights_in_streams(o: Out) {
         }
     }
     tell!(o, "works" => read(r, 5).1);
-    send(a, b"one", &rights(&[w]));
-    send(a, b"two", &rights(&[r]));
+    send_message(a, b"one", &rights(&[w]));
+    send_message(a, b"two", &rights(&[r]));
     let (text, fds) = recv(b, 20, 64, 0);
     say!(o, "two in a row: {text} {}", fds.len());
     let (text, fds) = recv(b, 20, 64, 0);
@@ -442,7 +413,7 @@ fn rights_peeked(o: Out) {
     for kind in [SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET] {
         let (a, b) = pair(kind);
         let (r, w) = pipe();
-        send(a, b"text", &rights(&[w]));
+        send_message(a, b"text", &rights(&[w]));
         let (text, fds) = recv(b, 9, 64, MSG_PEEK);
         say!(o, "peek: {text} {}", fds.len());
         let (text, more) = recv(b, 9, 64, 0);
@@ -459,18 +430,18 @@ fn rights_with_flags(o: Out) {
     let (a, b) = pair(SOCK_STREAM);
     let f = open(c"f", O_CREAT | O_RDWR | O_CLOEXEC, 0o644).int();
     write(f, b"0123");
-    send(a, b"x", &rights(&[f, f]));
+    send_message(a, b"x", &rights(&[f, f]));
     let (_, fds) = recv(b, 1, 64, 0);
     tell!(o, "not close on exec" => k!(SYS_fcntl, fds[0], F_GETFD), "another number" => fds[0] != fds[1], "position is shared" => k!(SYS_lseek, fds[1], 0, SEEK_CUR), "flags" => k!(SYS_fcntl, fds[0], F_GETFL), "set on one" => k!(SYS_fcntl, fds[0], F_SETFL, O_APPEND), "seen on the other" => k!(SYS_fcntl, f, F_GETFL));
     let path = open(c"f", O_PATH, 0).int();
-    tell!(o, "path only" => send(a, b"x", &rights(&[path])));
+    tell!(o, "path only" => send_message(a, b"x", &rights(&[path])));
     let (text, fds) = recv(b, 1, 64, MSG_CMSG_CLOEXEC);
     tell!(o, "got" => text, "read" => fds.first().map_or("none".into(), |f| read(*f, 1).0.to_string()));
     let lim = rlimit {
         rlim_cur: 4,
         rlim_max: 4096,
     };
-    send(a, b"x", &rights(&[f, f, f]));
+    send_message(a, b"x", &rights(&[f, f, f]));
     k!(SYS_prlimit64, 0, RLIMIT_NOFILE, &lim, 0);
     let (text, fds) = recv(b, 1, 64, 0);
     tell!(o, "no numbers left" => text, "count" => fds.len());
@@ -482,31 +453,31 @@ fn rights_of_many_kinds(o: Out) {
     let ep = k!(SYS_epoll_create1, 0).int();
     let s = pair(SOCK_STREAM).0;
     let d = open(c".", O_RDONLY | O_DIRECTORY, 0).int();
-    send(a, b"x", &rights(&[e, ep, s, d, b]));
+    send_message(a, b"x", &rights(&[e, ep, s, d, b]));
     let (text, fds) = recv(b, 1, 128, 0);
     let mut n = 0u64;
-    tell!(o, "got" => text, "event" => { k!(SYS_read, fds[0], &mut n, 8); n }, "directory" => k!(SYS_fchdir, fds[3]), "the socket itself" => { send(a, b"y", &[]); recv(fds[4], 9, 0, 0).0 });
+    tell!(o, "got" => text, "event" => { k!(SYS_read, fds[0], &mut n, 8); n }, "directory" => k!(SYS_fchdir, fds[3]), "the socket itself" => { send_message(a, b"y", &[]); recv(fds[4], 9, 0, 0).0 });
 }
 
 fn rights_twice_in_one_message(o: Out) {
     let (a, b) = pair(SOCK_STREAM);
     let (r, w) = pipe();
     let both = [rights(&[r]), rights(&[w])].concat();
-    tell!(o, "send" => send(a, b"x", &both), "got" => recv(b, 9, 128, 0).0);
+    tell!(o, "send" => send_message(a, b"x", &both), "got" => recv(b, 9, 128, 0).0);
 }
 
 fn credentials_beside_rights(o: Out) {
     let (a, b) = pair(SOCK_STREAM);
     let (r, _w) = pipe();
     k!(SYS_setsockopt, b, SOL_SOCKET, SO_PASSCRED, &1i32, 4);
-    send(a, b"x", &rights(&[r]));
+    send_message(a, b"x", &rights(&[r]));
     tell!(o, "both" => recv(b, 9, 128, 0).0);
-    send(a, b"x", &rights(&[r]));
+    send_message(a, b"x", &rights(&[r]));
     tell!(o, "room for one" => recv(b, 9, 32, 0).0);
     let mine = [k!(SYS_getpid).int(), 0, 0];
     let other = [1i32, 5, 5];
     let raw = |c: &[i32; 3]| c.iter().flat_map(|v| v.to_ne_bytes()).collect::<Vec<u8>>();
-    tell!(o, "said" => send(a, b"y", &control(SOL_SOCKET, SCM_CREDENTIALS, &raw(&mine))), "got" => recv(b, 9, 128, 0).0, "short" => send(a, b"y", &control(SOL_SOCKET, SCM_CREDENTIALS, &raw(&mine)[..8])), "as user" => crate::util::as_user(|| { tell!(o, "others'" => send(a, b"y", &control(SOL_SOCKET, SCM_CREDENTIALS, &raw(&other)))); }));
+    tell!(o, "said" => send_message(a, b"y", &control(SOL_SOCKET, SCM_CREDENTIALS, &raw(&mine))), "got" => recv(b, 9, 128, 0).0, "short" => send_message(a, b"y", &control(SOL_SOCKET, SCM_CREDENTIALS, &raw(&mine)[..8])), "as user" => crate::util::as_user(|| { tell!(o, "others'" => send_message(a, b"y", &control(SOL_SOCKET, SCM_CREDENTIALS, &raw(&other)))); }));
 }
 
 fn control_that_lies(o: Out) {
@@ -514,9 +485,9 @@ fn control_that_lies(o: Out) {
     let mut c = rights(&[0]);
     for size in [0usize, 15, 16, 18, 25, usize::MAX] {
         c[..8].copy_from_slice(&size.to_ne_bytes());
-        say!(o, "size {size:#x}: {}", send(a, b"x", &c));
+        say!(o, "size {size:#x}: {}", send_message(a, b"x", &c));
     }
-    tell!(o, "another level" => send(a, b"x", &control(77, 1, &[0; 4])), "another kind" => send(a, b"x", &control(SOL_SOCKET, 77, &[0; 4])), "half" => send(a, b"x", &c[..8]), "empty rights" => send(a, b"x", &rights(&[])), "negative" => send(a, b"x", &rights(&[-1])));
+    tell!(o, "another level" => send_message(a, b"x", &control(77, 1, &[0; 4])), "another kind" => send_message(a, b"x", &control(SOL_SOCKET, 77, &[0; 4])), "half" => send_message(a, b"x", &c[..8]), "empty rights" => send_message(a, b"x", &rights(&[])), "negative" => send_message(a, b"x", &rights(&[-1])));
     let mut m: msghdr = sys::zeroed();
     m.msg_control = 16 as *mut c_void;
     m.msg_controllen = 64;

@@ -3,7 +3,8 @@
 use crate::out::Out;
 use crate::sys::child;
 use crate::util::{
-    close, fstat, in_child, open, pipe, read, show, sleep_ms, stat_text, wait_text, write,
+    close, fstat, in_child, open, pipe, read, rights, send_message, show, sleep_ms, stat_text,
+    wait_text, write,
 };
 use crate::{cases, k, say, sys, tell};
 use libc::*;
@@ -153,32 +154,6 @@ fn pair_poll(o: Out) {
     let (a, b) = pair(SOCK_DGRAM);
     tell!(o, "datagram" => polled(a), "close" => close(b), "gone" => polled(a));
     tell!(o, "unconnected stream" => polled(k!(SYS_socket, AF_UNIX, SOCK_STREAM, 0).int()));
-}
-
-/// A control message of descriptors.
-fn rights(fds: &[i32]) -> Vec<u8> {
-    let mut c = Vec::new();
-    c.extend_from_slice(&(16 + 4 * fds.len()).to_ne_bytes());
-    c.extend_from_slice(&SOL_SOCKET.to_ne_bytes());
-    c.extend_from_slice(&SCM_RIGHTS.to_ne_bytes());
-    for f in fds {
-        c.extend_from_slice(&f.to_ne_bytes());
-    }
-    c.resize(c.len().div_ceil(8) * 8, 0);
-    c
-}
-
-fn send_message(fd: i32, data: &[u8], control: &[u8]) -> sys::R {
-    let v = iovec {
-        iov_base: data.as_ptr() as *mut c_void,
-        iov_len: data.len(),
-    };
-    let mut m: msghdr = sys::zeroed();
-    m.msg_iov = std::ptr::from_ref(&v).cast_mut();
-    m.msg_iovlen = 1;
-    m.msg_control = control.as_ptr() as *mut c_void;
-    m.msg_controllen = control.len();
-    k!(SYS_sendmsg, fd, &m, MSG_NOSIGNAL)
 }
 
 /// What came: bytes, flags, and the descriptors in it.
