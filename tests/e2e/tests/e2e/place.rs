@@ -128,7 +128,11 @@ impl<'a> Place<'a> {
     /// As [`Place::ringfence`].
     pub(crate) fn finish(&self, command: &mut Command) -> Outcome {
         let paths = ["stdout", "stderr"].map(|name| self.dir.join(name));
-        let files = paths.each_ref().map(|path| File::create(path).ok());
+        let files = paths.each_ref().map(|path| {
+            // A new file each time: a container that was left running still writes to its own.
+            let _there_was_none = std::fs::remove_file(path);
+            File::create(path).ok()
+        });
         let [Some(stdout), Some(stderr)] = files else {
             panic!("cannot write into {}", self.dir.display());
         };

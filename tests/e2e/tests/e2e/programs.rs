@@ -207,9 +207,9 @@ fn bash_signals_and_status(place: &Place<'_>) -> Result {
     bash(
         place,
         r#"
-exec 2> >(sed -E 's/line [0-9]+: +[0-9]+/line N: N/' >&1)
+exec 2> >(sed -E 's/line [0-9]+: +[0-9]+/line N: N/' >&1); filter=$!
 for s in HUP INT QUIT ILL ABRT FPE KILL SEGV PIPE ALRM TERM; do bash -c "kill -$s \$\$"; echo $s $?; done
-exec 2>&1
+exec 2>&1; wait $filter
 nosuchcommand; echo $?
 /etc/passwd; echo $?
 /tmp; echo $?
