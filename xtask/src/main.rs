@@ -12,6 +12,7 @@ mod test;
 mod tidy;
 
 use clap::Parser;
+use std::process::ExitCode;
 
 /// Builds, tests, checks and measures ringfence.
 #[derive(Debug, Parser)]
@@ -26,8 +27,8 @@ enum Task {
     Ltp(ltp::Ltp),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Task::parse() {
+fn main() -> ExitCode {
+    let result = match Task::parse() {
         Task::Build(task) => task.run(),
         Task::Test(task) => task.run(),
         Task::Ci(task) => task.run(),
@@ -35,5 +36,13 @@ fn main() -> anyhow::Result<()> {
         Task::Bench(task) => task.run(),
         Task::Rootfs(task) => task.run(),
         Task::Ltp(task) => task.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Without a backtrace, which would bury what was said before.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

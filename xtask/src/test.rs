@@ -42,6 +42,10 @@ struct Count {
     passed: u64,
     failed: u64,
     skipped: u64,
+    /// What failing tests said, to be said again at the end.
+    failures: Vec<String>,
+    /// Whether the lines that come belong to a failure.
+    telling: bool,
 }
 
 impl Count {
@@ -51,6 +55,13 @@ impl Count {
     fn add(&mut self, line: &str) {
         if line.starts_with("SKIPPED: ") {
             self.skipped += 1;
+        }
+        self.telling = line.starts_with("FAILED  ")
+            || (line.starts_with("test ") && line.ends_with(" ... FAILED"))
+            || (line.starts_with("thread '") && line.contains(" panicked at "))
+            || (self.telling && line.starts_with("        "));
+        if self.telling {
+            self.failures.push(line.to_owned());
         }
         let before = |word: &str| {
             let head = line[..line.find(word)?].trim_end();
@@ -116,6 +127,9 @@ impl Test {
             if !watch(&mut command, |line| count.add(line))? {
                 broken.push("e2e (all platforms in one)".to_owned());
             }
+        }
+        for line in &count.failures {
+            println!("{line}");
         }
         println!(
             "all tests: {} passed, {} failed, {} skipped, in {} s",
@@ -184,5 +198,26 @@ mod tests {
         count.add("test a::b ... ok");
         count.add("SKIPPED: this CPU has no AVX2");
         assert_eq!((count.passed, count.failed, count.skipped), (712, 2, 5));
+    }
+
+    #[test]
+    fn what_failed_is_kept_with_its_reason() {
+        let mut count = Count::default();
+        let said = [
+            "ok      e2e/a",
+            "FAILED  e2e/b",
+            "        no prompt",
+            "ok      e2e/c",
+        ];
+        let cargos = [
+            "test a::b ... ok",
+            "test a::c ... FAILED",
+            "        of no test",
+        ];
+        for line in said.iter().chain(&cargos) {
+            count.add(line);
+        }
+        assert_eq!(count.failures[..2], said[1..3]);
+        assert_eq!(count.failures[2], cargos[1]);
     }
 }

@@ -245,9 +245,7 @@ impl Dentry {
                 if d.is_mountpoint() || self.inode.revalidate(cx, name, &d.inode)? {
                     return Ok(Some(d));
                 }
-                let _locked = self.lock();
-                self.drop_stale(&d, name);
-                return self.lookup_locked(cx, name);
+                // Under the lock it is asked again: a rename may have been in between.
             }
             // What is mounted on must be found again, or the mount would be lost.
             (Cached::Live(d), Caching::Never) if d.is_mountpoint() => return Ok(Some(d)),
@@ -343,17 +341,21 @@ impl Dentry {
 
     /// The name is gone from this directory. The file may live on.
     pub(crate) fn removed(&self, child: &Arc<Dentry>, name: &[u8]) {
-        child.deleted.store(true, Ordering::Release);
+        child.gone();
         self.children.write().remove(name);
         self.note_absent(name);
-        cache::forget(child);
     }
 
     /// What the file system says is no longer what the cache says.
     fn drop_stale(&self, child: &Arc<Dentry>, name: &[u8]) {
-        child.deleted.store(true, Ordering::Release);
+        child.gone();
         self.children.write().remove(name);
-        cache::forget(child);
+    }
+
+    /// No name leads here any more: it was removed, or another has taken its place.
+    pub(crate) fn gone(self: &Arc<Self>) {
+        self.deleted.store(true, Ordering::Release);
+        cache::forget(self);
     }
 
     /// `name` has come to be by other means (a new link); what was known of it is forgotten.
@@ -371,7 +373,8 @@ impl Dentry {
         }
     }
 
-    /// Moves a child here, from `old_parent` and `old_name`. Both directories are locked.
+    /// Moves a child here, from `old_parent` and `old_name`, over what has been at `name`: a walk
+    /// that takes no lock finds the one or the other. Both directories are locked.
     pub(crate) fn moved_here(
         self: &Arc<Self>,
         child: &Arc<Dentry>,

@@ -189,12 +189,12 @@ fn rename_locked(
             (&new_dir.dentry, &t.dentry, new_name),
         ),
         _ => {
-            if let Some(t) = &target {
-                new_dir.dentry.removed(&t.dentry, new_name);
-            }
             new_dir
                 .dentry
                 .moved_here(&source.dentry, &old_dir.dentry, old_name, new_name);
+            if let Some(t) = &target {
+                t.dentry.gone();
+            }
             if flags & WHITEOUT != 0 {
                 old_dir.dentry.forget_name(old_name);
             }
