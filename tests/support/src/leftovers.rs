@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Which platform was chosen on this host. It stays in the state directory on purpose.
+const CHOICE: &str = ".platform.json";
+
 /// What there was at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -89,6 +92,9 @@ fn files_below(dir: &Path) -> BTreeSet<PathBuf> {
     let mut open = vec![dir.to_owned()];
     while let Some(dir) = open.pop() {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            if entry.file_name() == CHOICE {
+                continue;
+            }
             if entry.file_type().is_ok_and(|t| t.is_dir()) {
                 open.push(entry.path());
             }
