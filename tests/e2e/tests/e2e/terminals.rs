@@ -111,12 +111,15 @@ fn lines_are_edited(place: &Place<'_>) -> Result {
 
 fn interrupt_and_quit_keys(place: &Place<'_>) -> Result {
     let mut s = at_a_shell(place)?;
-    // Once it is echoed, the line editor is there to take the key.
+    // A line that is thrown away, of a shell whose handler leaves read(2) by itself: bash's line
+    // editor misses a key that comes just before its read until the next one, natively as well.
+    s.begin("PS1='d$((1+1))> ' sh -i", "d2> ")?;
     s.keys("garbage", "garbage")?;
     s.keys("\x03", "^C")?;
-    // The key throws away what was not written yet, and that may be the prompt.
-    s.back("\r", "\n")?;
-    s.line("echo s$?s", "s130s")?;
+    s.expect("d2> ")?;
+    s.keys("echo s$?s\r", "s130s")?;
+    s.expect("d2> ")?;
+    s.back("\x04", "\n")?;
     s.begin("sh -c 'echo r$((1+1))y; exec sleep 100'", "r2y")?;
     s.back("\x03", "^C")?;
     s.line("echo s$?s", "s130s")?;
