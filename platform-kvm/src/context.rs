@@ -223,15 +223,15 @@ impl Switch<'_> {
                 regs.orig_rax = regs.rax;
                 Ok(Some(Exit::Syscall))
             }
-            // As on a kernel without the 32-bit doors: general protection at the instruction.
-            Way::Compat => {
-                regs.rip = regs.rcx.wrapping_sub(2) & u64::from(u32::MAX);
-                regs.eflags = admit::flags(regs.r11);
-                regs.cs = USER32_CS;
-                Ok(Some(general_protection()))
-            }
+            Way::Compat => Ok(Some(compat_call(regs))),
             Way::Vector(vector) => {
                 let trap = vcpu.trap(&self.shared.arena, regs);
+                if regs.cs & 3 == 0 {
+                    // No code of ours raises one there: a host that interprets far returns took the
+                    // selector of data for one of code, and `syscall` there to the entry of
+                    // 32-bit code, less the upper half of its address.
+                    return Ok(Some(compat_call(regs)));
+                }
                 if vector == PAGE_FAULT {
                     return Ok(self.page_fault(trap, regs));
                 }
@@ -297,6 +297,15 @@ impl Switch<'_> {
             _ => 0,
         }
     }
+}
+
+/// `syscall` in 32-bit code: general protection at the instruction, as on a kernel without the
+/// 32-bit doors.
+fn compat_call(regs: &mut Registers) -> Exit {
+    regs.rip = regs.rcx.wrapping_sub(2) & u64::from(u32::MAX);
+    regs.eflags = admit::flags(regs.r11);
+    regs.cs = USER32_CS;
+    general_protection()
 }
 
 const _: () = assert!(VSYSCALL.is_multiple_of(PAGE));

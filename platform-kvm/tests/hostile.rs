@@ -91,6 +91,10 @@ fn odd(random: &mut Random) -> u64 {
         0xffff_ffff_ff60_0000,
         ENTRY,
         ENTRY + 0x80,
+        DATA + LEN / 2,
+        DATA + LEN - 512,
+        // Where `syscall` of a mode that there is none of goes.
+        0x40,
         ARENA,
         ARENA + random.word() % (2 << 20),
         // Physical addresses of the arena and of backing memory.
@@ -138,7 +142,7 @@ fn registers(random: &mut Random) -> Registers {
 }
 
 /// Instructions that reach for what is not the guest's.
-const REACHING: [&[u8]; 20] = [
+const REACHING: [&[u8]; 38] = [
     &[0x0f, 0x05],                   // syscall
     &[0x0f, 0x34],                   // sysenter
     &[0x0f, 0x07],                   // sysret
@@ -159,6 +163,24 @@ const REACHING: [&[u8]; 20] = [
     &[0x0f, 0x01, 0xd9],             // vmmcall
     &[0x48, 0x89, 0x07],             // mov [rdi], rax
     &[0xf0, 0x48, 0x0f, 0xb1, 0x0e], // lock cmpxchg [rsi], rcx
+    &[0xf3, 0x48, 0xab],             // rep stosq
+    &[0xf3, 0x48, 0xa5],             // rep movsq
+    &[0x48, 0x0f, 0xae, 0x07],       // fxsave64 [rdi]
+    &[0x48, 0x0f, 0xae, 0x0f],       // fxrstor64 [rdi]
+    &[0xff, 0x2f],                   // jmp far [rdi]
+    &[0xff, 0xe6],                   // jmp rsi
+    &[0x0f, 0x01, 0x17],             // lgdt [rdi]
+    &[0x0f, 0x01, 0x07],             // sgdt [rdi]
+    &[0x0f, 0x01, 0xf8],             // swapgs
+    &[0x0f, 0x01, 0xd1],             // xsetbv
+    &[0x0f, 0x01, 0xef],             // wrpkru
+    &[0x0f, 0x33],                   // rdpmc
+    &[0x0f, 0xa2],                   // cpuid
+    &[0xf3, 0x48, 0x0f, 0xae, 0xd0], // wrfsbase rax
+    &[0x8e, 0xd0, 0xcc],             // mov ss, ax; int3
+    &[0x9d],                         // popfq
+    &[0xf1],                         // int1
+    &[0x0f, 0x01, 0xda],             // vmload
 ];
 
 fn program(random: &mut Random) -> Vec<u8> {
@@ -204,8 +226,15 @@ fn hostile_guests_harm_nobody_and_learn_nothing() {
         for round in 0..rounds {
             guest.memory.write(0, &program(&mut random));
             guest.regs = registers(&mut random);
-            if round % 3 == 0 {
-                guest.regs.rip = ENTRY + random.word() % 4096;
+            match round % 6 {
+                0 | 3 => guest.regs.rip = ENTRY + random.word() % 4096,
+                1 => guest.regs.rip = odd(&mut random),
+                // Where far returns and pushes go.
+                2 => guest.regs.rsp = DATA + random.word() % LEN,
+                _ => {}
+            }
+            if round % 8 == 0 {
+                frame(&guest, &mut random);
             }
             for _ in 0..3 {
                 let exit = guest.run();
@@ -227,6 +256,19 @@ fn hostile_guests_harm_nobody_and_learn_nothing() {
     neighbour.check();
     neighbour.guest.end();
     guest.end();
+}
+
+/// Fills the guest's stack with what far returns take: selectors of ours, of the guest and of
+/// nobody.
+fn frame(guest: &Guest, random: &mut Random) {
+    let selectors = [0, 0x10, 0x18, 0x23, 0x2b, 0x33, 0x40, 0x43, 0xfff8];
+    let words = (0..64).map(|_| match random.word() % 3 {
+        0 => selectors[random.word() as usize % selectors.len()],
+        _ => odd(random),
+    });
+    let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+    guest.memory.write(LEN + LEN / 2, &bytes);
+    guest.memory.write(2 * LEN - 512, &bytes);
 }
 
 fn hostile(engine: &Arc<dyn Engine>) -> Guest {

@@ -5,9 +5,9 @@ use super::skip;
 use crate::{Engine, Exception, Exit, Registers};
 use std::sync::Arc;
 
-const SI_KERNEL: i32 = 0x80;
+pub(super) const SI_KERNEL: i32 = 0x80;
 
-fn exception(signal: i32, code: i32, addr: u64) -> Exit {
+pub(super) fn exception(signal: i32, code: i32, addr: u64) -> Exit {
     Exit::Exception(Exception { signal, code, addr })
 }
 

@@ -12,11 +12,13 @@
 pub mod contexts;
 pub mod exceptions;
 pub mod faults;
+pub mod features;
 pub mod guest;
 pub mod hostile;
 pub mod inside;
 pub mod interrupts;
 pub mod memory;
+pub mod privileged;
 pub mod registers;
 pub mod state;
 
@@ -62,6 +64,19 @@ macro_rules! conformance {
             exceptions::alignment_and_single_step,
             exceptions::privileged_instructions_and_bad_addresses,
             exceptions::thirty_two_bit_doors_are_shut,
+            privileged::a_kernels_registers_are_out_of_reach,
+            privileged::performance_counters_are_not_read,
+            privileged::hypercalls_come_to_nothing,
+            privileged::virtual_machines_are_not_made_inside,
+            privileged::far_returns_lead_to_user_code_alone,
+            privileged::a_far_return_to_32_bit_code_finds_no_call,
+            privileged::a_kernels_segments_are_not_loaded,
+            privileged::addresses_that_are_none,
+            privileged::software_interrupts,
+            features::cpuid_is_the_same_for_all,
+            features::what_is_shown_works,
+            features::each_component_that_is_on_is_kept,
+            features::the_time_stamp_goes_forwards,
             memory::maps_are_seen_by_all_contexts,
             memory::unmaps_take_effect_while_others_run,
             memory::unmaps_from_a_stranger_take_effect_while_others_run,
