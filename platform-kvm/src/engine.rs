@@ -179,18 +179,23 @@ impl Machine {
 impl KvmEngine {
     /// Makes the VM.
     pub(crate) fn boot(device: OwnedFd) -> Result<KvmEngine, PlatformError> {
-        KvmEngine::with_vcpus(device, VCPUS_MOST)
+        KvmEngine::with_limits(device, VCPUS_MOST, u32::MAX)
     }
 
-    /// With at most so many vCPUs.
-    pub(crate) fn with_vcpus(device: OwnedFd, most: u32) -> Result<KvmEngine, PlatformError> {
+    /// With at most so many vCPUs, and slots for the guests' memory.
+    pub(crate) fn with_limits(
+        device: OwnedFd,
+        vcpus: u32,
+        slots: u32,
+    ) -> Result<KvmEngine, PlatformError> {
         kick::install().map_err(|e| host("handling the signal that ends runs", e))?;
         let machine = Machine::new(vm::adopt(device))?;
         let layout = machine.layout()?;
-        let slots = ARENA_CHUNKS as u32..machine.cpu.slots;
+        let first = ARENA_CHUNKS as u32;
+        let slots = first..machine.cpu.slots.min(first.saturating_add(slots));
         let memory = Memory::new(&machine.vm, slots, machine.cpu.phys_bits)
             .map_err(|e| host("keeping account of memory", e))?;
-        let most = most.min(machine.cpu.vcpus);
+        let most = vcpus.min(machine.cpu.vcpus);
         Ok(KvmEngine(Arc::new(Shared {
             pool: Pool::new(machine.vcpu, most),
             memory,

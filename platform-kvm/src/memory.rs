@@ -405,3 +405,83 @@ impl Inner {
 fn writable(file: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(crate::sys::map::open_flags(file)? & libc::O_ACCMODE == libc::O_RDWR)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::KvmEngine;
+    use platform_api::conformance::guest::{CODE, Guest, Memory, NOWHERE, PAGE, RW, SYSCALL, map};
+    use platform_api::conformance::skip;
+    use platform_api::{Engine, Exit, Op, Platform, Probe, Registers};
+    use std::sync::Arc;
+
+    /// `mov [rdi], rbx; syscall`
+    const STORE: [u8; 5] = [0x48, 0x89, 0x1f, SYSCALL[0], SYSCALL[1]];
+    const SLOTS: u64 = 40;
+
+    fn store(guest: &mut Guest, addr: u64, word: u64) -> Exit {
+        guest.regs = Registers {
+            rip: CODE,
+            rdi: addr,
+            rbx: word,
+            ..Registers::user()
+        };
+        guest.run()
+    }
+
+    /// Each file takes a slot. When there are none, a mapping is refused and told, the others stay,
+    /// and what is unmapped makes room.
+    #[test]
+    fn files_beyond_the_slots_are_refused_until_others_go() {
+        if let Probe::Unavailable { reason, .. } = crate::Kvm.probe() {
+            skip(&reason);
+            return;
+        }
+        let device = crate::Kvm.open_device(None).unwrap().unwrap();
+        let engine = KvmEngine::with_limits(device, 4, SLOTS as u32).unwrap();
+        let engine: Arc<dyn Engine> = Arc::new(engine);
+        let mut guest = Guest::new(&engine, &STORE);
+        let files: Vec<_> = (0..2 * SLOTS).map(|_| Memory::new(PAGE)).collect();
+        let at = |i: u64| NOWHERE + i * PAGE;
+        let mut mapped = Vec::new();
+        for (i, file) in (0..).zip(&files) {
+            let op = map(at(i), PAGE, file.at(0), RW);
+            guest.space.apply(&[op]).unwrap();
+            match store(&mut guest, at(i), i) {
+                Exit::Syscall => mapped.push(i),
+                exit => {
+                    let told = Exit::MapFailed {
+                        addr: at(i),
+                        len: PAGE,
+                        errno: libc::ENOMEM,
+                    };
+                    assert_eq!(exit, told, "file {i}");
+                }
+            }
+        }
+        // One is that of the guest's own memory.
+        assert_eq!(mapped, (0..SLOTS - 1).collect::<Vec<_>>());
+        // Those that there are still work; half of them go, and as many others find room.
+        for i in &mapped {
+            assert_eq!(store(&mut guest, at(*i), i + 100), Exit::Syscall);
+            assert_eq!(files[*i as usize].word(0), i + 100);
+        }
+        let unmap = |guest: &Guest, addr| {
+            let op = Op::Unmap { addr, len: PAGE };
+            guest.space.apply(&[op]).unwrap();
+        };
+        for round in 0..6 {
+            for i in (0..SLOTS / 2).map(|i| (i + round * 7) % (SLOTS - 1)) {
+                for (gone, come) in [(i, SLOTS + i), (SLOTS + i, i)] {
+                    unmap(&guest, at(gone));
+                    let file = &files[come as usize];
+                    let op = map(at(come), PAGE, file.at(0), RW);
+                    guest.space.apply(&[op]).unwrap();
+                    let exit = store(&mut guest, at(come), round);
+                    assert_eq!(exit, Exit::Syscall, "round {round}, file {come}");
+                    assert_eq!(file.word(0), round);
+                }
+            }
+        }
+        guest.end();
+    }
+}

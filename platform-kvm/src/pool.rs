@@ -198,7 +198,8 @@ mod tests {
             return;
         }
         let device = crate::Kvm.open_device(None).unwrap().unwrap();
-        let engine: Arc<dyn Engine> = Arc::new(KvmEngine::with_vcpus(device, 2).unwrap());
+        let engine: Arc<dyn Engine> =
+            Arc::new(KvmEngine::with_limits(device, 2, u32::MAX).unwrap());
         let (over, left) = (AtomicU32::new(0), AtomicU32::new(6));
         std::thread::scope(|scope| {
             // Two that never come out by themselves.
