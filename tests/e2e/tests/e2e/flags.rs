@@ -1,7 +1,7 @@
 //! The options: what runc's callers pass is accepted, and what an option promises is kept.
 
 use crate::case::{Result, cases, ensure, equal, exited, refused, said};
-use crate::place::{Place, need};
+use crate::place::{Place, need, need_device};
 use serde_json::Value;
 use std::process::Command;
 use test_support::run;
@@ -18,6 +18,7 @@ cases!("flags":
     networks_that_are_not_there,
     rootless_by_word,
     a_platform_by_name,
+    a_device_that_is_none,
 );
 
 fn what_callers_of_runc_pass_is_accepted(place: &Place<'_>) -> Result {
@@ -222,4 +223,16 @@ fn a_platform_by_name(place: &Place<'_>) -> Result {
     command.arg("--root").arg(&place.runtime.state);
     let outcome = run::run_plain(command.args(["--platform", "zzzzzz", "do", "true"]));
     refused(&outcome, 128, &["zzzzzz", &name])
+}
+
+fn a_device_that_is_none(place: &Place<'_>) -> Result {
+    need_device(place)?;
+    for (device, answer) in [
+        ("/dev/null", "no KVM device"),
+        ("/nonexistent/kvm", "/nonexistent/kvm: No such file"),
+    ] {
+        let outcome = place.ringfence(&["--platform-device", device, "do", "true"]);
+        refused(&outcome, 128, &[answer, "take another platform"])?;
+    }
+    place.nothing_left()
 }

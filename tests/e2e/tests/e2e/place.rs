@@ -268,6 +268,14 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> Result<bool>) ->
     Ok(())
 }
 
+/// Whether the platform under test works with a device.
+pub(crate) fn need_device(place: &Place<'_>) -> Result {
+    match place.runtime.platform.as_str() {
+        "kvm" => Ok(()),
+        _ => Err(Stop::Skipped("this platform has no device".into())),
+    }
+}
+
 pub(crate) fn need_root() -> Result {
     if is_root() {
         return Ok(());

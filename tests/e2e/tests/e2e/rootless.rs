@@ -1,7 +1,8 @@
 //! An ordinary user.
 
 use crate::case::{Result, Stop, cases, ensure, equal, exited, refused, said};
-use crate::place::{Place, eventually, need, need_root};
+use crate::place::{Place, eventually, need, need_device, need_root};
+use nix::sys::stat::{Mode, SFlag, mknod};
 use serde_json::{Value, json};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ cases!("rootless":
     the_example_runs,
     the_life_of_a_container,
     what_the_user_may_not,
+    a_device_that_the_user_may_not_open,
     a_user_at_a_terminal,
 );
 
@@ -24,17 +26,13 @@ struct User {
     /// Owned by the user.
     home: PathBuf,
     runtime_dir: Option<PathBuf>,
+    /// Where the platform's device is, if not at its usual place.
+    device: Option<PathBuf>,
 }
 
 impl User {
     fn new(place: &Place<'_>, id: u32) -> Result<Self> {
         need_root()?;
-        let device = Path::new("/dev/kvm");
-        let for_others = |m: std::fs::Metadata| m.permissions().mode() & 0o006 == 0o006;
-        if place.runtime.platform == "kvm" && !device.metadata().is_ok_and(for_others) {
-            let why = "ordinary users may not open /dev/kvm on this machine";
-            return Err(Stop::Skipped(why.into()));
-        }
         let home = place.dir.join("home");
         let runtime_dir = home.join("xdg");
         for dir in [&home, &runtime_dir] {
@@ -42,11 +40,35 @@ impl User {
             chown(dir, Some(id), Some(id))?;
         }
         std::fs::set_permissions(&runtime_dir, PermissionsExt::from_mode(0o700))?;
+        let device = match place.runtime.platform.as_str() {
+            "kvm" => Self::own_device(Path::new("/dev/kvm"), id, &home)?,
+            _ => None,
+        };
         Ok(Self {
             id,
             home,
             runtime_dir: Some(runtime_dir),
+            device,
         })
+    }
+
+    /// A node of the user's own for a device that this machine keeps from its users.
+    fn own_device(device: &Path, id: u32, home: &Path) -> Result<Option<PathBuf>> {
+        let data = device.metadata()?;
+        if data.permissions().mode() & 0o006 == 0o006 {
+            return Ok(None);
+        }
+        let own = home.join("device");
+        let mode = Mode::from_bits_truncate(0o600);
+        if let Err(error) = mknod(&own, SFlag::S_IFCHR, mode, data.rdev()) {
+            let why = format!(
+                "users may not open {} here; mknod: {error}",
+                device.display()
+            );
+            return Err(Stop::Skipped(why));
+        }
+        chown(&own, Some(id), Some(id))?;
+        Ok(Some(own))
     }
 
     fn without_runtime_dir(&mut self) {
@@ -67,7 +89,11 @@ impl User {
         command
             .args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"])
             .arg(&place.runtime.program)
-            .args(["--platform", &place.runtime.platform])
+            .args(["--platform", &place.runtime.platform]);
+        if let Some(device) = &self.device {
+            command.arg("--platform-device").arg(device);
+        }
+        command
             .args(args)
             .current_dir(&self.home)
             .env_clear()
@@ -268,6 +294,19 @@ fn what_the_user_may_not(place: &Place<'_>) -> Result {
     let outcome = user.ringfence(place, &["run", "-b", &bundle, "c"])?;
     said(&outcome, 0, "touch: /x: Permission denied\n1\n")?;
     ensure(!place.tree()?.join("x").exists(), || "it was made".into())?;
+    user.nothing_left(place)
+}
+
+fn a_device_that_the_user_may_not_open(place: &Place<'_>) -> Result {
+    need_device(place)?;
+    let mut user = User::new(place, 61_008)?;
+    let device = place.dir.join("device");
+    std::fs::write(&device, "")?;
+    std::fs::set_permissions(&device, PermissionsExt::from_mode(0o600))?;
+    user.device = Some(device.clone());
+    let outcome = user.ringfence(place, &["do", "true"])?;
+    let words = [&device.to_string_lossy(), "Permission denied", "group"];
+    refused(&outcome, 128, &words)?;
     user.nothing_left(place)
 }
 
