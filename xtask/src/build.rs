@@ -2,11 +2,16 @@
 
 use crate::shell::{cargo, metadata, run};
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use test_support::{target_dir, workspace};
+
+/// What the generated crate is called: it is built where the tree is, beside whose `ringfence` it
+/// must have a name of its own.
+const GENERATED: &str = "ringfence-with";
 
 /// Build the runtime
 #[derive(Debug, clap::Args)]
@@ -29,8 +34,17 @@ impl Build {
         Ok(())
     }
 
+    /// With the platform crate at `path` beside those of the tree.
+    pub(crate) fn with(path: PathBuf) -> Self {
+        Self {
+            platform: Vec::new(),
+            with: vec![path],
+            release: false,
+        }
+    }
+
     /// Builds, and tells where the executable is.
-    fn build(&self) -> Result<PathBuf> {
+    pub(crate) fn build(&self) -> Result<PathBuf> {
         let known = platforms()?;
         if let Some(name) = self.platform.iter().find(|name| !known.contains(name)) {
             bail!(
@@ -50,8 +64,8 @@ impl Build {
         let dir = target_dir().join("with");
         fs::create_dir_all(dir.join("src"))?;
         let root = workspace();
-        let mut manifest = String::from(
-            "[package]\nname = \"ringfence\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n",
+        let mut manifest = format!(
+            "[package]\nname = {GENERATED:?}\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n",
         );
         let features: Vec<String> = self.platform.iter().map(|p| format!("{p:?}")).collect();
         let own = !self.platform.is_empty();
@@ -72,14 +86,22 @@ impl Build {
             writeln!(main, "use {} as _;", name.replace('-', "_"))?;
         }
         main += "\nfn main() -> std::process::ExitCode {\n    runtime_cli::main_with(&runtime_cli::Build::default())\n}\n";
+        // The tree's crates are no members here, and would be optimised as other people's are.
+        for name in tree_of("runtime-cli")? {
+            writeln!(manifest, "[profile.dev.package.{name}]\nopt-level = 0")?;
+        }
         fs::write(dir.join("Cargo.toml"), manifest)?;
         fs::write(dir.join("src/main.rs"), main)?;
         // The same versions of everything as in the workspace.
         fs::copy(root.join("Cargo.lock"), dir.join("Cargo.lock"))?;
-        let target = dir.join("target");
         let mut command = cargo(["build", "--target-dir"]);
-        command.arg(&target).current_dir(&dir);
-        Ok(finish(command, self.release, &target)?.join("ringfence"))
+        command.arg(target_dir()).current_dir(&dir);
+        let built = finish(command, self.release, &target_dir())?.join(GENERATED);
+        let program = dir.join("ringfence");
+        // Replaced, not overwritten: it may be running.
+        let _was_not_there = fs::remove_file(&program);
+        fs::copy(&built, &program).with_context(|| format!("copying {}", built.display()))?;
+        Ok(program)
     }
 }
 
@@ -120,6 +142,23 @@ pub(crate) fn platforms() -> Result<Vec<String>> {
         .filter(|name| *name != "default")
         .cloned()
         .collect())
+}
+
+/// The crates of the tree that `name` is made of, itself among them.
+fn tree_of(name: &str) -> Result<BTreeSet<String>> {
+    let all = metadata(&["--no-deps"])?;
+    let mut found = BTreeSet::new();
+    let mut open = vec![name.to_owned()];
+    while let Some(name) = open.pop() {
+        let packages = all["packages"].as_array().into_iter().flatten();
+        for package in packages.filter(|p| p["name"] == name.as_str()) {
+            let deps = package["dependencies"].as_array().into_iter().flatten();
+            let deps = deps.filter(|d| d["path"].is_string() && d["kind"] != "dev");
+            open.extend(deps.filter_map(|d| d["name"].as_str().map(str::to_owned)));
+        }
+        found.insert(name);
+    }
+    Ok(found)
 }
 
 fn package_in(dir: &Path) -> Result<String> {

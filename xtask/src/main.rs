@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod ci;
+mod example;
 mod ltp;
 mod rootfs;
 mod shell;

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that is tested, with one count at the end.
 
-use crate::build;
 use crate::shell::{cargo, output, watch};
+use crate::{build, example};
 use anyhow::{Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -95,6 +95,13 @@ impl Test {
             if !watch(&mut command, |line| count.add(line))? {
                 broken.push("unit tests".to_owned());
             }
+            if let Err(error) = example::check() {
+                println!("FAILED  the example platform: {error:#}");
+                broken.push("the example platform's code".to_owned());
+            }
+            if !watch(&mut example::tests()?, |line| count.add(line))? {
+                broken.push("the example platform".to_owned());
+            }
         }
         if !self.unit {
             prepare_trees();
@@ -126,6 +133,17 @@ impl Test {
             command.args(["--", "lifecycle/"]);
             if !watch(&mut command, |line| count.add(line))? {
                 broken.push("e2e (all platforms in one)".to_owned());
+            }
+            // And with one out of tree.
+            let program = example::runtime()?;
+            if let Err(error) = example::counts(&program) {
+                println!("FAILED  the example platform: {error:#}");
+                broken.push("the example platform's counts".to_owned());
+            }
+            let mut command = whole("e2e-tests", "e2e", example::PLATFORM, &program);
+            command.args(["--", "flags/"]);
+            if !watch(&mut command, |line| count.add(line))? {
+                broken.push("e2e (with the example platform)".to_owned());
             }
         }
         for line in &count.failures {
