@@ -161,6 +161,18 @@ impl Mapping {
         new
     }
 
+    /// Where it is.
+    pub(crate) fn address(&self) -> u64 {
+        self.at as u64
+    }
+
+    /// Copies `bytes` to its start.
+    pub(crate) fn fill(&self, bytes: &[u8]) {
+        assert!(bytes.len() <= self.len, "room for what is copied");
+        // SAFETY: inside the mapping, which is no part of any object of this program.
+        unsafe { self.at.copy_from(bytes.as_ptr(), bytes.len()) };
+    }
+
     /// Writes one byte of each page.
     pub(crate) fn touch(&self) {
         for offset in (0..self.len).step_by(PAGE) {

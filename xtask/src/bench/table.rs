@@ -26,6 +26,9 @@ const ROWS: &[(&str, &str)] = &[
     ("ptrace_1", "raw ptrace"),
     ("ptrace_2", "raw ptrace, 2"),
     ("ptrace_4", "raw ptrace, 4"),
+    ("kvm_1", "raw kvm"),
+    ("kvm_2", "raw kvm, 2"),
+    ("kvm_4", "raw kvm, 4"),
     ("memfd_1", "raw memfd touch"),
     ("memfd_2", "raw memfd touch, 2"),
     ("memfd_4", "raw memfd touch, 4"),
@@ -130,14 +133,13 @@ fn goals(figures: &Figures, place: &Place) -> Vec<Goal> {
         });
     };
     for threads in ["1", "2", "4"] {
-        if platform == "ptrace" {
-            add(
-                format!("getppid, {threads} busy, against raw ptrace"),
-                ours(&format!("getppid_{threads}")),
-                figures.get("native", &format!("ptrace_{threads}")),
-                1.3,
-            );
-        }
+        // There are such rows for the platforms of the tree.
+        add(
+            format!("getppid, {threads} busy, against raw {platform}"),
+            ours(&format!("getppid_{threads}")),
+            figures.get("native", &format!("{platform}_{threads}")),
+            1.3,
+        );
         add(
             format!("page touch, {threads} busy, against raw memfd"),
             ours(&format!("touch_{threads}")),

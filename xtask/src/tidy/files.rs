@@ -22,6 +22,7 @@ const UNSAFE: &[&str] = &[
     "launcher/src/sys/",
     // The probes make raw system calls; they are not part of the runtime.
     "tests/parity/src/sys.rs",
+    "tests/bench/src/kvm.rs",
     "tests/bench/src/sys.rs",
     "tests/support/src/sys.rs",
 ];
