@@ -63,7 +63,7 @@ pub struct BootArgs {
 }
 
 /// The root process, as the bundle describes it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessSpec {
     /// Argument vector; the first is also what is looked up in `PATH` when it has no slash.
     pub args: Vec<String>,

@@ -1,5 +1,6 @@
 //! Requests to a running sandbox, and its replies.
 
+use crate::boot::{FdIndex, ProcessSpec};
 use serde::{Deserialize, Serialize};
 
 /// What can be asked over the control socket. One at a time on a connection.
@@ -30,6 +31,24 @@ pub enum Request {
     Processes,
     /// Replied by [`Reply::Stats`].
     Stats,
+    /// Runs a further process. Replied by [`Reply::Executed`], and once more by [`Reply::Exited`]
+    /// when it ended. The connection is the process's from then on: [`Request::Signal`] without a
+    /// number and [`Request::Resize`] mean it and its terminal and are not replied to, and it is
+    /// killed when the connection is closed.
+    Exec(Box<ExecSpec>),
+}
+
+/// A further process for a running container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecSpec {
+    /// What to run, as whom.
+    pub process: ProcessSpec,
+    /// As [`crate::boot::BootArgs::stdio`].
+    pub stdio: [Option<FdIndex>; 3],
+    /// As [`crate::boot::BootArgs::console`].
+    pub console: Option<FdIndex>,
+    /// As [`crate::boot::BootArgs::preserved`].
+    pub preserved: Vec<FdIndex>,
 }
 
 /// Answers.
@@ -40,8 +59,10 @@ pub enum Reply {
     Done,
     /// To [`Request::State`].
     State(SandboxState),
-    /// The root process's wait status, as `wait4` gives it.
+    /// The process's wait status, as `wait4` gives it.
     Exited(i32),
+    /// To [`Request::Exec`]: its number inside.
+    Executed(i32),
     /// To [`Request::Dump`].
     Text(String),
     /// It failed.

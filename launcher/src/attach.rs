@@ -1,18 +1,18 @@
-//! Staying with a container: its terminal, the signals meant for it, and its end.
+//! Staying with a container, or with a process in one: its terminal, the signals meant for it, and
+//! its end.
 
-use crate::client::Client;
-use crate::console::{self, Pair, RawMode};
-use crate::sandbox::Sandbox;
-use crate::state::ContainerDir;
+use crate::console::{self, RawMode};
 use crate::sys;
+use control::message::WindowSize;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::PtyMaster;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{read, write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Signals that are handed on to the container.
 const FORWARDED: &[Signal] = &[
@@ -24,6 +24,14 @@ const FORWARDED: &[Signal] = &[
     Signal::SIGUSR2,
     Signal::SIGALRM,
     Signal::SIGCONT,
+];
+/// Signals that are not handed on by a process that stands for one inside: its own, and those that
+/// cannot be taken.
+const KEPT: &[Signal] = &[
+    Signal::SIGKILL,
+    Signal::SIGSTOP,
+    Signal::SIGCHLD,
+    Signal::SIGWINCH,
 ];
 /// Those that ask this process to end, while there is no container yet to hand them to.
 const ENDING: &[Signal] = &[
@@ -44,7 +52,16 @@ impl Signals {
     /// Blocks them from now on; to be called before the container is started, so that none is
     /// lost.
     pub fn block() -> Result<Signals, Errno> {
-        let mut set: SigSet = FORWARDED.iter().copied().collect();
+        Signals::block_these(FORWARDED.iter().copied().collect())
+    }
+
+    /// As [`Signals::block`], of all signals that there are names for.
+    pub(crate) fn block_all() -> Result<Signals, Errno> {
+        let forwarded = Signal::iterator().filter(|s| !KEPT.contains(s));
+        Signals::block_these(forwarded.collect())
+    }
+
+    fn block_these(mut set: SigSet) -> Result<Signals, Errno> {
         set.add(Signal::SIGCHLD);
         set.add(Signal::SIGWINCH);
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
@@ -70,6 +87,12 @@ impl Signals {
                 }
             }
         }
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -136,23 +159,42 @@ fn is_device(fd: BorrowedFd<'_>) -> bool {
     fstat(fd).is_ok_and(|s| s.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits())
 }
 
-/// Stays until the sandbox process ended; its exit status.
+/// What is attended.
+pub(crate) trait Attended {
+    /// Whether it ended: then its exit status, if it could be had.
+    fn poll_end(&mut self) -> Option<Option<i32>>;
+    /// What becomes readable when it ends; without one SIGCHLD tells.
+    fn news(&self) -> Option<BorrowedFd<'_>>;
+    /// Hands a signal on.
+    fn signal(&mut self, signal: Signal);
+    /// Tells it of a new size of its terminal.
+    fn resize(&mut self, size: WindowSize);
+    /// Ends it whatever it does.
+    fn kill(&mut self);
+}
+
+/// Its terminal, from our side.
+pub(crate) enum Terminal {
+    /// There is none, or somebody else's.
+    None,
+    /// Our own terminal is joined to it.
+    Held(PtyMaster),
+    /// Somebody else holds it; it is the controlling terminal of this process, which thus hears of
+    /// new sizes.
+    Watched(OwnedFd),
+}
+
+/// Stays until it ended; its exit status.
 pub(crate) fn attend(
-    container: &ContainerDir,
-    sandbox: &mut Sandbox,
-    signals: Option<&Signals>,
+    subject: &mut dyn Attended,
+    terminal: Terminal,
+    signals: &Signals,
 ) -> Option<i32> {
-    let Some(signals) = signals else {
-        return sandbox.process.wait();
+    let (mut pair, watched) = match terminal {
+        Terminal::None => (None, None),
+        Terminal::Held(master) => (Some(master), None),
+        Terminal::Watched(replica) => (None, Some(replica)),
     };
-    let mut pair = sandbox.terminal.take().map(|pair| {
-        // The sandbox holds the replica; the end of its hold must be ours to see.
-        let Pair {
-            master, replica, ..
-        } = pair;
-        drop(replica);
-        master
-    });
     let stdin = std::io::stdin();
     let stdout = std::io::stdout();
     let has_terminal = pair.is_some();
@@ -161,15 +203,20 @@ pub(crate) fn attend(
         let _blocking_is_survivable =
             fcntl(master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK));
     }
+    // It may have changed before we were its session.
+    if let Some(size) = watched.as_ref().and_then(|w| console::size(w.as_fd())) {
+        subject.resize(size);
+    }
     let (mut typed, mut shown) = (Flow::new(), Flow::new());
     sys::shrink();
     let mut interrupts = 0;
     let status = loop {
-        if let Some(ended) = sandbox.process.poll_end() {
+        if let Some(ended) = subject.poll_end() {
             break ended;
         }
         wait_for_events(
             signals,
+            subject.news(),
             pair.as_ref().map(AsFd::as_fd),
             &mut typed,
             &mut shown,
@@ -184,8 +231,13 @@ pub(crate) fn attend(
                 Ok(Signal::SIGCHLD) | Err(_) => {}
                 Ok(Signal::SIGWINCH) => {
                     if let (Some(master), Some(size)) = (&pair, console::size(stdin.as_fd())) {
-                        // The sandbox process hears of it: it is the terminal's session.
+                        // A sandbox process hears of it: it is the terminal's session.
                         let _unsized = console::resize(master.as_fd(), size);
+                        subject.resize(size);
+                    }
+                    let size = watched.as_ref().and_then(|w| console::size(w.as_fd()));
+                    if let Some(size) = size {
+                        subject.resize(size);
                     }
                 }
                 // Of our own terminal's hang-up the container hears by its own.
@@ -193,12 +245,15 @@ pub(crate) fn attend(
                     if has_terminal
                         && info.ssi_code == libc::SI_KERNEL
                         && hung_up(stdin.as_fd()) => {}
+                // The same of the one it was given: the sentry sees it, too.
+                Ok(Signal::SIGHUP | Signal::SIGCONT)
+                    if watched.is_some() && info.ssi_code == libc::SI_KERNEL => {}
                 Ok(signal) => {
                     interrupts += usize::from(signal == Signal::SIGINT);
                     if interrupts >= PATIENCE {
-                        sandbox.process.kill();
+                        subject.kill();
                     } else {
-                        forward(container, signal);
+                        subject.signal(signal);
                     }
                 }
             }
@@ -224,12 +279,14 @@ pub(crate) fn attend(
 
 fn wait_for_events(
     signals: &Signals,
+    news: Option<BorrowedFd<'_>>,
     master: Option<BorrowedFd<'_>>,
     typed: &mut Flow,
     shown: &mut Flow,
 ) {
     let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
     let mut fds = vec![PollFd::new(signals.0.as_fd(), PollFlags::POLLIN)];
+    fds.extend(news.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
     let Some(master) = master else {
         let _interrupted = poll(&mut fds, PollTimeout::NONE);
         return;
@@ -275,13 +332,5 @@ fn wait_for_events(
     }
     if events(at_stdout).intersects(output) {
         shown.write(stdout.as_fd());
-    }
-}
-
-/// A container that cannot take it any more is about to end anyway.
-fn forward(container: &ContainerDir, signal: Signal) {
-    let sent = Client::connect(container).and_then(|mut c| c.signal(None, signal as i32, false));
-    if let Err(e) = sent {
-        tracing::debug!("{signal} was not handed on: {e}");
     }
 }

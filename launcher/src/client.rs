@@ -3,7 +3,9 @@
 use crate::state::ContainerDir;
 use crate::words::printable;
 use control::hello::{Hello, HelloError};
-use control::message::{Failure, ProcessInfo, Reply, Request, SandboxState, Stats, WindowSize};
+use control::message::{
+    ExecSpec, Failure, ProcessInfo, Reply, Request, SandboxState, Stats, WindowSize,
+};
 use control::{Channel, ChannelError};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::SendTimeout;
@@ -12,7 +14,7 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 use nix::sys::time::{TimeVal, TimeValLike};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How long an answer may take. A sandbox that was broken into would otherwise hold up whoever
@@ -144,6 +146,22 @@ impl Client {
     pub fn state(&mut self) -> Result<SandboxState, ClientError> {
         match self.ask(&Request::State)? {
             Reply::State(state) => Ok(state),
+            _ => Err(ClientError::Answer),
+        }
+    }
+
+    /// Runs a further process. The connection is its from then on, and with it comes its number
+    /// inside.
+    pub(crate) fn exec(
+        mut self,
+        spec: ExecSpec,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(Channel, i32), ClientError> {
+        self.0.set_deadline(Some(Instant::now() + START_PATIENCE));
+        self.0.send(&Request::Exec(Box::new(spec)), fds)?;
+        match self.0.recv::<Reply>()?.0 {
+            Reply::Executed(pid) => Ok((self.0, pid)),
+            Reply::Failed(failure) => Err(checked(failure).into()),
             _ => Err(ClientError::Answer),
         }
     }

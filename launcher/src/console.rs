@@ -40,6 +40,11 @@ pub enum ConsoleError {
          attached (`ringfence run` without --detach), or set process.terminal to false"
     )]
     Nobody,
+    /// The same for a further process.
+    #[error(
+        "nobody would hold the process's terminal: give --console-socket, or leave --detach out"
+    )]
+    NobodyForExec,
 }
 
 /// A pseudo-terminal, its replica in raw mode.
@@ -61,7 +66,8 @@ impl Pair {
         grantpt(&master).map_err(failed("grant a pseudo-terminal"))?;
         unlockpt(&master).map_err(failed("unlock a pseudo-terminal"))?;
         let name = ptsname_r(&master).map_err(failed("name a pseudo-terminal"))?;
-        let replica = open(name.as_str(), flags, Mode::empty())
+        // The sentry reads it on a thread that serves other descriptors, too.
+        let replica = open(name.as_str(), flags | OFlag::O_NONBLOCK, Mode::empty())
             .map_err(failed("open a pseudo-terminal's replica"))?;
         make_raw(replica.as_fd()).map_err(failed("set raw mode"))?;
         if let Some(size) = size {

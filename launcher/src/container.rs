@@ -1,21 +1,24 @@
 //! The life of a container, as OCI has it: create, start, state, kill, delete; and all at once,
 //! run.
 
-use crate::attach::{self, Signals};
+use crate::attach::{self, Attended, Signals, Terminal};
 use crate::cgroup;
 use crate::client::{Client, ClientError};
 use crate::config::Config;
 use crate::error::LaunchError;
+use crate::exec;
 use crate::hooks::{self, HookError};
 use crate::id::ContainerId;
 use crate::sandbox::{self, Options, Sandbox};
+use crate::spawn::Process;
 use crate::state::{self, ContainerDir, Locked, Phase, ProcessId, State, StateError, StateRoot};
 use crate::sys;
-use control::message::{ProcessInfo, Stats};
+use control::boot::ProcessSpec;
+use control::message::{ProcessInfo, Stats, WindowSize};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use serde_json::json;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 /// How long a killed process may take to be gone.
@@ -111,6 +114,7 @@ fn bring_up(
         platform: options.platform.name().to_owned(),
         annotations: config.annotations.clone(),
         poststop: config.hooks.poststop.clone(),
+        process: config.process.clone(),
     };
     new.dir()?.save(&state)?;
     // The state names it by now: should we be killed, the next command removes it.
@@ -174,7 +178,16 @@ pub fn run(
         start_created(dir, &mut state)?;
     }
     run_poststart(config, &state);
-    let status = attach::attend(dir, &mut sandbox, Some(&signals));
+    let terminal = match sandbox.terminal.take() {
+        // The sandbox holds the replica; the end of its hold must be ours to see.
+        Some(pair) => Terminal::Held(pair.master),
+        None => Terminal::None,
+    };
+    let mut attached = Attached {
+        dir,
+        process: &mut sandbox.process,
+    };
+    let status = attach::attend(&mut attached, terminal, &signals);
     let words = sandbox.process.words();
     sandbox.gofer.end();
     drop(new);
@@ -186,6 +199,37 @@ pub fn run(
             who: "sandbox process",
             how: "somebody else took its exit status".to_owned(),
         }),
+    }
+}
+
+/// A container whose launcher stays.
+struct Attached<'a> {
+    dir: &'a ContainerDir,
+    process: &'a mut Process,
+}
+
+impl Attended for Attached<'_> {
+    fn poll_end(&mut self) -> Option<Option<i32>> {
+        self.process.poll_end()
+    }
+
+    fn news(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        let sent = Client::connect(self.dir).and_then(|mut c| c.signal(None, signal as i32, false));
+        // One that cannot take it any more is about to end anyway.
+        if let Err(e) = sent {
+            tracing::debug!("{signal} was not handed on: {e}");
+        }
+    }
+
+    /// The sandbox process hears of it from its terminal.
+    fn resize(&mut self, _: WindowSize) {}
+
+    fn kill(&mut self) {
+        self.process.kill();
     }
 }
 
@@ -434,6 +478,25 @@ impl Container {
         }
     }
 
+    /// Runs a further process in it; see [`exec`].
+    pub fn exec(&self, options: &exec::Options) -> Result<i32, LaunchError> {
+        match self.state.status() {
+            "running" => exec::run(&self.dir, options),
+            status => {
+                let hint = match status {
+                    "created" => "; `ringfence start` it first",
+                    _ => "; only a running one can run further processes",
+                };
+                Err(self.status_error("execute in", status, hint))
+            }
+        }
+    }
+
+    /// What its own process was, for [`exec::Options`] to change.
+    pub fn process(&self) -> &ProcessSpec {
+        &self.state.process
+    }
+
     /// Its processes.
     pub fn processes(&self) -> Result<Vec<ProcessInfo>, LaunchError> {
         self.must_live("list the processes of")?;
@@ -450,10 +513,7 @@ impl Container {
     pub fn wait(&self) -> Result<i32, LaunchError> {
         self.must_live("wait for")?;
         let status = Client::connect(&self.dir)?.wait()?;
-        Ok(match status & 0x7f {
-            0 => (status >> 8) & 0xff,
-            signal => 128 + signal,
-        })
+        Ok(state::exit_code(status))
     }
 
     /// A report of what the tasks inside do.

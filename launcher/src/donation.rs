@@ -42,6 +42,17 @@ impl Donations {
         }
     }
 
+    /// Adds our standard streams; a closed one stays closed.
+    pub(crate) fn stdio(&mut self) -> io::Result<[Option<FdIndex>; 3]> {
+        let mut all = [None; 3];
+        for (number, slot) in all.iter_mut().enumerate() {
+            if let Ok(fd) = sys::borrow(number as i32) {
+                *slot = Some(self.share("stdio", fd)?);
+            }
+        }
+        Ok(all)
+    }
+
     pub(crate) fn borrow(&self) -> Vec<BorrowedFd<'_>> {
         self.fds.iter().map(AsFd::as_fd).collect()
     }

@@ -4,7 +4,7 @@
 //! [`container`] is what the command line calls; [`sandbox`] brings the processes up; [`confine`]
 //! is what those do first. The kernel inside is reached through [`client`] alone.
 //!
-//! A process that uses [`container::create`] or [`container::run`] must have one thread: new
+//! A process that uses [`container::create`], [`container::run`] or [`Container::exec`] must have one thread: new
 //! processes start as copies of it.
 
 pub mod attach;
@@ -16,6 +16,7 @@ pub mod console;
 pub mod container;
 mod donation;
 mod error;
+pub mod exec;
 pub mod hooks;
 pub mod id;
 pub mod identity;
@@ -28,6 +29,7 @@ mod sys;
 mod words;
 
 pub use container::Container;
+pub use control::boot::ProcessSpec;
 pub use control::message::{ProcessInfo, Stats};
 pub use error::{EXIT_FAILURE, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, LaunchError};
 pub use id::ContainerId;

@@ -13,7 +13,7 @@ use crate::console::{self, Pair};
 use crate::donation::Donations;
 use crate::error::LaunchError;
 use crate::identity::{IdMaps, Identity, NOBODY};
-use crate::spawn::{Process, Spawner, Start, errno, host};
+use crate::spawn::{Process, SpawnError, Spawner, Start, errno, host};
 use crate::state::ContainerDir;
 use crate::{seccomp, sys};
 use control::ChannelError;
@@ -240,35 +240,13 @@ pub(crate) fn boot(
     let mut stdio = [None; 3];
     let mut console = None;
     if let Some(pair) = &terminal {
-        let replica = pair
-            .replica
-            .try_clone()
-            .map_err(|e| host("share the terminal")(errno(&e)))?;
-        console = Some(donations.give("terminal", replica));
+        console = Some(donations.give("terminal", share_replica(pair)?));
     } else if !config.process.terminal {
-        for (number, slot) in stdio.iter_mut().enumerate() {
-            // A closed one stays closed inside.
-            if let Ok(fd) = sys::borrow(number as i32) {
-                let given = donations.share("stdio", fd);
-                *slot = Some(given.map_err(|e| host("share stdio")(errno(&e)))?);
-            }
-        }
+        stdio = donations
+            .stdio()
+            .map_err(|e| host("share stdio")(errno(&e)))?;
     }
-    if options.preserve_fds > MAX_PRESERVED {
-        return Err(LaunchError::ManyPreserved {
-            asked: options.preserve_fds,
-            most: MAX_PRESERVED,
-        });
-    }
-    let mut preserved = Vec::new();
-    for number in 3..3 + options.preserve_fds {
-        let fd = i32::try_from(number)
-            .ok()
-            .and_then(|n| sys::inherited(n).ok());
-        let fd = fd.ok_or(LaunchError::PreservedFd { number })?;
-        let given = donations.share("preserved descriptor", fd);
-        preserved.push(given.map_err(|e| host("share a descriptor")(errno(&e)))?);
-    }
+    let preserved = preserve(&mut donations, options.preserve_fds)?;
     let device = options
         .platform
         .open_device(options.platform_device.as_deref())?
@@ -390,6 +368,31 @@ impl Sandbox {
         self.process.let_go();
         self.gofer.let_go();
     }
+}
+
+/// A second descriptor of a terminal's replica.
+pub(crate) fn share_replica(pair: &Pair) -> Result<OwnedFd, SpawnError> {
+    let replica = pair.replica.try_clone();
+    replica.map_err(|e| host("share the terminal")(errno(&e)))
+}
+
+/// Donates our descriptors from 3 on.
+pub(crate) fn preserve(donations: &mut Donations, count: u32) -> Result<Vec<FdIndex>, LaunchError> {
+    if count > MAX_PRESERVED {
+        return Err(LaunchError::ManyPreserved {
+            asked: count,
+            most: MAX_PRESERVED,
+        });
+    }
+    let one = |number: u32| {
+        let fd = i32::try_from(number)
+            .ok()
+            .and_then(|n| sys::inherited(n).ok());
+        let fd = fd.ok_or(LaunchError::PreservedFd { number })?;
+        let given = donations.share("preserved descriptor", fd);
+        Ok(given.map_err(|e| host("share a descriptor")(errno(&e)))?)
+    };
+    (3..3 + count).map(one).collect()
 }
 
 fn talked(

@@ -168,6 +168,9 @@ pub struct State {
     pub annotations: BTreeMap<String, String>,
     /// Hooks to run after it is gone, as in the spec.
     pub poststop: Vec<crate::hooks::Hook>,
+    /// Its own process, from which `exec` takes what it is not told.
+    #[serde(default)]
+    pub process: control::boot::ProcessSpec,
 }
 
 impl State {
@@ -190,6 +193,14 @@ impl State {
             .flatten()
             .any(ProcessId::alive);
         launcher_gone && !alive && (self.attached || self.phase == Phase::Creating)
+    }
+}
+
+/// A wait status as an exit status: 128 + n for a signal.
+pub(crate) fn exit_code(wait_status: i32) -> i32 {
+    match wait_status & 0x7f {
+        0 => (wait_status >> 8) & 0xff,
+        signal => 128 + signal,
     }
 }
 
@@ -588,6 +599,7 @@ mod tests {
             platform: "p".into(),
             annotations: BTreeMap::new(),
             poststop: Vec::new(),
+            process: Default::default(),
         }
     }
 

@@ -187,6 +187,46 @@ fn run(child: &Child<'_>, argv: &[*const libc::c_char]) -> Result<Never, Failed>
     ))
 }
 
+/// Goes on as two processes: `None` in the new one.
+///
+/// # Preconditions
+/// This process has one thread.
+pub(crate) fn fork() -> Result<Option<libc::pid_t>, Errno> {
+    // SAFETY: a copy of a process with one thread is as good as it.
+    let pid = Errno::result(unsafe { libc::fork() })?;
+    Ok((pid != 0).then_some(pid))
+}
+
+/// Leaves the caller's session, terminal and descriptors but for `kept`; `terminal`, one of them,
+/// becomes the controlling one, where that is possible. Nothing that wraps another descriptor may
+/// be used any more.
+pub(crate) fn become_stand_in(
+    null: BorrowedFd<'_>,
+    kept: &[BorrowedFd<'_>],
+    terminal: Option<BorrowedFd<'_>>,
+) {
+    // SAFETY: plain numbers of open descriptors; the caller keeps to what is said above.
+    unsafe {
+        libc::setsid();
+        if let Some(terminal) = terminal {
+            libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0);
+        }
+        for number in 0..3 {
+            libc::dup2(null.as_raw_fd(), number);
+        }
+        let mut first = 3u32;
+        let mut kept: Vec<u32> = kept.iter().map(|k| k.as_raw_fd().unsigned_abs()).collect();
+        kept.sort_unstable();
+        for keep in kept {
+            if first < keep {
+                libc::syscall(libc::SYS_close_range, first, keep - 1, 0);
+            }
+            first = first.max(keep + 1);
+        }
+        libc::syscall(libc::SYS_close_range, first, u32::MAX, 0);
+    }
+}
+
 /// Closes descriptors from `first` on, or with a flag does so at exec.
 fn close_from(first: RawFd, flags: libc::c_uint) -> Result<(), Failed> {
     // SAFETY: the caller owns this process's descriptors; values that wrap those closed here are

@@ -127,6 +127,8 @@ pub(crate) enum Command {
     Create(Create),
     /// Start a created container's program
     Start(Id),
+    /// Run a further program in a running container
+    Exec(Exec),
     /// Print a container's state as JSON
     State(Id),
     /// Send a signal to a container
@@ -207,6 +209,57 @@ pub(crate) struct Do {
     pub(crate) memory: Option<u64>,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// The container's id
+    pub(crate) id: String,
+    /// Give it a terminal
+    #[arg(long, short)]
+    pub(crate) tty: bool,
+    /// Come back once it runs
+    #[arg(long, short)]
+    pub(crate) detach: bool,
+    /// Unix socket that is sent the terminal's master
+    #[arg(long, value_name = "PATH")]
+    pub(crate) console_socket: Option<PathBuf>,
+    /// File that the number of its process on the host is written to
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// File with the spec's `process` as JSON; other options on what to run then mean nothing
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) process: Option<PathBuf>,
+    /// Where it starts [default: as the container's own program]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<String>,
+    /// Variable of its environment, beside those of the container's own program; any number
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// As whom, by numbers [default: as the container's own program]
+    #[arg(long, short, value_name = "UID[:GID]")]
+    pub(crate) user: Option<String>,
+    /// Further groups, by number
+    #[arg(long, short = 'g', value_name = "GID")]
+    pub(crate) additional_gids: Vec<u32>,
+    /// Further capabilities
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) cap: Vec<String>,
+    /// It and its children never gain privileges by execve(2)
+    #[arg(long)]
+    pub(crate) no_new_privs: bool,
+    /// How many further descriptors, from 3 on, are handed to it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) preserve_fds: u32,
+    /// Also when the container is paused: it runs once that is resumed
+    #[arg(long)]
+    pub(crate) ignore_paused: bool,
+    /// Accepted for runc's callers; nobody is reparented to this process
+    #[arg(long)]
+    pub(crate) no_subreaper: bool,
+    /// The program and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<String>,
 }
 
@@ -388,6 +441,25 @@ mod tests {
             panic!()
         };
         assert_eq!(command.memory, Some(64 << 20));
+    }
+
+    #[test]
+    fn exec_takes_options_before_and_after_the_id() {
+        for line in [
+            "runc exec -t -e A=b --user 5:6 -d c sh -c -d",
+            "runc exec c -t -e A=b --user 5:6 --detach sh -c -d",
+            "runc exec --tty c -d --env=A=b -u 5:6 -- sh -c -d",
+        ] {
+            let Command::Exec(exec) = read(line).unwrap().command else {
+                panic!("{line}")
+            };
+            assert!(exec.tty && exec.detach, "{line}");
+            assert_eq!((exec.id.as_str(), exec.env), ("c", vec!["A=b".to_owned()]));
+            assert_eq!(exec.user.as_deref(), Some("5:6"));
+            assert_eq!(exec.command, ["sh", "-c", "-d"], "{line}");
+        }
+        let shim = "runc --root /r exec --process /p --console-socket /s --detach --pid-file /f c";
+        assert!(read(shim).is_ok());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod args;
 mod command;
+mod exec;
 mod help;
 mod hidden;
 mod lifecycle;

@@ -1,7 +1,7 @@
 //! From the command line to what the launcher takes.
 
 use crate::args::{Cli, Command, Global, Network, Overlay, Rootless};
-use crate::{Build, command, help, lifecycle, list, observe, platform_list};
+use crate::{Build, command, exec, help, lifecycle, list, observe, platform_list};
 use launcher::identity::Identity;
 use launcher::sandbox::{self, Console, Debug, Options};
 use launcher::{EXIT_FAILURE, LaunchError, StateRoot};
@@ -59,6 +59,7 @@ pub(crate) fn dispatch(build: &Build, cli: Cli) -> Result<i32, Failure> {
         Command::Do(run) => command::run(&setup, run),
         Command::Create(create) => lifecycle::create(&setup, &create),
         Command::Start(id) => lifecycle::start(&setup, &id.id),
+        Command::Exec(exec) => exec::run(&setup, exec),
         Command::State(id) => lifecycle::state(&setup, &id.id),
         Command::Kill(kill) => lifecycle::kill(&setup, &kill),
         Command::Delete(delete) => lifecycle::delete(&setup, &delete),

@@ -10,8 +10,9 @@ mod resources;
 mod spec;
 
 pub use command::Command;
+pub use process::add_capability;
 pub use resources::Resources;
-pub use spec::{example, load};
+pub use spec::{example, load, load_process};
 
 use crate::hooks::Hook;
 use crate::identity::IdMaps;
@@ -114,7 +115,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// It holds no `config.json`.
-    #[error("cannot read {path}: {source}; `ringfence spec` writes an example")]
+    #[error("cannot read {path}: {source}; `ringfence spec` writes an example of config.json")]
     File {
         /// Of the file.
         path: PathBuf,
@@ -130,7 +131,7 @@ pub enum ConfigError {
         limit: u64,
     },
     /// It is no JSON, or not of the spec's shape. The message ends with line and column.
-    #[error("{path} is not a valid config.json: {source}")]
+    #[error("{path} is not what the runtime spec describes: {source}")]
     Json {
         /// Of the file.
         path: PathBuf,

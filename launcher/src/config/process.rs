@@ -83,6 +83,20 @@ fn capabilities(sets: &oci::LinuxCapabilities) -> Capabilities {
     }
 }
 
+/// Adds the capability called `name` to `sets`, as `exec --cap` does: to the ambient set only
+/// where something can be inherited. Whether there is one of that name.
+pub fn add_capability(sets: &mut Capabilities, name: &str) -> bool {
+    let bit = capability_bit(&name.to_ascii_uppercase());
+    for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+        *set |= bit;
+    }
+    if sets.inheritable != 0 {
+        sets.inheritable |= bit;
+        sets.ambient |= bit;
+    }
+    bit != 0
+}
+
 /// The bit of a capability by its name with or without `CAP_`.
 fn capability_bit(name: &str) -> u64 {
     let name = match name.starts_with("CAP_") {

@@ -3,7 +3,9 @@
 use super::{Config, ConfigError, Hooks, field, mounts, process, resources};
 use crate::hooks::Hook;
 use crate::identity::{Extent, IdMaps, MapWriter};
+use control::boot::ProcessSpec;
 use oci_spec::runtime::{self as oci, Spec};
+use serde::de::DeserializeOwned;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -25,22 +27,28 @@ pub fn load(bundle: &Path) -> Result<Config, ConfigError> {
             source,
         })?;
     let path = bundle.join("config.json");
-    let failed = |source| ConfigError::File {
-        path: path.clone(),
-        source,
+    let spec = parse(&path)?;
+    convert(&spec, bundle, path)
+}
+
+/// Reads and checks a `process.json`: the spec's `process` alone.
+pub fn load_process(path: &Path) -> Result<ProcessSpec, ConfigError> {
+    process::convert(&parse(path)?)
+}
+
+fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let path = path.to_owned();
+    let bytes = match read(&path) {
+        Ok(bytes) => bytes,
+        Err(source) => return Err(ConfigError::File { path, source }),
     };
-    let bytes = read(&path).map_err(failed)?;
     if bytes.len() as u64 > MAX_SIZE {
         return Err(ConfigError::TooLarge {
             path,
             limit: MAX_SIZE,
         });
     }
-    let spec: Spec = serde_json::from_slice(&bytes).map_err(|source| ConfigError::Json {
-        path: path.clone(),
-        source,
-    })?;
-    convert(&spec, bundle, path)
+    serde_json::from_slice(&bytes).map_err(|source| ConfigError::Json { path, source })
 }
 
 /// The file, up to one byte more than there may be. A pipe or device is not waited for.

@@ -4,22 +4,27 @@
 use crate::error::BootError;
 use crate::mounts::{self, Builder, Parts, Trees, root};
 use crate::process::DonatedFds;
-use crate::{observe, search, server};
-use auth::{CapSet, Creds};
-use control::boot::{BootArgs, ProcessSpec};
-use control::message::{Failure, FailureKind, ProcessInfo, SandboxState, Stats, WindowSize};
+use crate::program::{self, Surroundings};
+use crate::streams::Streams;
+use crate::{exec, observe, search, server};
+use control::boot::BootArgs;
+use control::message::{
+    ExecSpec, Failure, FailureKind, ProcessInfo, SandboxState, Stats, WindowSize,
+};
 use fs_devpts::termios::Winsize;
-use fs_devpts::{SlaveFile, Tty};
-use fs_host::{HostFile, Reactor};
+use fs_devpts::{DevPts, Tty};
+use fs_host::Reactor;
 use hostmem::MemoryFile;
 use parking_lot::Mutex;
 use platform_api::Engine;
-use signal::{SigSet, Signal};
+use signal::Signal;
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use task::{Ended, Kernel, KernelConfig, Limits, ProcessSpec as Program, RESOURCES, Rlimit, Uts};
+use task::{Ended, Kernel, KernelConfig, ProcessSpec as Program, Uts};
 use time::{Clocks, TimerQueue};
-use vfs::{DeviceRegistry, FdTable, File, FileOps, FsCtx, KernelFsCtx, OpenFlags};
+use vfs::{DeviceRegistry, FsCtx, KernelFsCtx, MountNamespace};
 
 /// Wait status of a sandbox that ended for an error of ours: as if it had exited with
 /// [`crate::process::EXIT_PANIC`].
@@ -31,11 +36,16 @@ const DRAIN: Duration = Duration::from_secs(2);
 const DEFAULT_MEMORY: u64 = 2 << 30;
 
 /// The kernel of this sandbox process, as the control server sees it.
-struct Sandbox {
-    kernel: Arc<Kernel>,
+pub(crate) struct Sandbox {
+    pub(crate) kernel: Arc<Kernel>,
     /// The root process, until it is started.
     init: Mutex<Option<Program>>,
     console: Option<Arc<Tty>>,
+    pub(crate) reactor: Arc<Reactor>,
+    /// As the container began with.
+    pub(crate) mounts: Arc<MountNamespace>,
+    /// Where its terminals have their names.
+    pub(crate) pts: Option<Arc<DevPts>>,
 }
 
 /// Puts a kernel together. Runs with the system call filter on.
@@ -85,13 +95,19 @@ pub fn assemble(
         mounts: &mounts,
         trees: Trees::new(&kernel, args.memory_limit),
         console: console.clone(),
+        pts: RefCell::default(),
     };
     builder.all(args, fds)?;
     builder.devices()?;
     builder.mask(&args.masked_paths)?;
     builder.read_only(&args.readonly_paths)?;
 
-    let files = stdio(args, fds, &cx, &reactor, console.as_ref())?;
+    let streams = Streams {
+        stdio: &args.stdio,
+        preserved: &args.preserved,
+        terminal: console.as_ref(),
+    };
+    let files = streams.open(fds, &cx, &reactor)?;
     let cwd = builder
         .point(&args.process.cwd, true)
         .map_err(BootError::guest(
@@ -101,31 +117,24 @@ pub fn assemble(
     if args.root.readonly {
         builder.seal_root();
     }
-    let p = &args.process;
-    let init = Program {
-        path: p
-            .args
-            .first()
-            .map(|a| a.clone().into_bytes())
-            .unwrap_or_default(),
-        argv: p.args.iter().map(|a| a.clone().into_bytes()).collect(),
-        envp: p.env.iter().map(|e| e.clone().into_bytes()).collect(),
-        creds: creds(p),
-        fds: files,
-        mounts,
-        root: cx.root(),
-        cwd,
-        umask: p.umask.unwrap_or(0o022),
-        limits: rlimits(p),
-        oom_score_adj: p.oom_score_adj.unwrap_or(0),
-        mortal: p.mortal,
-        terminal: console.clone().map(|t| t as Arc<dyn ctx::Terminal>),
-        blocked: SigSet::default(),
-    };
+    let pts = builder.pts.into_inner();
+    let init = program::program(
+        &args.process,
+        Surroundings {
+            fds: files,
+            root: cx.root(),
+            cwd,
+            terminal: console.clone().map(|t| t as Arc<dyn ctx::Terminal>),
+            mounts: mounts.clone(),
+        },
+    );
     Ok(Arc::new(Sandbox {
         kernel,
         init: Mutex::new(Some(init)),
         console,
+        reactor,
+        mounts,
+        pts,
     }))
 }
 
@@ -134,14 +143,12 @@ impl server::Kernel for Sandbox {
         let already = || Failure::new(FailureKind::State, "the container has been started already");
         let mut init = self.init.lock().take().ok_or_else(already)?;
         let name = String::from_utf8_lossy(&init.path).into_owned();
-        search::in_path(&self.kernel, &mut init).map_err(|errno| exec_failure(&name, errno))?;
-        if let Some(tty) = &self.console {
-            tty.belong_to(1, self.kernel.signaller());
-        }
+        search::in_path(&self.kernel, &mut init)
+            .map_err(|errno| program::exec_failure(&name, errno))?;
         self.kernel
             .spawn(init)
             .map(drop)
-            .map_err(|errno| exec_failure(&name, errno))
+            .map_err(|errno| program::exec_failure(&name, errno))
     }
 
     fn signal(&self, pid: Option<i32>, signal: i32, all: bool) -> Result<(), Failure> {
@@ -216,34 +223,30 @@ impl server::Kernel for Sandbox {
         text
     }
 
+    fn exec(
+        &self,
+        spec: &ExecSpec,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Arc<dyn server::Process>, Failure> {
+        match self.state() {
+            SandboxState::Running => exec::start(self, spec, fds),
+            SandboxState::Created => Err(Failure::new(
+                FailureKind::State,
+                "the container's program has not been started; start it first",
+            )),
+            SandboxState::Stopped(_) => Err(Failure::new(
+                FailureKind::State,
+                "the container's program has ended, and with it the container",
+            )),
+        }
+    }
+
     fn processes(&self) -> Vec<ProcessInfo> {
         observe::processes(&self.kernel)
     }
 
     fn stats(&self) -> Stats {
         observe::stats(&self.kernel)
-    }
-}
-
-/// Why the root process could not be executed, with the kind by which the caller chooses between
-/// 127 and 126.
-fn exec_failure(program: &str, errno: abi::Errno) -> Failure {
-    let missing = matches!(errno, abi::Errno::ENOENT | abi::Errno::ENOTDIR);
-    let (kind, advice) = if missing {
-        (
-            FailureKind::ProgramMissing,
-            "check its name, and PATH in the container's environment",
-        )
-    } else {
-        (
-            FailureKind::ProgramNotExecutable,
-            "check that it is an executable file for x86-64 Linux",
-        )
-    };
-    Failure {
-        kind,
-        errno: Some(errno.code()),
-        text: format!("cannot execute `{program}` in the container: {errno}; {advice}"),
     }
 }
 
@@ -261,76 +264,7 @@ fn console(
     Ok(Some(tty))
 }
 
-/// Descriptors 0, 1 and 2, and the preserved ones after them.
-fn stdio(
-    args: &BootArgs,
-    fds: &mut DonatedFds,
-    cx: &KernelFsCtx,
-    reactor: &Arc<Reactor>,
-    console: Option<&Arc<Tty>>,
-) -> Result<Arc<FdTable>, BootError> {
-    let table = FdTable::new();
-    let put = |n: i32, file: Arc<File>| {
-        table
-            .replace(n, file, false, u64::MAX)
-            .map(drop)
-            .map_err(BootError::guest("open the standard streams of", "/"))
-    };
-    if let Some(tty) = console {
-        let file = terminal_file(cx, tty)
-            .map_err(|e| BootError::guest("open the terminal", "/dev/pts/0")(e.errno()))?;
-        for n in 0..3 {
-            put(n, file.clone())?;
-        }
-    }
-    let named = (0..3)
-        .map(|n| args.stdio[n as usize])
-        .chain(args.preserved.iter().map(|f| Some(*f)));
-    // What is one description outside is one inside: the launcher names it by one index.
-    let mut files: Vec<(_, Arc<File>)> = Vec::new();
-    for (n, index) in (0..).zip(named) {
-        let same = index.and_then(|i| files.iter().find(|(known, _)| *known == i));
-        if let Some((_, file)) = same {
-            put(n, file.clone())?;
-            continue;
-        }
-        let (Some(index), Some(fd)) = (index, fds.take_opt(index, "a stream of the container")?)
-        else {
-            continue;
-        };
-        let host = HostFile::new(reactor, fd).map_err(|e| {
-            BootError::Kernel(format!("cannot use the container's descriptor {n}: {e}"))
-        })?;
-        let flags = OpenFlags::from_guest(host.host_flags() as u32) - OpenFlags::NONBLOCK;
-        let file = File::anonymous(cx, host, flags);
-        files.push((index, file.clone()));
-        put(n, file)?;
-    }
-    Ok(table)
-}
-
-/// The terminal by its name in the container, so that ttyname(3) finds it; without a name where
-/// the container has no devpts.
-fn terminal_file(cx: &KernelFsCtx, tty: &Arc<Tty>) -> Result<Arc<File>, ctx::SysErr> {
-    let flags = OpenFlags::RDWR | OpenFlags::NOCTTY;
-    let name = format!("/dev/pts/{}", tty.index());
-    match vfs::open(
-        cx,
-        vfs::Start::Cwd,
-        name.as_bytes(),
-        flags,
-        0,
-        vfs::LookupFlags::empty(),
-    ) {
-        Ok(file) => Ok(file),
-        Err(_) => {
-            let opened = SlaveFile::open(cx, tty, flags)?;
-            Ok(File::anonymous(cx, opened as Arc<dyn FileOps>, flags))
-        }
-    }
-}
-
-fn winsize(size: WindowSize) -> Winsize {
+pub(crate) fn winsize(size: WindowSize) -> Winsize {
     Winsize {
         rows: size.rows,
         cols: size.columns,
@@ -347,33 +281,6 @@ fn uts(args: &BootArgs) -> Uts {
         uts.domainname = args.domainname.clone().into_bytes();
     }
     uts
-}
-
-fn creds(p: &ProcessSpec) -> Creds {
-    let c = p.capabilities;
-    Creds {
-        groups: p.groups.clone(),
-        bounding: CapSet::from_bits(c.bounding),
-        effective: CapSet::from_bits(c.effective),
-        inheritable: CapSet::from_bits(c.inheritable),
-        permitted: CapSet::from_bits(c.permitted),
-        ambient: CapSet::from_bits(c.ambient),
-        no_new_privs: p.no_new_privs,
-        ..Creds::user(p.uid, p.gid)
-    }
-}
-
-fn rlimits(p: &ProcessSpec) -> [Rlimit; RESOURCES] {
-    let mut all = Limits::default().all();
-    for l in &p.rlimits {
-        if let Some(slot) = all.get_mut(l.resource as usize) {
-            *slot = Rlimit {
-                soft: l.soft.min(l.hard),
-                hard: l.hard,
-            };
-        }
-    }
-    all
 }
 
 /// The host's memory, as the size of the machine that the guest sees.

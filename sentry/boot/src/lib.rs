@@ -4,14 +4,17 @@
 //! host calls the sentry makes; [`server`] answers the launcher while the container runs.
 
 mod error;
+mod exec;
 pub mod kernel;
 mod log;
 mod mounts;
 mod observe;
 pub mod process;
+mod program;
 mod search;
 pub mod seccomp;
 pub mod server;
+mod streams;
 mod sys;
 mod winch;
 

@@ -6,6 +6,7 @@ use abi::Errno;
 use control::boot::{BootArgs, MountSource, MountSpec as WireMount, OverlayMode};
 use fs_devpts::{DevPts, Tty};
 use hostmem::MemoryFile;
+use std::cell::RefCell;
 use std::sync::Arc;
 use syscalls::{MountArgs, MountMaker, Services};
 use task::{Kernel, TaskCx};
@@ -137,6 +138,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) trees: Trees,
     /// The container's own terminal, which gets the name /dev/pts/0.
     pub(crate) console: Option<Arc<Tty>>,
+    /// The devpts mounted last, if there is any: where its name is.
+    pub(crate) pts: RefCell<Option<Arc<DevPts>>>,
 }
 
 impl Builder<'_> {
@@ -215,6 +218,7 @@ impl Builder<'_> {
                 if let Some(console) = &self.console {
                     pts.adopt(self.cx, console);
                 }
+                self.pts.replace(Some(pts.clone()));
                 let mut spec = MountSpec::new(pts.root(), "devpts");
                 spec.options = data.to_owned();
                 Ok(spec)

@@ -9,7 +9,7 @@ use crate::process::{EXIT_GOFER_GONE, EXIT_LAUNCHER_GONE};
 use control::Channel;
 use control::hello::Hello;
 use control::message::{
-    Failure, FailureKind, ProcessInfo, Reply, Request, SandboxState, Stats, WindowSize,
+    ExecSpec, Failure, FailureKind, ProcessInfo, Reply, Request, SandboxState, Stats, WindowSize,
 };
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -41,10 +41,26 @@ pub trait Kernel: Send + Sync {
     fn processes(&self) -> Vec<ProcessInfo>;
     /// What it uses.
     fn stats(&self) -> Stats;
+    /// Runs a further process, with descriptors that came along.
+    fn exec(&self, spec: &ExecSpec, fds: Vec<OwnedFd>) -> Result<Arc<dyn Process>, Failure>;
+}
+
+/// A process that [`Kernel::exec`] started. When dropped, it is killed.
+pub trait Process: Send + Sync {
+    /// Its number inside.
+    fn pid(&self) -> i32;
+    /// Its wait status, once it ended and what it wrote to its terminal was handed on.
+    fn ended(&self) -> Option<i32>;
+    /// Readable when [`Process::ended`] may have changed; emptied by it.
+    fn news(&self) -> BorrowedFd<'_>;
+    /// Sends a signal to it.
+    fn signal(&self, signal: i32);
+    /// Sets the size of its terminal, if it has one.
+    fn resize(&self, size: WindowSize);
 }
 
 /// Most connections served at once; further ones are closed at once.
-const MAX_CONNECTIONS: usize = 32;
+const MAX_CONNECTIONS: usize = 256;
 /// A connection's thread needs little.
 const STACK: usize = 128 << 10;
 /// How long the end of the sandbox waits for those who were told of it.
@@ -61,7 +77,7 @@ struct Shared {
     /// Readable from the end of the root process on.
     ended: EventFd,
     status: AtomicI32,
-    /// How many callers are inside [`Request::Wait`].
+    /// How many callers are to hear of an end: inside [`Request::Wait`], or with a process.
     waiting: Mutex<usize>,
     told: Condvar,
 }
@@ -193,15 +209,27 @@ impl Shared {
         channel.send(&Hello::ours(), &[])?;
         hello.check()?;
         loop {
-            let (request, _) = match channel.recv::<Request>() {
+            let (request, fds) = match channel.recv::<Request>() {
                 Err(control::ChannelError::Closed) => return Ok(()),
                 other => other?,
             };
-            tracing::debug!(?request, "control");
-            if request == Request::Wait {
-                self.wait(channel)?;
-            } else {
-                channel.send(&self.answer(request), &[])?;
+            match request {
+                // Its environment is nobody's business.
+                Request::Exec(_) => tracing::debug!("control: exec"),
+                _ => tracing::debug!(?request, "control"),
+            }
+            match request {
+                Request::Wait => self.counted(|| self.wait(channel))?,
+                Request::Exec(spec) => match self.kernel.exec(&spec, fds) {
+                    Ok(process) => {
+                        drop(spec);
+                        return self
+                            .counted(|| attend(channel, &*process))
+                            .map_err(Into::into);
+                    }
+                    Err(failure) => channel.send(&Reply::Failed(failure), &[])?,
+                },
+                _ => channel.send(&self.answer(request), &[])?,
             }
         }
     }
@@ -229,26 +257,58 @@ impl Shared {
         }
     }
 
-    /// Until the root process ended, or the caller went away.
-    fn wait(&self, channel: &Channel) -> Result<(), control::ChannelError> {
+    /// Does what the end of the sandbox waits for.
+    fn counted<T>(&self, work: impl FnOnce() -> T) -> T {
         let count = |change: fn(usize) -> usize| {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             *waiting = change(*waiting);
             self.told.notify_all();
         };
         count(|n| n + 1);
+        let result = work();
+        count(|n| n.saturating_sub(1));
+        result
+    }
+
+    /// Until the root process ended, or the caller went away.
+    fn wait(&self, channel: &Channel) -> Result<(), control::ChannelError> {
         let mut fds = [
             PollFd::new(self.ended.as_fd(), PollFlags::POLLIN),
             // Hang-up is reported without being asked for.
             PollFd::new(channel.socket(), PollFlags::empty()),
         ];
         while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
-        let result = match fds[0].any() {
+        match fds[0].any() {
             Some(true) => channel.send(&Reply::Exited(self.status.load(Ordering::Acquire)), &[]),
             _ => Err(control::ChannelError::Closed),
-        };
-        count(|n| n.saturating_sub(1));
-        result
+        }
+    }
+}
+
+/// Stays with a process until it ended, or the caller went away.
+fn attend(channel: &mut Channel, process: &dyn Process) -> Result<(), control::ChannelError> {
+    channel.send(&Reply::Executed(process.pid()), &[])?;
+    loop {
+        if let Some(status) = process.ended() {
+            return channel.send(&Reply::Exited(status), &[]);
+        }
+        let mut fds = [
+            PollFd::new(process.news(), PollFlags::POLLIN),
+            PollFd::new(channel.socket(), PollFlags::POLLIN),
+        ];
+        if poll(&mut fds, PollTimeout::NONE).is_err() {
+            continue;
+        }
+        if fds[1].any() != Some(true) {
+            continue;
+        }
+        match channel.recv::<Request>()?.0 {
+            Request::Signal {
+                pid: None, signal, ..
+            } => process.signal(signal),
+            Request::Resize(size) => process.resize(size),
+            other => tracing::debug!(?other, "not on a process's connection"),
+        }
     }
 }
 
@@ -287,6 +347,44 @@ mod tests {
         fn stats(&self) -> Stats {
             Stats::default()
         }
+        fn exec(&self, spec: &ExecSpec, _: Vec<OwnedFd>) -> Result<Arc<dyn Process>, Failure> {
+            match spec.process.args.first() {
+                Some(_) => Ok(Arc::new(FakeProcess::new())),
+                None => Err(Failure::new(FailureKind::ProgramMissing, "nothing to run")),
+            }
+        }
+    }
+
+    /// One that ends when it is signalled, with the signal's number as its status.
+    struct FakeProcess {
+        news: EventFd,
+        status: AtomicI32,
+    }
+
+    impl FakeProcess {
+        fn new() -> FakeProcess {
+            FakeProcess {
+                news: EventFd::new().unwrap(),
+                status: AtomicI32::new(-1),
+            }
+        }
+    }
+
+    impl Process for FakeProcess {
+        fn pid(&self) -> i32 {
+            7
+        }
+        fn ended(&self) -> Option<i32> {
+            Some(self.status.load(Ordering::SeqCst)).filter(|s| *s >= 0)
+        }
+        fn news(&self) -> BorrowedFd<'_> {
+            self.news.as_fd()
+        }
+        fn signal(&self, signal: i32) {
+            self.status.store(signal, Ordering::SeqCst);
+            self.news.write(1).unwrap();
+        }
+        fn resize(&self, _: WindowSize) {}
     }
 
     /// A connection to a server, after the hellos.
@@ -336,6 +434,36 @@ mod tests {
         assert!(
             matches!(ask(&mut channel, &signal(Some(9))), Reply::Failed(f) if f.kind == FailureKind::NoProcess)
         );
+    }
+
+    fn exec(args: &[&str]) -> Request {
+        let mut spec = ExecSpec {
+            process: Default::default(),
+            stdio: [None; 3],
+            console: None,
+            preserved: Vec::new(),
+        };
+        spec.process.args = args.iter().map(|&a| a.to_owned()).collect();
+        Request::Exec(Box::new(spec))
+    }
+
+    #[test]
+    fn a_connection_is_a_processs_until_its_end() {
+        let (_server, mut channel) = connected();
+        assert!(
+            matches!(ask(&mut channel, &exec(&[])), Reply::Failed(f) if f.kind == FailureKind::ProgramMissing)
+        );
+        assert_eq!(ask(&mut channel, &exec(&["it"])), Reply::Executed(7));
+        channel
+            .send(&Request::Resize(WindowSize::default()), &[])
+            .unwrap();
+        let signal = Request::Signal {
+            pid: None,
+            signal: 9,
+            all: false,
+        };
+        assert_eq!(ask(&mut channel, &signal), Reply::Exited(9));
+        assert!(channel.recv::<Reply>().is_err());
     }
 
     #[test]

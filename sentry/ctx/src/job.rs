@@ -50,6 +50,10 @@ pub trait GroupSignaller: Send + Sync {
 
 /// A controlling terminal, from the session's side.
 pub trait Terminal: Send + Sync + Any {
+    /// From now on it is the controlling terminal of `session`, whose leader's group is in the
+    /// foreground.
+    fn belong_to(&self, session: i32, signaller: Arc<dyn GroupSignaller>);
+
     /// The session leader has exited or given the terminal up: `SIGHUP` and `SIGCONT` to the
     /// foreground group, and no session any more.
     fn disassociate(&self, leader_exits: bool);

@@ -365,8 +365,11 @@ impl Kernel {
             tree.insert(group.clone(), 0, 0, tid, tid, signal::Signal::CHLD.number());
             tree.tasks.insert(tid, task.clone());
             if let Some(s) = tree.sessions.get_mut(&tid) {
-                s.terminal = spec.terminal;
+                s.terminal = spec.terminal.clone();
             }
+        }
+        if let Some(terminal) = &spec.terminal {
+            terminal.belong_to(tid, self.signaller());
         }
         let start = Start {
             task: task.clone(),

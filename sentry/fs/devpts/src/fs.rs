@@ -8,6 +8,7 @@ use abi::time::Timespec;
 use ctx::{Ctx, SysErr};
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use sync::{Mutex, ranks};
@@ -87,9 +88,7 @@ impl DevPts {
     /// Opens a new pair; what open("/dev/ptmx") gives.
     pub fn open_master(&self, cx: &dyn Ctx) -> Result<Arc<dyn FileOps>, SysErr> {
         let mut slaves = self.slaves.lock();
-        let index = (0..MAX)
-            .find(|n| !slaves.contains_key(n))
-            .ok_or(Errno::ENOSPC)?;
+        let index = self.free_index(&slaves)?;
         let end = MasterEnd::default();
         let queue = end.queue.clone();
         let tty = Tty::new(index, true, |_| Box::new(end));
@@ -103,6 +102,32 @@ impl DevPts {
         self.slaves
             .lock()
             .insert(tty.index, Arc::new(self.slave(cx, tty.clone())));
+    }
+
+    /// As [`DevPts::adopt`], of one that `make` makes for the number it is given. It is asked
+    /// again where another terminal took that number meanwhile.
+    ///
+    /// # Errors
+    /// `ENOSPC` where there are too many, and those of `make`.
+    pub fn adopt_new<E: From<Errno>>(
+        &self,
+        cx: &dyn Ctx,
+        make: impl Fn(u32) -> Result<Arc<Tty>, E>,
+    ) -> Result<Arc<Tty>, E> {
+        loop {
+            let index = self.free_index(&self.slaves.lock())?;
+            let tty = make(index)?;
+            let inode = Arc::new(self.slave(cx, tty.clone()));
+            if let Entry::Vacant(place) = self.slaves.lock().entry(index) {
+                place.insert(inode);
+                return Ok(tty);
+            }
+        }
+    }
+
+    fn free_index(&self, taken: &BTreeMap<u32, Arc<SlaveInode>>) -> Result<u32, Errno> {
+        let mut all = 0..MAX;
+        all.find(|n| !taken.contains_key(n)).ok_or(Errno::ENOSPC)
     }
 
     /// The inode of terminal `index`.
@@ -129,7 +154,8 @@ impl DevPts {
         })
     }
 
-    pub(crate) fn remove(&self, index: u32) {
+    /// Takes the name of terminal `index` away.
+    pub fn remove(&self, index: u32) {
         self.slaves.lock().remove(&index);
     }
 

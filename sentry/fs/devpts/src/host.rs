@@ -61,6 +61,10 @@ impl OtherEnd for Shared {
     fn output_ready(&self, tty: &Tty) {
         self.0.pump(tty);
     }
+
+    fn settle(&self) {
+        drop(self.0.pumping.lock());
+    }
 }
 
 impl HostEnd {

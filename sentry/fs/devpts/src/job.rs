@@ -74,15 +74,6 @@ impl Tty {
         job.set_controlling_terminal(Some(self.handle()));
     }
 
-    /// Makes it the terminal of `session`, whose leader is in the foreground: for the container's
-    /// first process, which was given it rather than having opened it.
-    pub fn belong_to(&self, session: i32, signaller: Arc<dyn GroupSignaller>) {
-        let mut s = self.state.lock();
-        s.session = session;
-        s.foreground = session;
-        s.signaller = Some(signaller);
-    }
-
     /// On open without `O_NOCTTY`: a session leader without a terminal gets this one, if it is
     /// nobody's.
     pub(crate) fn adopt_on_open(&self, cx: &dyn Ctx) {
@@ -148,6 +139,13 @@ impl Tty {
 }
 
 impl Terminal for Tty {
+    fn belong_to(&self, session: i32, signaller: Arc<dyn GroupSignaller>) {
+        let mut s = self.state.lock();
+        s.session = session;
+        s.foreground = session;
+        s.signaller = Some(signaller);
+    }
+
     fn disassociate(&self, leader_exits: bool) {
         let mut s = self.state.lock();
         let (session, group) = (s.session, s.foreground);

@@ -14,6 +14,9 @@ use wait::{Events, Queue};
 pub(crate) trait OtherEnd: Send + Sync {
     /// There may be output to take ([`Tty::take_output`]), or packet-mode news.
     fn output_ready(&self, tty: &Tty);
+
+    /// Comes back once nobody is in the middle of handing output on.
+    fn settle(&self) {}
 }
 
 /// A terminal.
@@ -225,6 +228,18 @@ impl Tty {
         if let Some(signaller) = signaller.filter(|_| group != 0) {
             signaller.signal_group(group, libc::SIGWINCH);
         }
+    }
+
+    /// Whether everything that programs wrote has been handed on, or can never be.
+    pub fn is_drained(&self) -> bool {
+        self.other.settle();
+        let s = self.state.lock();
+        s.hung_up || s.output.bytes.is_empty()
+    }
+
+    /// Hears of output that was handed on, and of the hang-up.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     /// Tells the other end that output or packet-mode news may be there.

@@ -17,6 +17,7 @@ mod bad_config;
 mod bad_input;
 mod bad_programs;
 mod case;
+mod exec;
 mod faults;
 mod flags;
 mod leftovers;
@@ -62,6 +63,7 @@ fn cases() -> Vec<Case> {
         programs::CASES,
         terminals::CASES,
         lifecycle::CASES,
+        exec::CASES,
         flags::CASES,
         bad_input::CASES,
         bad_config::CASES,

@@ -1,0 +1,219 @@
+//! `exec`: a further process in a running container.
+//!
+//! It joins the mounts that process 1 sees now, stands in a session of its own and has no parent
+//! inside. Whoever asked for it holds a connection as its hand: what becomes of it is told there,
+//! and it is killed when that closes.
+
+use crate::kernel::{Sandbox, winsize};
+use crate::process::DonatedFds;
+use crate::program::{self, Surroundings, exec_failure};
+use crate::search;
+use crate::server::Process;
+use crate::streams::Streams;
+use control::message::{ExecSpec, Failure, FailureKind, WindowSize};
+use ctx::Terminal;
+use fs_devpts::{DevPts, Tty};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use signal::Signal;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use task::ThreadGroup;
+use vfs::{FsCtx, KernelFsCtx, LookupFlags, Start};
+use wait::{EntryId, Events, Listener, Queue};
+
+/// How long the end of a process is held back for output that its terminal's other side does not
+/// take.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Starts it.
+pub(crate) fn start(
+    sandbox: &Sandbox,
+    spec: &ExecSpec,
+    fds: Vec<OwnedFd>,
+) -> Result<Arc<dyn Process>, Failure> {
+    let kernel = &sandbox.kernel;
+    let mut fds = DonatedFds::new(fds);
+    let mounts = kernel.task(1).and_then(|init| init.mounts());
+    let mounts = mounts.unwrap_or_else(|| sandbox.mounts.clone());
+    let cx = KernelFsCtx::new(kernel.clocks().clone(), mounts.clone());
+    let terminal = terminal(sandbox, &cx, spec, &mut fds)?;
+    let tty = terminal.as_ref().map(|named| named.tty.clone());
+    let files = Streams {
+        stdio: &spec.stdio,
+        preserved: &spec.preserved,
+        terminal: tty.as_ref(),
+    }
+    .open(&mut fds, &cx, &sandbox.reactor)?;
+    let p = &spec.process;
+    let name = p.args.first().cloned().unwrap_or_default();
+    let mut program = program::program(
+        p,
+        Surroundings {
+            fds: files,
+            root: cx.root(),
+            cwd: cx.root(),
+            terminal: tty.clone().map(|t| t as Arc<dyn Terminal>),
+            mounts: mounts.clone(),
+        },
+    );
+    // As the process itself would: its user may not be allowed in.
+    let creds = Arc::new(program.creds.clone());
+    let own = KernelFsCtx::with_creds(kernel.clocks().clone(), mounts, creds.clone());
+    let flags = LookupFlags::FOLLOW | LookupFlags::DIRECTORY;
+    program.cwd = vfs::walk::resolve(&own, Start::Cwd, p.cwd.as_bytes(), flags)
+        .map_err(|e| e.errno())
+        .and_then(|at| vfs::access::permission(&own, &creds, &at, vfs::access::EXEC).map(|()| at))
+        .map_err(|errno| Failure {
+            kind: FailureKind::Invalid,
+            errno: Some(errno.code()),
+            text: format!(
+                "cannot enter the working directory {} in the container: {errno}; give another \
+                 with --cwd",
+                p.cwd
+            ),
+        })?;
+    search::in_path(kernel, &mut program).map_err(|errno| exec_failure(&name, errno))?;
+    let news = Arc::new(News::new()?);
+    let task = kernel
+        .spawn(program)
+        .map_err(|errno| exec_failure(&name, errno))?;
+    let group = task.group().clone();
+    let heard = hear(group.end_queue(), Events::HUP, &news);
+    Ok(Arc::new(Executed {
+        group,
+        terminal: terminal.map(|named| {
+            let heard = hear(named.tty.queue(), Events::WRITABLE, &news);
+            (named, heard)
+        }),
+        news,
+        heard,
+    }))
+}
+
+/// A terminal with its name in the container, which goes with this.
+struct Named {
+    tty: Arc<Tty>,
+    pts: Option<Arc<DevPts>>,
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if let Some(pts) = &self.pts {
+            pts.remove(self.tty.index());
+        }
+    }
+}
+
+fn terminal(
+    sandbox: &Sandbox,
+    cx: &KernelFsCtx,
+    spec: &ExecSpec,
+    fds: &mut DonatedFds,
+) -> Result<Option<Named>, Failure> {
+    let Some(fd) = fds.take_opt(spec.console, "the process's terminal")? else {
+        return Ok(None);
+    };
+    let size = spec.process.console_size.map(winsize).unwrap_or_default();
+    let make = |index| -> Result<Arc<Tty>, abi::Errno> {
+        let fd = fd.try_clone()?;
+        Ok(fs_devpts::host::open(&sandbox.reactor, index, fd, size)?)
+    };
+    let tty = match &sandbox.pts {
+        Some(pts) => pts.adopt_new(cx, make),
+        None => make(0),
+    };
+    let tty = tty.map_err(|errno| Failure {
+        kind: FailureKind::Internal,
+        errno: Some(errno.code()),
+        text: format!("cannot use the process's terminal: {errno}"),
+    })?;
+    let pts = sandbox.pts.clone();
+    Ok(Some(Named { tty, pts }))
+}
+
+/// Wakes the thread that attends the process.
+struct News(EventFd);
+
+impl News {
+    fn new() -> Result<News, Failure> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        EventFd::from_value_and_flags(0, flags)
+            .map(News)
+            .map_err(|e| {
+                let text = format!("cannot make an event descriptor: {e}");
+                Failure::new(FailureKind::Internal, text)
+            })
+    }
+}
+
+impl Listener for News {
+    fn notify(&self, _: Events) {
+        // It fails only when it is full, and then it is readable.
+        let _full = self.0.write(1);
+    }
+}
+
+fn hear(queue: &Queue, events: Events, news: &Arc<News>) -> EntryId {
+    queue.add(events, news.clone())
+}
+
+/// The process, in the hand of the one who asked for it.
+struct Executed {
+    group: Arc<ThreadGroup>,
+    terminal: Option<(Named, EntryId)>,
+    news: Arc<News>,
+    heard: EntryId,
+}
+
+impl Process for Executed {
+    fn pid(&self) -> i32 {
+        self.group.tgid()
+    }
+
+    fn ended(&self) -> Option<i32> {
+        let _was_empty = self.news.0.read();
+        let status = self.group.status()?.wait_status();
+        if let Some((named, _)) = &self.terminal {
+            let until = Instant::now() + DRAIN;
+            while !named.tty.is_drained() {
+                let left = until.saturating_duration_since(Instant::now());
+                let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+                let mut fds = [PollFd::new(self.news(), PollFlags::POLLIN)];
+                if left == PollTimeout::ZERO || poll(&mut fds, left) == Ok(0) {
+                    break;
+                }
+                let _was_empty = self.news.0.read();
+            }
+        }
+        Some(status)
+    }
+
+    fn news(&self) -> BorrowedFd<'_> {
+        self.news.0.as_fd()
+    }
+
+    fn signal(&self, signal: i32) {
+        let sent = Signal::new(signal).and_then(|s| self.group.send_from_outside(s));
+        if let Err(e) = sent {
+            tracing::debug!(signal, "not sent to an executed process: {e}");
+        }
+    }
+
+    fn resize(&self, size: WindowSize) {
+        if let Some((named, _)) = &self.terminal {
+            named.tty.resize(winsize(size));
+        }
+    }
+}
+
+impl Drop for Executed {
+    fn drop(&mut self) {
+        self.group.end_queue().remove(self.heard);
+        if let Some((named, heard)) = &self.terminal {
+            named.tty.queue().remove(*heard);
+        }
+        let _ended = self.group.send_from_outside(Signal::KILL);
+    }
+}

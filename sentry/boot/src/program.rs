@@ -1,0 +1,93 @@
+//! From the launcher's description of a process to what the kernel starts.
+
+use auth::{CapSet, Creds};
+use control::boot::ProcessSpec;
+use control::message::{Failure, FailureKind};
+use ctx::Terminal;
+use signal::SigSet;
+use std::sync::Arc;
+use task::{Limits, ProcessSpec as Program, RESOURCES, Rlimit};
+use vfs::{FdTable, MountNamespace, VfsPath};
+
+/// Where a process starts, and with what.
+pub(crate) struct Surroundings {
+    pub(crate) fds: Arc<FdTable>,
+    pub(crate) mounts: Arc<MountNamespace>,
+    pub(crate) root: VfsPath,
+    pub(crate) cwd: VfsPath,
+    pub(crate) terminal: Option<Arc<dyn Terminal>>,
+}
+
+/// Puts both together. The program is still to be looked for.
+pub(crate) fn program(p: &ProcessSpec, at: Surroundings) -> Program {
+    let bytes = |all: &[String]| all.iter().map(|s| s.clone().into_bytes()).collect();
+    Program {
+        path: p
+            .args
+            .first()
+            .map(|a| a.clone().into_bytes())
+            .unwrap_or_default(),
+        argv: bytes(&p.args),
+        envp: bytes(&p.env),
+        creds: creds(p),
+        fds: at.fds,
+        mounts: at.mounts,
+        root: at.root,
+        cwd: at.cwd,
+        umask: p.umask.unwrap_or(0o022),
+        limits: rlimits(p),
+        oom_score_adj: p.oom_score_adj.unwrap_or(0),
+        mortal: p.mortal,
+        terminal: at.terminal,
+        blocked: SigSet::default(),
+    }
+}
+
+/// Why a process could not be executed, with the kind by which the caller chooses between
+/// 127 and 126.
+pub(crate) fn exec_failure(program: &str, errno: abi::Errno) -> Failure {
+    let missing = matches!(errno, abi::Errno::ENOENT | abi::Errno::ENOTDIR);
+    let (kind, advice) = if missing {
+        (
+            FailureKind::ProgramMissing,
+            "check its name, and PATH in the container's environment",
+        )
+    } else {
+        (
+            FailureKind::ProgramNotExecutable,
+            "check that it is an executable file for x86-64 Linux",
+        )
+    };
+    Failure {
+        kind,
+        errno: Some(errno.code()),
+        text: format!("cannot execute `{program}` in the container: {errno}; {advice}"),
+    }
+}
+
+pub(crate) fn creds(p: &ProcessSpec) -> Creds {
+    let c = p.capabilities;
+    Creds {
+        groups: p.groups.clone(),
+        bounding: CapSet::from_bits(c.bounding),
+        effective: CapSet::from_bits(c.effective),
+        inheritable: CapSet::from_bits(c.inheritable),
+        permitted: CapSet::from_bits(c.permitted),
+        ambient: CapSet::from_bits(c.ambient),
+        no_new_privs: p.no_new_privs,
+        ..Creds::user(p.uid, p.gid)
+    }
+}
+
+fn rlimits(p: &ProcessSpec) -> [Rlimit; RESOURCES] {
+    let mut all = Limits::default().all();
+    for l in &p.rlimits {
+        if let Some(slot) = all.get_mut(l.resource as usize) {
+            *slot = Rlimit {
+                soft: l.soft.min(l.hard),
+                hard: l.hard,
+            };
+        }
+    }
+    all
+}
