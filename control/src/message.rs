@@ -36,6 +36,14 @@ pub enum Request {
     /// number and [`Request::Resize`] mean it and its terminal and are not replied to, and it is
     /// killed when the connection is closed.
     Exec(Box<ExecSpec>),
+    /// Pauses all tasks. Replied by [`Reply::Done`] once none runs.
+    Pause,
+    /// Lets them go on. Replied by [`Reply::Done`].
+    Resume,
+    /// Writes the sandbox's whole state down. Not supported yet.
+    Checkpoint,
+    /// Goes on from what [`Request::Checkpoint`] wrote. Not supported yet.
+    Restore,
 }
 
 /// A further process for a running container.
@@ -49,6 +57,8 @@ pub struct ExecSpec {
     pub console: Option<FdIndex>,
     /// As [`crate::boot::BootArgs::preserved`].
     pub preserved: Vec<FdIndex>,
+    /// Whether it may be started while all is paused; it runs once that is over.
+    pub while_paused: bool,
 }
 
 /// Answers.
@@ -110,6 +120,8 @@ pub struct Stats {
     pub memory_limit: u64,
     /// Tasks.
     pub tasks: u32,
+    /// How many processes were killed for want of memory.
+    pub oom_kills: u64,
 }
 
 /// Size of a terminal, in characters.
@@ -146,6 +158,8 @@ pub enum FailureKind {
     NoProcess,
     /// An argument is out of range.
     Invalid,
+    /// It is not there yet.
+    Unsupported,
     /// Our own fault.
     Internal,
 }

@@ -137,6 +137,21 @@ impl Client {
         self.done(&Request::Signal { pid, signal, all })
     }
 
+    /// Pauses all tasks.
+    pub fn pause(&mut self) -> Result<(), ClientError> {
+        self.done(&Request::Pause)
+    }
+
+    /// Lets them go on.
+    pub fn resume(&mut self) -> Result<(), ClientError> {
+        self.done(&Request::Resume)
+    }
+
+    /// Asks for a checkpoint; no sandbox can make one yet.
+    pub fn checkpoint(&mut self) -> Result<(), ClientError> {
+        self.done(&Request::Checkpoint)
+    }
+
     /// Sets the terminal's size.
     pub fn resize(&mut self, size: WindowSize) -> Result<(), ClientError> {
         self.done(&Request::Resize(size))

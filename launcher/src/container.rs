@@ -399,7 +399,13 @@ impl Container {
         }
     }
 
-    /// Sends a signal to the root process, or to all.
+    /// Sends a signal to the process numbered `pid` inside.
+    pub fn kill_process(&self, pid: i32, signal: i32) -> Result<(), LaunchError> {
+        self.must_live("signal a process of")?;
+        Ok(Client::connect(&self.dir)?.signal(Some(pid), signal, false)?)
+    }
+
+    /// Sends a signal to the root process, or to all. When all are killed, it waits for their end.
     pub fn kill(&mut self, signal: i32, all: bool) -> Result<(), LaunchError> {
         if self.state.status() == "creating" {
             // Its launcher may have started the program already, and is about to say so.
@@ -408,7 +414,7 @@ impl Container {
         }
         let status = self.state.status();
         match status {
-            "created" | "running" => {}
+            "created" | "running" | "paused" => {}
             // runc, too, lets `kill --all` of a stopped container pass.
             "stopped" if all => return Ok(()),
             _ => {
@@ -424,7 +430,12 @@ impl Container {
             return Ok(());
         }
         match Client::connect(&self.dir).and_then(|mut c| c.signal(None, signal, all)) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                if all && signal == Signal::SIGKILL as i32 {
+                    self.await_end();
+                }
+                Ok(())
+            }
             // It ended while we asked.
             Err(_) if self.pid() == 0 => Ok(()),
             // One that does not answer any more can still be killed.
@@ -434,6 +445,19 @@ impl Container {
                 Ok(())
             }
             Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Waits until the sandbox process is gone.
+    fn await_end(&self) {
+        let Some(process) = self.state.sandbox else {
+            return;
+        };
+        if let Ok(handle) = sys::pidfd_open(process.pid)
+            && process.alive()
+        {
+            let mut fds = [PollFd::new(handle.as_fd(), PollFlags::POLLIN)];
+            let _late = poll(&mut fds, PollTimeout::from(DEATH));
         }
     }
 
@@ -473,18 +497,59 @@ impl Container {
 
     fn must_live(&self, what: &'static str) -> Result<(), LaunchError> {
         match self.state.status() {
-            "created" | "running" => Ok(()),
+            "created" | "running" | "paused" => Ok(()),
             status => Err(self.status_error(what, status, "; it has no processes")),
         }
+    }
+
+    /// Pauses all its tasks.
+    pub fn pause(&mut self) -> Result<(), LaunchError> {
+        let _lock = self.dir.lock()?;
+        self.state = self.dir.load()?;
+        let status = self.state.status();
+        if status != "running" {
+            let hint = "; only a running one can be paused";
+            return Err(self.status_error("pause", status, hint));
+        }
+        let mut client = Client::connect(&self.dir)?;
+        client.pause()?;
+        self.state.phase = Phase::Paused;
+        if let Err(e) = self.dir.save(&self.state) {
+            client.resume()?;
+            return Err(e.into());
+        }
+        Ok(())
+    }
+
+    /// Lets the tasks of a paused container go on.
+    pub fn resume(&mut self) -> Result<(), LaunchError> {
+        let _lock = self.dir.lock()?;
+        self.state = self.dir.load()?;
+        let status = self.state.status();
+        if status != "paused" {
+            return Err(self.status_error("resume", status, "; only a paused one can go on"));
+        }
+        Client::connect(&self.dir)?.resume()?;
+        self.state.phase = Phase::Running;
+        Ok(self.dir.save(&self.state)?)
+    }
+
+    /// Writes its state down, to go on from it later: not supported yet, and refused by the
+    /// sandbox.
+    pub fn checkpoint(&self) -> Result<(), LaunchError> {
+        self.must_live("checkpoint")?;
+        Ok(Client::connect(&self.dir)?.checkpoint()?)
     }
 
     /// Runs a further process in it; see [`exec`].
     pub fn exec(&self, options: &exec::Options) -> Result<i32, LaunchError> {
         match self.state.status() {
             "running" => exec::run(&self.dir, options),
+            "paused" if options.ignore_paused => exec::run(&self.dir, options),
             status => {
                 let hint = match status {
                     "created" => "; `ringfence start` it first",
+                    "paused" => "; `ringfence resume` it first, or give --ignore-paused",
                     _ => "; only a running one can run further processes",
                 };
                 Err(self.status_error("execute in", status, hint))

@@ -61,6 +61,7 @@ pub(crate) fn run(container: &ContainerDir, options: &Options) -> Result<i32, La
         stdio: [None; 3],
         console: None,
         preserved: Vec::new(),
+        while_paused: options.ignore_paused,
     };
     match &terminal {
         Some(pair) => {

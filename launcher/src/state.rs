@@ -134,6 +134,8 @@ pub enum Phase {
     Created,
     /// It was started.
     Running,
+    /// It was started, and its tasks are paused.
+    Paused,
 }
 
 /// What `state.json` holds.
@@ -181,6 +183,7 @@ impl State {
             Phase::Creating if self.launcher.is_some_and(|p| p.alive()) => "creating",
             Phase::Created if alive => "created",
             Phase::Running if alive => "running",
+            Phase::Paused if alive => "paused",
             _ => "stopped",
         }
     }

@@ -131,6 +131,16 @@ pub(crate) enum Command {
     Exec(Exec),
     /// Print a container's state as JSON
     State(Id),
+    /// Stop all of a container's processes where they are, until `resume`
+    Pause(Id),
+    /// Let a paused container's processes go on
+    Resume(Id),
+    /// Write a container's state down: not supported yet
+    Checkpoint(Image),
+    /// Go on from a checkpoint: not supported yet
+    Restore(Image),
+    /// Print what of the OCI runtime specification is supported, as JSON
+    Features,
     /// Send a signal to a container
     Kill(Kill),
     /// Remove a stopped container
@@ -158,6 +168,16 @@ pub(crate) enum Command {
 pub(crate) struct Id {
     /// The container's id
     pub(crate) id: String,
+}
+
+/// A container, and options that other runtimes have for it.
+#[derive(Debug, Args)]
+pub(crate) struct Image {
+    /// The container's id
+    pub(crate) id: String,
+    /// Accepted for runc's callers
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub(crate) rest: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -273,6 +293,9 @@ pub(crate) struct Kill {
     /// Signal all processes in it
     #[arg(long, short)]
     pub(crate) all: bool,
+    /// Signal the process of this number, as `ringfence ps` shows it
+    #[arg(long, short, value_name = "PID", conflicts_with = "all")]
+    pub(crate) pid: Option<i32>,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@
 mod args;
 mod command;
 mod exec;
+mod features;
 mod help;
 mod hidden;
 mod lifecycle;

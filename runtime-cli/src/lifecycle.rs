@@ -79,6 +79,24 @@ pub(crate) fn state(setup: &Setup, id: &str) -> Result<i32, Failure> {
     Ok(0)
 }
 
+/// `pause`
+pub(crate) fn pause(setup: &Setup, id: &str) -> Result<i32, Failure> {
+    open(setup, id)?.pause()?;
+    Ok(0)
+}
+
+/// `resume`
+pub(crate) fn resume(setup: &Setup, id: &str) -> Result<i32, Failure> {
+    open(setup, id)?.resume()?;
+    Ok(0)
+}
+
+/// `checkpoint`
+pub(crate) fn checkpoint(setup: &Setup, id: &str) -> Result<i32, Failure> {
+    open(setup, id)?.checkpoint()?;
+    Ok(0)
+}
+
 /// `kill`
 pub(crate) fn kill(setup: &Setup, kill: &Kill) -> Result<i32, Failure> {
     let Some(signal) = signal_number(&kill.signal) else {
@@ -87,7 +105,11 @@ pub(crate) fn kill(setup: &Setup, kill: &Kill) -> Result<i32, Failure> {
             kill.signal
         )));
     };
-    open(setup, &kill.id)?.kill(signal, kill.all)?;
+    let mut container = open(setup, &kill.id)?;
+    match kill.pid {
+        Some(pid) => container.kill_process(pid, signal)?,
+        None => container.kill(signal, kill.all)?,
+    }
     Ok(0)
 }
 

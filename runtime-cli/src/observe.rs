@@ -57,12 +57,20 @@ fn duration(ns: u64) -> String {
 
 /// `events`
 pub(crate) fn events(setup: &Setup, events: &Events) -> Result<i32, Failure> {
+    let mut known_kills = None;
     loop {
         let container = open(setup, &events.id)?;
         if !events.stats && container.state().status() == "stopped" {
             return Ok(0);
         }
         let stats = container.stats()?;
+        // Since the last look: of what was before the first nobody is told.
+        if known_kills
+            .replace(stats.oom_kills)
+            .is_some_and(|n| n < stats.oom_kills)
+        {
+            print(&format!("{}\n", json!({"type": "oom", "id": events.id})));
+        }
         // The names are those of runc, as far as there is a value.
         let line = json!({
             "type": "stats",

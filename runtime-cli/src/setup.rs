@@ -1,7 +1,7 @@
 //! From the command line to what the launcher takes.
 
 use crate::args::{Cli, Command, Global, Network, Overlay, Rootless};
-use crate::{Build, command, exec, help, lifecycle, list, observe, platform_list};
+use crate::{Build, command, exec, features, help, lifecycle, list, observe, platform_list};
 use launcher::identity::Identity;
 use launcher::sandbox::{self, Console, Debug, Options};
 use launcher::{EXIT_FAILURE, LaunchError, StateRoot};
@@ -61,6 +61,11 @@ pub(crate) fn dispatch(build: &Build, cli: Cli) -> Result<i32, Failure> {
         Command::Start(id) => lifecycle::start(&setup, &id.id),
         Command::Exec(exec) => exec::run(&setup, exec),
         Command::State(id) => lifecycle::state(&setup, &id.id),
+        Command::Pause(id) => lifecycle::pause(&setup, &id.id),
+        Command::Resume(id) => lifecycle::resume(&setup, &id.id),
+        Command::Checkpoint(image) => lifecycle::checkpoint(&setup, &image.id),
+        Command::Restore(_) => Err(Failure::new("restore is not supported yet")),
+        Command::Features => features::run(build),
         Command::Kill(kill) => lifecycle::kill(&setup, &kill),
         Command::Delete(delete) => lifecycle::delete(&setup, &delete),
         Command::Dump(id) => lifecycle::dump(&setup, &id.id),

@@ -10,7 +10,7 @@ mod resources;
 mod spec;
 
 pub use command::Command;
-pub use process::add_capability;
+pub use process::{add_capability, capability_names};
 pub use resources::Resources;
 pub use spec::{example, load, load_process};
 

@@ -97,6 +97,13 @@ pub fn add_capability(sets: &mut Capabilities, name: &str) -> bool {
     bit != 0
 }
 
+/// The names of all capabilities that can be given, sorted.
+pub fn capability_names() -> Vec<String> {
+    let mut names: Vec<String> = caps::all().iter().map(ToString::to_string).collect();
+    names.sort();
+    names
+}
+
 /// The bit of a capability by its name with or without `CAP_`.
 fn capability_bit(name: &str) -> u64 {
     let name = match name.starts_with("CAP_") {

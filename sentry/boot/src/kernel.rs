@@ -31,6 +31,8 @@ use vfs::{DeviceRegistry, FsCtx, KernelFsCtx, MountNamespace};
 const INTERNAL_STATUS: i32 = crate::process::EXIT_PANIC << 8;
 /// How long the end waits for tasks that are being killed.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How long tasks may take to stop for a pause.
+const CALM: Duration = Duration::from_secs(5);
 /// What a guest is shown as the machine's memory when no limit was given and the host's size is
 /// not known.
 const DEFAULT_MEMORY: u64 = 2 << 30;
@@ -229,6 +231,9 @@ impl server::Kernel for Sandbox {
         fds: Vec<OwnedFd>,
     ) -> Result<Arc<dyn server::Process>, Failure> {
         match self.state() {
+            SandboxState::Running if self.kernel.is_paused() && !spec.while_paused => {
+                Err(Failure::new(FailureKind::State, "the container is paused"))
+            }
             SandboxState::Running => exec::start(self, spec, fds),
             SandboxState::Created => Err(Failure::new(
                 FailureKind::State,
@@ -239,6 +244,22 @@ impl server::Kernel for Sandbox {
                 "the container's program has ended, and with it the container",
             )),
         }
+    }
+
+    fn pause(&self) -> Result<(), Failure> {
+        if self.state() != SandboxState::Running {
+            let text = "only a running container can be paused";
+            return Err(Failure::new(FailureKind::State, text));
+        }
+        if self.kernel.pause(Instant::now() + CALM) {
+            return Ok(());
+        }
+        let text = format!("some of the container's tasks did not stop within {CALM:?}; all go on");
+        Err(Failure::new(FailureKind::Internal, text))
+    }
+
+    fn resume(&self) {
+        self.kernel.resume();
     }
 
     fn processes(&self) -> Vec<ProcessInfo> {

@@ -41,6 +41,7 @@ pub(crate) fn stats(kernel: &Kernel) -> Stats {
         system: time.system,
         memory: kernel.memory_used(),
         memory_limit: kernel.memory_limit(),
+        oom_kills: kernel.oom_kills(),
         tasks: u32::try_from(kernel.task_count().0).unwrap_or(u32::MAX),
     }
 }

@@ -43,6 +43,10 @@ pub trait Kernel: Send + Sync {
     fn stats(&self) -> Stats;
     /// Runs a further process, with descriptors that came along.
     fn exec(&self, spec: &ExecSpec, fds: Vec<OwnedFd>) -> Result<Arc<dyn Process>, Failure>;
+    /// Pauses all tasks; once it comes back none runs.
+    fn pause(&self) -> Result<(), Failure>;
+    /// Lets them go on.
+    fn resume(&self);
 }
 
 /// A process that [`Kernel::exec`] started. When dropped, it is killed.
@@ -247,6 +251,15 @@ impl Shared {
                 self.kernel.resize(size);
                 Reply::Done
             }
+            Request::Pause => done(self.kernel.pause()),
+            Request::Resume => {
+                self.kernel.resume();
+                Reply::Done
+            }
+            Request::Checkpoint | Request::Restore => Reply::Failed(Failure::new(
+                FailureKind::Unsupported,
+                "checkpoint and restore are not supported yet",
+            )),
             Request::Dump => Reply::Text(self.kernel.dump()),
             Request::Processes => Reply::Processes(self.kernel.processes()),
             Request::Stats => Reply::Stats(self.kernel.stats()),
@@ -347,6 +360,10 @@ mod tests {
         fn stats(&self) -> Stats {
             Stats::default()
         }
+        fn pause(&self) -> Result<(), Failure> {
+            Ok(())
+        }
+        fn resume(&self) {}
         fn exec(&self, spec: &ExecSpec, _: Vec<OwnedFd>) -> Result<Arc<dyn Process>, Failure> {
             match spec.process.args.first() {
                 Some(_) => Ok(Arc::new(FakeProcess::new())),
@@ -442,6 +459,7 @@ mod tests {
             stdio: [None; 3],
             console: None,
             preserved: Vec::new(),
+            while_paused: false,
         };
         spec.process.args = args.iter().map(|&a| a.to_owned()).collect();
         Request::Exec(Box::new(spec))

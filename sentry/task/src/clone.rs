@@ -461,6 +461,7 @@ impl TaskCx {
                 exit_signal,
             );
         }
+        self.kernel().pause_new(&tree, child);
         tree.tasks.insert(child.tid(), child.clone());
         Ok(())
     }

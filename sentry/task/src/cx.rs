@@ -293,9 +293,20 @@ impl Ctx for TaskCx {
         self.task.cpu.enter(Phase::Parked);
         let woken = self.task.waker().park(deadline);
         self.task.cpu.enter(Phase::Sentry);
-        if self.interrupted() {
-            Wake::Interrupted
-        } else if woken {
+        if self.task.work.load(Ordering::SeqCst) {
+            if self.wanted_elsewhere() {
+                return Wake::Interrupted;
+            }
+            if self.kernel.is_paused() {
+                self.sleep_paused();
+                // What it waits for may have come meanwhile: it is to look again.
+                return match self.interrupted() {
+                    true => Wake::Interrupted,
+                    false => Wake::Notified,
+                };
+            }
+        }
+        if woken {
             Wake::Notified
         } else {
             Wake::TimedOut

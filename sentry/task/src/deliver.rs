@@ -15,6 +15,7 @@ enum Next {
     Nothing,
     Exit(ExitStatus),
     Stopped,
+    Paused,
     Signal(Signal, SigInfo),
 }
 
@@ -27,7 +28,8 @@ impl TaskCx {
             || st.exec.is_some_and(|tid| tid != me.tid())
             || st.stop.is_some()
             || !((me.pending.lock().set() | st.pending.set()).minus(me.blocked())).is_empty();
-        if !found {
+        // What is paused is to look there before guest code runs again.
+        if !found && !self.kernel().is_paused() {
             // Under the lock with which it is set.
             me.work.store(false, Ordering::SeqCst);
         }
@@ -41,6 +43,7 @@ impl TaskCx {
                 Next::Nothing => break,
                 Next::Exit(status) => self.exit = Some(status),
                 Next::Stopped => self.sleep_stopped(),
+                Next::Paused => self.sleep_paused(),
                 Next::Signal(signal, info) => {
                     if self.take(signal, info) {
                         return;
@@ -81,6 +84,9 @@ impl TaskCx {
         }
         if st.exec.is_some_and(|tid| tid != me.tid()) {
             return Next::Exit(ExitStatus::Exited(0));
+        }
+        if self.kernel().is_paused() {
+            return Next::Paused;
         }
         if st.stop.is_some() {
             me.stopped.store(true, Ordering::SeqCst);

@@ -363,6 +363,7 @@ impl Kernel {
             let mut tree = self.tree.lock();
             group.state.lock().threads.push(task.clone());
             tree.insert(group.clone(), 0, 0, tid, tid, signal::Signal::CHLD.number());
+            self.pause_new(&tree, &task);
             tree.tasks.insert(tid, task.clone());
             if let Some(s) = tree.sessions.get_mut(&tid) {
                 s.terminal = spec.terminal.clone();

@@ -2,6 +2,7 @@
 
 use crate::oom::Killer;
 use crate::pages::{VdsoPages, VdsoSpec};
+use crate::pause::Pause;
 use crate::pool::Pool;
 use crate::tree::Tree;
 use crate::uts::Uts;
@@ -115,6 +116,7 @@ pub struct Kernel {
     ended: StdMutex<Option<Ended>>,
     ended_changed: Condvar,
     dying: AtomicBool,
+    pub(crate) pause: Pause,
     services: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -158,6 +160,7 @@ impl Kernel {
             ended: StdMutex::new(None),
             ended_changed: Condvar::new(),
             dying: AtomicBool::new(false),
+            pause: Pause::default(),
             services: OnceLock::new(),
         });
         let relief: Weak<Kernel> = Arc::downgrade(&kernel);

@@ -38,6 +38,7 @@ mod limits;
 mod masks;
 mod oom;
 mod pages;
+mod pause;
 mod pidfd;
 mod pool;
 mod run;

@@ -22,6 +22,7 @@ mod faults;
 mod flags;
 mod leftovers;
 mod lifecycle;
+mod pause;
 mod place;
 mod programs;
 mod rootless;
@@ -64,6 +65,7 @@ fn cases() -> Vec<Case> {
         terminals::CASES,
         lifecycle::CASES,
         exec::CASES,
+        pause::CASES,
         flags::CASES,
         bad_input::CASES,
         bad_config::CASES,

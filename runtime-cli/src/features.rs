@@ -1,0 +1,39 @@
+//! `features`: what of the OCI runtime specification is honoured (its features.md).
+
+use crate::Build;
+use crate::lifecycle::print;
+use crate::setup::Failure;
+use serde_json::json;
+
+/// Options of a mount that have an effect.
+const MOUNT_OPTIONS: &[&str] = &[
+    "async", "atime", "bind", "defaults", "dev", "exec", "noatime", "nodev", "noexec", "nosuid",
+    "rbind", "ro", "rw", "suid",
+];
+
+/// Prints them.
+pub(crate) fn run(build: &Build) -> Result<i32, Failure> {
+    let capabilities = launcher::config::capability_names();
+    let features = json!({
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": "1.2.0",
+        "hooks": ["prestart", "createRuntime", "poststart", "poststop"],
+        "mountOptions": MOUNT_OPTIONS,
+        "linux": {
+            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"],
+            "capabilities": capabilities,
+            "cgroup": {
+                "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false,
+            },
+            "seccomp": {"enabled": false},
+            "apparmor": {"enabled": false},
+            "selinux": {"enabled": false},
+            "intelRdt": {"enabled": false},
+            "mountExtensions": {"idmap": {"enabled": false}},
+        },
+        "annotations": {"org.ringfence.version": build.version},
+        "potentiallyUnsafeConfigAnnotations": [],
+    });
+    print(&format!("{features:#}\n"));
+    Ok(0)
+}
