@@ -241,11 +241,12 @@ impl Dentry {
         match (self.cached(name), self.caching) {
             (Cached::Live(d), Caching::Exclusive) => return Ok(Some(d)),
             (Cached::Absent, Caching::Exclusive) => return Ok(None),
-            (Cached::Live(d), Caching::Revalidate) => {
-                if d.is_mountpoint() || self.inode.revalidate(cx, name, &d.inode)? {
-                    return Ok(Some(d));
-                }
-                // Under the lock it is asked again: a rename may have been in between.
+            // Where it has gone stale it is asked again under the lock: a rename may have been in
+            // between.
+            (Cached::Live(d), Caching::Revalidate)
+                if d.is_mountpoint() || self.inode.revalidate(cx, name, &d.inode)? =>
+            {
+                return Ok(Some(d));
             }
             // What is mounted on must be found again, or the mount would be lost.
             (Cached::Live(d), Caching::Never) if d.is_mountpoint() => return Ok(Some(d)),
