@@ -10,6 +10,7 @@ cases!("faults":
     a_panic_ends_the_sandbox,
     a_panic_ends_a_detached_sandbox,
     calls_that_are_not_there_are_logged_once,
+    a_file_cut_on_the_host_is_a_bus_error,
 );
 
 /// A debug build, which can be made to panic, under a name of this test's own.
@@ -119,4 +120,57 @@ fn calls_that_are_not_there_are_logged_once(place: &Place<'_>) -> Result {
         equal(call, &lines.len(), &1).map_err(|_| crate::case::Stop::Failed(log.clone()))?;
     }
     Ok(())
+}
+
+/// Reads and writes beyond the end that the host gave the file, by the program itself and by calls
+/// of its; then the file has grown again.
+const CUT: &str = r"
+import mmap, os, time
+f = os.open('/mnt/file', os.O_RDWR)
+m = mmap.mmap(f, 4 * 4096)
+def until(holds):
+    while not holds(os.fstat(f).st_size): time.sleep(.02)
+def ends(touch):
+    pid = os.fork()
+    if pid == 0:
+        touch()
+        os._exit(0)
+    return os.WTERMSIG(os.waitpid(pid, 0)[1])
+print('there', m[2 * 4096], m[3 * 4096], flush=True)
+until(lambda size: size == 4096)
+print('cut', m[0], ends(lambda: m[2 * 4096]), ends(lambda: m.__setitem__(3 * 4096, 1)))
+try:
+    os.write(os.pipe()[1], memoryview(m)[2 * 4096:2 * 4096 + 1])
+except OSError as e:
+    print(e.strerror)
+print('again', m[0], ends(lambda: m[4096]), flush=True)
+until(lambda size: size > 4096)
+m[3 * 4096] = 7
+print('grown', m[2 * 4096], m[3 * 4096], ends(lambda: m[4096]), flush=True)
+";
+
+/// Mapped memory whose file becomes shorter behind our back is SIGBUS, to the program that touches
+/// it and to nobody else.
+fn a_file_cut_on_the_host_is_a_bus_error(place: &Place<'_>) -> Result {
+    need_root()?;
+    let shared = place.dir.join("shared");
+    std::fs::create_dir(&shared)?;
+    let path = shared.join("file");
+    std::fs::write(&path, [b'a'; 4 * 4096])?;
+    let file = std::fs::File::options().write(true).open(&path)?;
+    let args = ["python3", "-B", "-c", CUT];
+    let mut bundle = Bundle::new(&place.dir.join("bundle"), place.debian()?, &args);
+    if let Some(mounts) = bundle.config["mounts"].as_array_mut() {
+        mounts.push(serde_json::json!({"destination": "/mnt", "type": "bind", "source": shared}));
+    }
+    bundle.write()?;
+    let mut running = place.spawn(&mut place.runtime.run(&bundle.dir, "c"))?;
+    running.wait_for("there 97 97")?;
+    file.set_len(4096)?;
+    running.wait_for("again")?;
+    file.set_len(4 * 4096)?;
+    running.wait_for("grown")?;
+    equal("status", &running.finish(), &"exit 0".to_owned())?;
+    let said = "there 97 97\ncut 97 7 7\nBad address\nagain 97 7\ngrown 0 7 0\n";
+    equal("output", &running.output(), &said.to_owned())
 }
