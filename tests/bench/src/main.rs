@@ -9,6 +9,7 @@ mod kvm;
 mod measures;
 mod raw;
 mod sys;
+mod talk;
 mod timing;
 
 use std::process::ExitCode;

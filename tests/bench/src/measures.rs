@@ -1,6 +1,7 @@
 //! What a program asks of its kernel.
 
 use crate::sys::{self, Mapping};
+use crate::talk;
 use crate::timing::{best, best_of_own, best_shared};
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
@@ -22,6 +23,16 @@ pub(crate) const ALL: &[(&str, Measure)] = &[
     ("stat", |budget| best(budget, || sys::stat(FILE))),
     ("pipe_processes", pipe_processes),
     ("pipe_threads", pipe_threads),
+    ("futex_processes", talk::futex_processes),
+    ("futex_threads", talk::futex_threads),
+    ("unix", talk::unix),
+    ("unix_throughput", talk::unix_throughput),
+    ("thread", |budget| {
+        best(budget, || {
+            std::thread::spawn(|| {}).join().expect("it does nothing");
+        })
+    }),
+    ("create", |budget| best(budget, create)),
     ("fork", |budget| {
         best(budget, || sys::reap(sys::fork(|| {})))
     }),
@@ -36,6 +47,8 @@ pub(crate) const ALL: &[(&str, Measure)] = &[
 
 /// In the tree that the probe runs in, and in the directory it is natively run in.
 const FILE: &CStr = c"data/file";
+/// Beside it, there for a moment.
+const NEW: &CStr = c"data/new";
 /// Bytes of the large mapping that each thread touches.
 pub(crate) const LARGE: usize = 32 << 20;
 /// Bytes of the small one.
@@ -56,6 +69,14 @@ fn write(budget: Duration) -> f64 {
     let took = best(budget, || sys::write(null, &[0]));
     sys::close(null);
     took
+}
+
+/// A small file, made, written and removed.
+fn create() {
+    let file = sys::create(NEW);
+    sys::write(file, &[1; 100]);
+    sys::close(file);
+    sys::unlink(NEW);
 }
 
 /// There and back between two processes.
@@ -90,7 +111,7 @@ fn pipe_threads(budget: Duration) -> f64 {
     took
 }
 
-fn ping(budget: Duration, to: i32, from: i32) -> f64 {
+pub(crate) fn ping(budget: Duration, to: i32, from: i32) -> f64 {
     let mut byte = [0];
     best(budget, || {
         sys::write(to, &byte);
@@ -99,7 +120,7 @@ fn ping(budget: Duration, to: i32, from: i32) -> f64 {
 }
 
 /// Sends back each byte until the other end is closed.
-fn echo(from: i32, to: i32) {
+pub(crate) fn echo(from: i32, to: i32) {
     let mut byte = [0];
     while sys::try_read(from, &mut byte) == 1 {
         sys::write(to, &byte);

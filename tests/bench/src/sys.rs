@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "a probe makes raw system calls")]
 
 use std::ffi::CStr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) const PAGE: usize = 4096;
 
@@ -37,6 +38,19 @@ pub(crate) fn open(path: &CStr) -> i32 {
     // SAFETY: a terminated string.
     let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
     check("open", fd.into()) as i32
+}
+
+/// A file that was not there.
+pub(crate) fn create(path: &CStr) -> i32 {
+    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY | libc::O_CLOEXEC;
+    // SAFETY: a terminated string.
+    let fd = unsafe { libc::open(path.as_ptr(), flags, 0o644) };
+    check("creating a file", fd.into()) as i32
+}
+
+pub(crate) fn unlink(path: &CStr) {
+    // SAFETY: a terminated string.
+    check("unlink", unsafe { libc::unlink(path.as_ptr()) }.into());
 }
 
 pub(crate) fn close(fd: i32) {
@@ -81,6 +95,16 @@ pub(crate) fn pipe() -> (i32, i32) {
         "pipe",
         unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) }.into(),
     );
+    (ends[0], ends[1])
+}
+
+/// Two Unix stream sockets that are connected.
+pub(crate) fn socketpair() -> (i32, i32) {
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    let mut ends = [0; 2];
+    // SAFETY: room for two descriptors.
+    let made = unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) };
+    check("socketpair", made.into());
     (ends[0], ends[1])
 }
 
@@ -191,6 +215,71 @@ impl Drop for Mapping {
         );
     }
 }
+
+/// A word that one waits on for another to change it.
+pub(crate) struct Futex {
+    memory: Mapping,
+    /// Of this process alone, or of all that map it.
+    flags: i32,
+}
+
+impl Futex {
+    /// Zero, between threads.
+    pub(crate) fn private() -> Futex {
+        Futex {
+            memory: Mapping::new(PAGE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0),
+            flags: libc::FUTEX_PRIVATE_FLAG,
+        }
+    }
+
+    /// Zero, between this process and its children.
+    pub(crate) fn shared() -> Futex {
+        Futex {
+            memory: Mapping::new(PAGE, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0),
+            flags: 0,
+        }
+    }
+
+    fn word(&self) -> &AtomicU32 {
+        // SAFETY: the start of a mapping, aligned, that lives as long as `self` and that nobody
+        // reaches but by this word.
+        unsafe { AtomicU32::from_ptr(self.memory.at.cast()) }
+    }
+
+    pub(crate) fn get(&self) -> u32 {
+        self.word().load(Ordering::SeqCst)
+    }
+
+    /// Sets it and wakes who waits.
+    pub(crate) fn set(&self, value: u32) {
+        self.word().store(value, Ordering::SeqCst);
+        self.call(libc::FUTEX_WAKE, 1);
+    }
+
+    /// Waits until it is something else.
+    pub(crate) fn wait_while(&self, value: u32) {
+        while self.get() == value {
+            self.call(libc::FUTEX_WAIT, value);
+        }
+    }
+
+    fn call(&self, operation: i32, value: u32) {
+        let timeout: *const libc::timespec = std::ptr::null();
+        // SAFETY: a word of ours, and no time limit.
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                self.memory.at,
+                operation | self.flags,
+                value,
+                timeout,
+            )
+        };
+    }
+}
+
+// SAFETY: its memory is only reached as an atomic word, or by the kernel.
+unsafe impl Sync for Futex {}
 
 /// A memory file.
 pub(crate) struct Memfd(i32);

@@ -31,7 +31,7 @@ pub(crate) struct Bench {
     /// Only this platform of ours, may be given several times [default: each that is ready]
     #[arg(long, value_name = "NAME")]
     platform: Vec<String>,
-    /// Only this row, may be given several times; `start` and `idle` are rows too
+    /// Only this row, may be given several times; `start`, `python` and `idle` are rows too
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// How often everything is measured; the best round counts
@@ -95,10 +95,10 @@ impl Bench {
             for place in &places {
                 self.probe(place, &mut figures)?;
             }
-            if self.wants("start") {
+            for row in ["start", "python"].iter().filter(|row| self.wants(row)) {
                 for _ in 0..STARTS {
                     for place in &places {
-                        start::measure(place, &mut figures)?;
+                        start::measure(place, row, &mut figures)?;
                     }
                 }
             }
@@ -132,7 +132,8 @@ impl Bench {
             args
         };
         let rows = &self.only;
-        if !rows.is_empty() && rows.iter().all(|row| row == "start" || row == "idle") {
+        let starts = |row: &String| ["start", "python", "idle"].contains(&row.as_str());
+        if !rows.is_empty() && rows.iter().all(starts) {
             return Ok(());
         }
         let mut take = |what, command: &mut Command| -> Result<()> {

@@ -16,6 +16,9 @@ use test_support::which;
 /// A peer that has not run `true` by then does not work here.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// Python, which then ends at once.
+const PYTHON: [&str; 3] = ["/usr/bin/python3", "-c", "pass"];
+
 /// Directories of one run of the bench.
 #[derive(Debug)]
 pub(crate) struct Site<'a> {
@@ -172,6 +175,7 @@ impl Place {
         };
         if kind != Kind::Native {
             place.bundle("start", &place.debian, &["/bin/true"])?;
+            place.bundle("python", &place.debian, &PYTHON)?;
             place.bundle("idle", &place.tree, &["/bench-probe", "pause"])?;
         }
         Ok(place)
@@ -199,10 +203,16 @@ impl Place {
         command
     }
 
-    /// Runs the bundle `name` as a container; natively, its command. `start` and `idle` stand.
+    /// Runs the bundle `name` as a container; natively, its command. `start`, `python` and `idle`
+    /// stand.
     pub(crate) fn run(&self, name: &str) -> Result<Command> {
         if self.kind == Kind::Native {
-            return Ok(Command::new(self.debian.join("bin/true")));
+            if name == "start" {
+                return Ok(Command::new(self.debian.join("bin/true")));
+            }
+            let mut command = Command::new(which("chroot").context("there is no chroot")?);
+            command.arg(&self.debian).args(PYTHON);
+            return Ok(command);
         }
         self.count.set(self.count.get() + 1);
         let mut command = self.base();
