@@ -4,6 +4,7 @@
 //! the PATH, in turn and round after round, so that a busy moment of the machine meets all of
 //! them. The least figure of all rounds counts. `docs/performance.md` explains the rows.
 
+mod git;
 mod idle;
 mod places;
 mod start;
@@ -31,7 +32,8 @@ pub(crate) struct Bench {
     /// Only this platform of ours, may be given several times [default: each that is ready]
     #[arg(long, value_name = "NAME")]
     platform: Vec<String>,
-    /// Only this row, may be given several times; `start`, `python` and `idle` are rows too
+    /// Only this row, may be given several times; `start`, `python`, `git_status` and `idle` are
+    /// rows too
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// How often everything is measured; the best round counts
@@ -82,10 +84,15 @@ impl Bench {
         let tree = work.path().join("tree");
         rootfs::bare(&tree, &[&probe])?;
         fs::write(tree.join("data/file"), "a file\n")?;
+        let git = match self.wants("git_status") {
+            true => git::tree(work.path())?,
+            false => None,
+        };
         let site = places::Site {
             work: work.path(),
             tree,
             debian,
+            git,
         };
         let places = places::all(&site, &program, &self.platform, !self.no_peers)?;
 
@@ -95,7 +102,9 @@ impl Bench {
             for place in &places {
                 self.probe(place, &mut figures)?;
             }
-            for row in ["start", "python"].iter().filter(|row| self.wants(row)) {
+            let git = site.git.as_ref().map(|_| "git_status");
+            let starts = ["start", "python"].into_iter().chain(git);
+            for row in starts.filter(|row| self.wants(row)) {
                 for _ in 0..STARTS {
                     for place in &places {
                         start::measure(place, row, &mut figures)?;
@@ -132,7 +141,8 @@ impl Bench {
             args
         };
         let rows = &self.only;
-        let starts = |row: &String| ["start", "python", "idle"].contains(&row.as_str());
+        let starts =
+            |row: &String| ["start", "python", "git_status", "idle"].contains(&row.as_str());
         if !rows.is_empty() && rows.iter().all(starts) {
             return Ok(());
         }

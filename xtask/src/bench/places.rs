@@ -1,5 +1,6 @@
 //! Where the probe runs: natively, in ours, in theirs.
 
+use super::git;
 use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -28,6 +29,8 @@ pub(crate) struct Site<'a> {
     pub(crate) tree: PathBuf,
     /// A Debian.
     pub(crate) debian: PathBuf,
+    /// One with git and a repository.
+    pub(crate) git: Option<PathBuf>,
 }
 
 /// Whose place it is.
@@ -48,6 +51,7 @@ pub(crate) struct Place {
     work: PathBuf,
     tree: PathBuf,
     debian: PathBuf,
+    git: Option<PathBuf>,
     /// How many containers there have been.
     count: Cell<u32>,
 }
@@ -171,11 +175,15 @@ impl Place {
             work,
             tree: site.tree.clone(),
             debian: site.debian.clone(),
+            git: site.git.clone(),
             count: Cell::new(0),
         };
         if kind != Kind::Native {
             place.bundle("start", &place.debian, &["/bin/true"])?;
             place.bundle("python", &place.debian, &PYTHON)?;
+            if let Some(tree) = &place.git {
+                place.bundle("git_status", tree, &git::STATUS)?;
+            }
             place.bundle("idle", &place.tree, &["/bench-probe", "pause"])?;
         }
         Ok(place)
@@ -203,15 +211,18 @@ impl Place {
         command
     }
 
-    /// Runs the bundle `name` as a container; natively, its command. `start`, `python` and `idle`
-    /// stand.
+    /// Runs the bundle `name` as a container; natively, its command. `start`, `python`,
+    /// `git_status` and `idle` stand.
     pub(crate) fn run(&self, name: &str) -> Result<Command> {
         if self.kind == Kind::Native {
             if name == "start" {
                 return Ok(Command::new(self.debian.join("bin/true")));
             }
             let mut command = Command::new(which("chroot").context("there is no chroot")?);
-            command.arg(&self.debian).args(PYTHON);
+            match (name, &self.git) {
+                ("git_status", Some(tree)) => command.arg(tree).args(git::STATUS),
+                _ => command.arg(&self.debian).args(PYTHON),
+            };
             return Ok(command);
         }
         self.count.set(self.count.get() + 1);

@@ -40,6 +40,7 @@ const ROWS: &[(&str, &str)] = &[
     ("memfd_4", "raw memfd touch, 4"),
     ("start", "start to exit of true"),
     ("python", "the same of Python"),
+    ("git_status", "the same of git status"),
     ("idle_bytes", "idle, memory"),
     ("idle_processes", "idle, processes"),
     ("idle_wakeups", "idle, switches a second"),

@@ -1,0 +1,69 @@
+//! A tree with git and a repository of ten thousand files in it.
+
+use crate::shell::{output, run};
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use test_support::{rootfs, which};
+
+/// What is timed. Of a file's data only what is the same in each place is compared, or each would
+/// find all changed by the one before.
+pub(super) const STATUS: [&str; 10] = [
+    "/usr/bin/git",
+    "-C",
+    "/repository",
+    "-c",
+    "safe.directory=*",
+    "-c",
+    "core.checkStat=minimal",
+    "-c",
+    "core.trustctime=false",
+    "status",
+];
+const DIRECTORIES: u32 = 100;
+const FILES: u32 = 100;
+
+/// Makes it below `work`; none on a machine without git.
+pub(super) fn tree(work: &Path) -> Result<Option<PathBuf>> {
+    let Some(git) = which("git") else {
+        println!("SKIPPED git_status: git is not on the PATH");
+        return Ok(None);
+    };
+    let tree = work.join("git-tree");
+    rootfs::bare(&tree, &[])?;
+    // Natively it wants one to be there; the directory may be where devices don't work.
+    fs::write(tree.join("dev/null"), "")?;
+    place(&git, &tree, "usr/bin/git")?;
+    let libraries = output(Command::new("ldd").arg(&git)).context("which libraries git needs")?;
+    let libraries = String::from_utf8_lossy(&libraries).into_owned();
+    for library in libraries.split_whitespace().filter(|w| w.starts_with('/')) {
+        place(Path::new(library), &tree, &library[1..])?;
+    }
+    let repository = tree.join("repository");
+    for directory in 0..DIRECTORIES {
+        let directory = repository.join(format!("{directory}"));
+        fs::create_dir_all(&directory)?;
+        for file in 0..FILES {
+            fs::write(directory.join(format!("{file}")), format!("file {file}\n"))?;
+        }
+    }
+    for words in [
+        "init --quiet",
+        "add .",
+        "-c user.name=b -c user.email=b commit --quiet --message all",
+    ] {
+        let mut command = Command::new(&git);
+        run(command.arg("-C").arg(&repository).args(words.split(' ')))?;
+    }
+    Ok(Some(tree))
+}
+
+fn place(file: &Path, tree: &Path, name: &str) -> Result<()> {
+    let to = tree.join(name);
+    if let Some(directory) = to.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    fs::copy(file, &to).with_context(|| format!("copying {}", file.display()))?;
+    Ok(())
+}
