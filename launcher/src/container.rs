@@ -376,6 +376,12 @@ impl Container {
                     source,
                 })
             }
+            Err(e) if e.is_of_program() => {
+                // There is nothing left to be started, and whoever watches the sandbox process is
+                // to see an end.
+                self.kill_processes();
+                Err(e)
+            }
             other => other,
         }?;
         // The spec's hooks are not in our state: the bundle may have changed since.

@@ -139,6 +139,11 @@ pub enum LaunchError {
 }
 
 impl LaunchError {
+    /// Whether the program to run was at fault.
+    pub(crate) fn is_of_program(&self) -> bool {
+        matches!(self.exit_code(), EXIT_NOT_FOUND | EXIT_NOT_EXECUTABLE)
+    }
+
     /// What the command line tool exits with.
     pub fn exit_code(&self) -> i32 {
         let failure = match self {

@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod ci;
 mod example;
+mod integration;
 mod ltp;
 mod rootfs;
 mod shell;

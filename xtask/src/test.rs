@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that is tested, with one count at the end.
 
+use crate::integration::integration;
 use crate::shell::{cargo, output, watch};
 use crate::{build, example};
 use anyhow::{Result, bail};
@@ -19,6 +20,9 @@ pub(crate) struct Test {
     /// Only what starts real sandboxes
     #[arg(long, conflicts_with = "unit")]
     whole: bool,
+    /// Only what other programs do with the binary: a private Docker daemon
+    #[arg(long, conflicts_with_all = ["unit", "whole"])]
+    integration: bool,
 }
 
 /// The test programs that start sandboxes: package and target.
@@ -74,6 +78,16 @@ impl Count {
 
 impl Test {
     pub(crate) fn run(self) -> Result<()> {
+        if self.integration {
+            let program = match std::env::var_os(RUNTIME_ENV) {
+                Some(program) => program.into(),
+                None => build::in_tree(&[], true, &target_dir())?,
+            };
+            if !integration(&program) {
+                bail!("failed: integration");
+            }
+            return Ok(());
+        }
         let start = Instant::now();
         let mut count = Count::default();
         let mut broken = Vec::new();

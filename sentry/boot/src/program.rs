@@ -58,10 +58,15 @@ pub(crate) fn exec_failure(program: &str, errno: abi::Errno) -> Failure {
             "check that it is an executable file for x86-64 Linux",
         )
     };
+    // As Go's programs say it: docker chooses its own status by these words.
+    let mut why = errno.to_string();
+    if let Some(first) = why.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
     Failure {
         kind,
         errno: Some(errno.code()),
-        text: format!("cannot execute `{program}` in the container: {errno}; {advice}"),
+        text: format!("cannot execute `{program}` in the container: {why}; {advice}"),
     }
 }
 

@@ -218,11 +218,11 @@ fn programs_that_cannot_be_run(place: &Place<'_>) -> Result {
         (
             "nosuch",
             127,
-            &["nosuch", "PATH", "No such file"] as &[&str],
+            &["nosuch", "PATH", "no such file"] as &[&str],
         ),
-        ("/no/such", 127, &["/no/such", "No such file"]),
-        ("/etc", 126, &["/etc", "Permission denied"]),
-        ("/etc/passwd", 126, &["/etc/passwd", "Permission denied"]),
+        ("/no/such", 127, &["/no/such", "no such file"]),
+        ("/etc", 126, &["/etc", "permission denied"]),
+        ("/etc/passwd", 126, &["/etc/passwd", "permission denied"]),
     ] {
         refused(&place.ringfence(&["exec", "c", program]), status, words)?;
         let pid = place.dir.join("pid").to_string_lossy().into_owned();
