@@ -131,7 +131,7 @@ set -m
 sleep 0.3 & jobs; fg %1; echo "fg: $?"
 state() { while [ "$(ps -o stat= -p $1 | cut -c1)" != $2 ]; do sleep 0.02; done; }
 sleep 5 & jobs; kill %1; wait %1; echo $?
-(exit 3) & wait -n; echo $?
+(state $$ S; exit 3) & wait -n; echo $?
 sleep 0.1 & sleep 0.2 & wait; jobs; echo "all done"
 { sleep 0.05; exit 9; } & p=$!; wait $p; echo $?
 sleep 10 & disown; kill $!
