@@ -148,6 +148,12 @@ impl Channel {
         Ok(())
     }
 
+    /// Whether bytes of a further message have been read already: the socket may never become
+    /// readable for those.
+    pub fn has_input(&self) -> bool {
+        !self.input.is_empty()
+    }
+
     /// Waits for one message.
     pub fn recv<T: DeserializeOwned>(&mut self) -> Result<(T, Vec<OwnedFd>), ChannelError> {
         self.fill(HEADER)?;

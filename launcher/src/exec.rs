@@ -162,7 +162,8 @@ impl Executed {
 impl Attended for Executed {
     fn poll_end(&mut self) -> Option<Option<i32>> {
         let mut fds = [PollFd::new(self.channel.socket(), PollFlags::POLLIN)];
-        if !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..)) {
+        // A quick end may have been read together with the beginning.
+        if !self.channel.has_input() && !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..)) {
             return None;
         }
         self.channel.set_deadline(Some(Instant::now() + PATIENCE));

@@ -309,10 +309,10 @@ fn attend(channel: &mut Channel, process: &dyn Process) -> Result<(), control::C
             PollFd::new(process.news(), PollFlags::POLLIN),
             PollFd::new(channel.socket(), PollFlags::POLLIN),
         ];
-        if poll(&mut fds, PollTimeout::NONE).is_err() {
-            continue;
-        }
-        if fds[1].any() != Some(true) {
+        // A message may have been read together with the one before it.
+        if !channel.has_input()
+            && (poll(&mut fds, PollTimeout::NONE).is_err() || fds[1].any() != Some(true))
+        {
             continue;
         }
         match channel.recv::<Request>()?.0 {
