@@ -56,9 +56,10 @@ pub fn wait_for<T>(
         }
     };
     queue.remove(id);
-    if result.is_err() {
-        // An exclusive wake-up that was meant for this task goes to the next.
-        queue.notify(events);
+    // An exclusive wake-up that this task got and has no use for goes to the next: where nothing
+    // came of the wait, and where one more came after the attempt that succeeded.
+    if !matches!(result, Ok(Some(_))) || cx.waker().is_woken() {
+        queue.pass_on(events);
     }
     result
 }

@@ -44,8 +44,9 @@ pub trait GroupSignaller: Send + Sync {
     /// Sends `signal` to the leader of `session`.
     fn signal_session_leader(&self, session: i32, signal: i32);
 
-    /// Takes `session`'s controlling terminal away.
-    fn drop_terminal(&self, session: i32);
+    /// Takes `session`'s controlling terminal away. When its leader ends, what was the foreground
+    /// group (0 for none) hears of it.
+    fn drop_terminal(&self, session: i32, foreground: i32);
 }
 
 /// A controlling terminal, from the session's side.
@@ -54,8 +55,8 @@ pub trait Terminal: Send + Sync + Any {
     /// foreground.
     fn belong_to(&self, session: i32, signaller: Arc<dyn GroupSignaller>);
 
-    /// The session leader has exited or given the terminal up: `SIGHUP` and `SIGCONT` to the
-    /// foreground group, and no session any more.
+    /// The session leader gives the terminal up, or exits: a signal to the foreground group, and
+    /// no session any more. An exit also hangs up what is open of it.
     fn disassociate(&self, leader_exits: bool);
 
     /// The foreground process group, 0 for none.

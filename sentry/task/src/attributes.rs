@@ -131,7 +131,8 @@ impl TaskCx {
 
     /// prctl(PR_SET_TIMERSLACK): 0 is the default.
     pub fn set_timer_slack(&mut self, ns: u64) {
-        self.task().state.lock().timer_slack = if ns == 0 { 50_000 } else { ns };
+        let mut st = self.task().state.lock();
+        st.timer_slack = if ns == 0 { st.default_slack } else { ns };
     }
 
     /// How many tasks have been made so far (/proc/stat).

@@ -383,6 +383,7 @@ impl TaskCx {
             reset_on_fork: false,
             affinity: st.affinity.clone(),
             timer_slack: st.timer_slack,
+            default_slack: st.timer_slack,
             io_priority: st.io_priority,
         }
     }

@@ -349,6 +349,7 @@ impl Kernel {
             reset_on_fork: false,
             affinity: all_cpus(self.cpus()),
             timer_slack: 50_000,
+            default_slack: 50_000,
             io_priority: 0,
         };
         let task = Task::new(

@@ -33,6 +33,7 @@ impl TaskCx {
         // the last here; then it is done below.
         if me.group().state.lock().threads.len() == 1 {
             self.kernel().ipc().sem.process_ended(me.tgid());
+            self.kernel().leader_ends(me.tgid());
         }
         if self.fds.leave() {
             let fds = self.fds.get().clone();
@@ -164,6 +165,7 @@ impl TaskCx {
         }
         if last {
             kernel.ipc().sem.process_ended(group.tgid());
+            kernel.leader_ends(group.tgid());
             group.timers().stop();
             group.ended.notify_all(Events::READABLE | Events::HUP);
             if group.tgid() == 1 {
@@ -198,12 +200,7 @@ impl TaskCx {
         let Some(node) = tree.nodes.get(&pid) else {
             return;
         };
-        let (sid, parent) = (node.sid, node.parent);
-        if sid == pid
-            && let Some(terminal) = tree.sessions.get_mut(&sid).and_then(|s| s.terminal.take())
-        {
-            after.garbage.push(Box::new(Disassociate(terminal)));
-        }
+        let parent = node.parent;
         let uid = self.creds_ref().ruid;
         let zombie = Zombie {
             status,
@@ -241,15 +238,6 @@ fn tied_groups(tree: &Tree, pid: i32) -> Vec<i32> {
     groups.dedup();
     groups.retain(|g| !tree.is_orphaned(*g, 0));
     groups
-}
-
-/// Gives the terminal up once no lock is held.
-struct Disassociate(Arc<dyn ctx::Terminal>);
-
-impl Drop for Disassociate {
-    fn drop(&mut self) {
-        self.0.disassociate(true);
-    }
 }
 
 /// Tells the parent of the end; whether nobody is going to wait.

@@ -4,6 +4,7 @@ use crate::TaskCx;
 use abi::Errno;
 use ctx::{Ctx, Restart, SysResult, UserMemoryExt};
 use futex::{BITSET_ANY, Outcome, WakeOp};
+use mm::FutexKey;
 use std::time::Instant;
 
 const FUTEX_WAITERS: u32 = 0x8000_0000;
@@ -44,6 +45,16 @@ impl TaskCx {
         }
     }
 
+    /// The key of a word that is not waited on. Where it may be shared, it must be there, as it
+    /// must when it is waited on; a word of one's own is its address to Linux.
+    fn futex_key(&self, addr: u64, shared: bool) -> Result<FutexKey, Errno> {
+        let key = self.mm().futex_key(addr, shared)?;
+        if shared {
+            self.mm().load_u32(addr)?;
+        }
+        Ok(key)
+    }
+
     /// Wakes up to `count` waiters; how many it were.
     ///
     /// # Errors
@@ -58,7 +69,7 @@ impl TaskCx {
         if bitset == 0 {
             return Err(Errno::EINVAL);
         }
-        let key = self.mm().futex_key(addr, shared)?;
+        let key = self.futex_key(addr, shared)?;
         if self.kernel().futexes_pi().requeue_waits_at(&key) {
             return Err(Errno::EINVAL);
         }
@@ -78,8 +89,8 @@ impl TaskCx {
         requeue: u32,
         expected: Option<u32>,
     ) -> Result<(u32, u32), Errno> {
-        let a = self.mm().futex_key(from, shared)?;
-        let b = self.mm().futex_key(to, shared)?;
+        let a = self.futex_key(from, shared)?;
+        let b = self.futex_key(to, shared)?;
         if let Some(expected) = expected
             && self.mm().load_u32(from)? != expected
         {
@@ -100,8 +111,8 @@ impl TaskCx {
         requeue: u32,
         expected: u32,
     ) -> Result<(u32, u32), Errno> {
-        let a = self.mm().futex_key(from, from_shared)?;
-        let b = self.mm().futex_key(to, to_shared)?;
+        let a = self.futex_key(from, from_shared)?;
+        let b = self.futex_key(to, to_shared)?;
         if self.mm().load_u32(from)? != expected {
             return Err(Errno::EAGAIN);
         }
@@ -121,8 +132,8 @@ impl TaskCx {
         wake2: u32,
         op: u32,
     ) -> Result<u32, Errno> {
-        let a = self.mm().futex_key(addr, shared)?;
-        let b = self.mm().futex_key(addr2, shared)?;
+        let a = self.futex_key(addr, shared)?;
+        let b = self.futex_key(addr2, shared)?;
         let op = WakeOp::decode(op)?;
         let old = self.mm().update_u32(addr2, |v| op.apply(v))?;
         let mut woken = self.kernel().futexes().wake(&a, wake, BITSET_ANY);

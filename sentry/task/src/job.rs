@@ -50,12 +50,40 @@ impl Kernel {
             .and_then(|s| s.terminal.clone())
     }
 
-    pub(crate) fn set_terminal_of(&self, sid: i32, terminal: Option<Arc<dyn Terminal>>) {
+    /// `foreground` is the group to be told when the leader of a session that lost its terminal
+    /// ends, 0 for none.
+    pub(crate) fn set_terminal_of(
+        &self,
+        sid: i32,
+        terminal: Option<Arc<dyn Terminal>>,
+        foreground: i32,
+    ) {
         let old = match self.tree.lock().sessions.get_mut(&sid) {
-            Some(s) => std::mem::replace(&mut s.terminal, terminal),
+            Some(s) => {
+                s.lost_foreground = foreground;
+                std::mem::replace(&mut s.terminal, terminal)
+            }
             None => terminal,
         };
         drop(old);
+    }
+
+    /// Process `pid` ends: where it leads a session, the session's terminal is hung up; where that
+    /// has been lost before, those who were in its foreground hear of it now.
+    pub(crate) fn leader_ends(&self, pid: i32) {
+        let mut tree = self.tree.lock();
+        let Some(session) = tree.sessions.get_mut(&pid) else {
+            return;
+        };
+        let terminal = session.terminal.take();
+        let foreground = std::mem::take(&mut session.lost_foreground);
+        drop(tree);
+        if let Some(terminal) = terminal {
+            terminal.disassociate(true);
+        } else if foreground != 0 {
+            self.signal_group(foreground, Signal::HUP);
+            self.signal_group(foreground, Signal::CONT);
+        }
     }
 
     /// The members of process group `pgid`.
@@ -169,7 +197,7 @@ impl JobControl for TaskCx {
     }
 
     fn set_controlling_terminal(&self, terminal: Option<Arc<dyn Terminal>>) {
-        self.kernel().set_terminal_of(self.session(), terminal);
+        self.kernel().set_terminal_of(self.session(), terminal, 0);
     }
 
     fn signaller(&self) -> Arc<dyn GroupSignaller> {
@@ -195,9 +223,9 @@ impl GroupSignaller for Signaller {
         }
     }
 
-    fn drop_terminal(&self, session: i32) {
+    fn drop_terminal(&self, session: i32, foreground: i32) {
         if let Some(k) = self.0.upgrade() {
-            k.set_terminal_of(session, None);
+            k.set_terminal_of(session, None, foreground);
         }
     }
 }

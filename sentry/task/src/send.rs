@@ -356,6 +356,12 @@ impl Kernel {
         if node.zombie.is_some() {
             return;
         }
+        // A stop that SIGCONT has ended meanwhile is no news any more, and must not hide that the
+        // process goes on.
+        let over = || group.state.lock().stop.is_none_or(|stop| !stop.reported);
+        if matches!(event, ChildEvent::Stopped(_)) && over() {
+            return;
+        }
         node.event = Some(event);
         let parent = node.parent;
         let Some(parent) = tree.nodes.get(&parent).map(|n| n.group.clone()) else {

@@ -61,6 +61,8 @@ pub(crate) struct TaskState {
     /// Virtual CPUs it may run on, as bits.
     pub(crate) affinity: Vec<u8>,
     pub(crate) timer_slack: u64,
+    /// What a slack of 0 sets it to: what its maker had.
+    pub(crate) default_slack: u64,
     pub(crate) io_priority: i32,
 }
 

@@ -72,6 +72,8 @@ pub(crate) struct GroupNode {
 pub(crate) struct SessionNode {
     pub(crate) members: usize,
     pub(crate) terminal: Option<Arc<dyn Terminal>>,
+    /// The foreground group of a terminal that was lost, 0 for none.
+    pub(crate) lost_foreground: i32,
 }
 
 impl Tree {

@@ -58,6 +58,12 @@ impl Waker {
         }
     }
 
+    /// Whether there is a wake that no park has consumed.
+    #[inline]
+    pub fn is_woken(&self) -> bool {
+        self.notified.load(Ordering::SeqCst)
+    }
+
     /// Forgets a wake that has not been consumed.
     pub fn clear(&self) {
         self.notified.store(false, Ordering::SeqCst);

@@ -97,6 +97,10 @@ pub fn run(args: &[String]) -> i32 {
             crate::util::sleep_ms(3000);
             0
         }
+        "exec-round" => {
+            let number = |at: usize| args.get(at).and_then(|a| a.parse().ok()).unwrap_or(-1);
+            crate::cases::exec_round(number(1), number(2))
+        }
         "thread-pid" => i32::from(k!(SYS_gettid) != k!(SYS_getpid)),
         _ => 98,
     }

@@ -2,6 +2,7 @@
 //! POSIX, "General Terminal Interface", has them).
 
 use crate::Tty;
+use crate::termios::Termios;
 use abi::{Errno, libc};
 use ctx::{Ctx, GroupSignaller, JobControl, Restart, SysErr, Terminal};
 use std::any::Any;
@@ -98,7 +99,7 @@ impl Tty {
             if !(force && cx.creds().has(auth::Capability::SysAdmin)) {
                 return Err(Errno::EPERM);
             }
-            job.signaller().drop_terminal(session);
+            job.signaller().drop_terminal(session, 0);
         }
         self.adopt(job);
         Ok(())
@@ -148,18 +149,28 @@ impl Terminal for Tty {
 
     fn disassociate(&self, leader_exits: bool) {
         let mut s = self.state.lock();
-        let (session, group) = (s.session, s.foreground);
-        s.session = 0;
-        s.foreground = 0;
-        let signaller = s.signaller.take();
-        drop(s);
-        let Some(signaller) = signaller else { return };
-        if group != 0 {
-            signaller.signal_group(group, libc::SIGHUP);
-            signaller.signal_group(group, libc::SIGCONT);
+        let (session, group, signaller) = s.leave_session();
+        if leader_exits {
+            s.hang_ups += 1;
+            s.line.flush();
+            s.termios = Termios::default();
+            s.set_stopped(false);
         }
-        if leader_exits && session != 0 {
-            signaller.drop_terminal(session);
+        drop(s);
+        if let Some(signaller) = signaller {
+            if group != 0 {
+                signaller.signal_group(group, libc::SIGHUP);
+                // Whoever is stopped and left alone by the leader's end is continued as an orphan.
+                if !leader_exits {
+                    signaller.signal_group(group, libc::SIGCONT);
+                }
+            }
+            if leader_exits && session != 0 {
+                signaller.drop_terminal(session, 0);
+            }
+        }
+        if leader_exits {
+            self.tell_of_hang_up();
         }
     }
 

@@ -43,6 +43,9 @@ pub(crate) struct State {
     pub(crate) signaller: Option<Arc<dyn GroupSignaller>>,
     /// The other end is gone.
     pub(crate) hung_up: bool,
+    /// How often the end of a session has hung it up. What was opened before hears nothing more;
+    /// it can be opened again.
+    pub(crate) hang_ups: u64,
     /// `TIOCEXCL`
     pub(crate) exclusive: bool,
     /// The master has not unlocked it yet (`TIOCSPTLCK`).
@@ -79,6 +82,7 @@ impl Tty {
                 foreground: 0,
                 signaller: None,
                 hung_up: false,
+                hang_ups: 0,
                 exclusive: false,
                 locked,
                 opens: 0,
@@ -193,25 +197,23 @@ impl Tty {
         }
     }
 
-    /// The other end is gone: reads end, writes fail, the session hears of it.
+    /// The other end is gone: reads end, writes fail, the session's leader hears of it. The
+    /// foreground group does when the leader ends.
     pub(crate) fn hang_up(&self) {
         let mut s = self.state.lock();
         s.hung_up = true;
         s.line.flush();
-        let (session, foreground) = (s.session, s.foreground);
-        s.session = 0;
-        s.foreground = 0;
-        let signaller = s.signaller.take();
+        let (session, foreground, signaller) = s.leave_session();
         drop(s);
         if let Some(signaller) = signaller.filter(|_| session != 0) {
             signaller.signal_session_leader(session, libc::SIGHUP);
             signaller.signal_session_leader(session, libc::SIGCONT);
-            if foreground != 0 {
-                signaller.signal_group(foreground, libc::SIGHUP);
-                signaller.signal_group(foreground, libc::SIGCONT);
-            }
-            signaller.drop_terminal(session);
+            signaller.drop_terminal(session, foreground);
         }
+        self.tell_of_hang_up();
+    }
+
+    pub(crate) fn tell_of_hang_up(&self) {
         self.queue
             .notify_all(Events::READABLE | Events::WRITABLE | Events::HUP | Events::ERR);
     }
@@ -247,8 +249,14 @@ impl Tty {
         self.other.output_ready(self);
     }
 
-    /// read(2) of the programs' side.
-    pub(crate) fn read(&self, cx: &dyn Ctx, nonblocking: bool, dst: &mut Dst<'_>) -> SysResult {
+    /// read(2) of the programs' side, by a description that was opened after `born` hang-ups.
+    pub(crate) fn read(
+        &self,
+        cx: &dyn Ctx,
+        born: u64,
+        nonblocking: bool,
+        dst: &mut Dst<'_>,
+    ) -> SysResult {
         self.check_background_read(cx)?;
         let max = dst.remaining();
         if max == 0 {
@@ -273,7 +281,7 @@ impl Tty {
                 Restart::Sys,
                 || {
                     let s = self.state.lock();
-                    if s.hung_up {
+                    if s.is_gone(born) {
                         return Ok(Some(true));
                     }
                     let have = s.line.available(&s.termios);
@@ -311,7 +319,12 @@ impl Tty {
             let State { termios, line, .. } = &mut *s;
             let data = line.take(termios, max);
             let room_again = line.room(termios) > 0;
+            let more = line.readable(termios);
             drop(s);
+            if more {
+                // The next who waits to read was not woken for what is left.
+                self.queue.pass_on(Events::READABLE);
+            }
             if room_again {
                 self.other.output_ready(self);
             }
@@ -334,8 +347,14 @@ impl Tty {
         s.line.available(&s.termios)
     }
 
-    /// write(2) of the programs' side.
-    pub(crate) fn write(&self, cx: &dyn Ctx, nonblocking: bool, src: &mut Src<'_>) -> SysResult {
+    /// write(2) of the programs' side; `born` as for [`Tty::read`].
+    pub(crate) fn write(
+        &self,
+        cx: &dyn Ctx,
+        born: u64,
+        nonblocking: bool,
+        src: &mut Src<'_>,
+    ) -> SysResult {
         self.check_background_write(cx)?;
         let mut total = 0;
         let mut chunk = [0u8; 1024];
@@ -354,7 +373,7 @@ impl Tty {
                     Restart::Sys,
                     || {
                         let mut s = self.state.lock();
-                        if s.hung_up {
+                        if s.is_gone(born) {
                             return Err(Errno::EIO.into());
                         }
                         let before = put;
@@ -386,10 +405,10 @@ impl Tty {
         }
     }
 
-    /// What is ready, from the programs' side.
-    pub(crate) fn ready(&self) -> Events {
+    /// What is ready, from the programs' side; `born` as for [`Tty::read`].
+    pub(crate) fn ready(&self, born: u64) -> Events {
         let s = self.state.lock();
-        if s.hung_up {
+        if s.is_gone(born) {
             return Events::READABLE | Events::WRITABLE | Events::HUP | Events::ERR;
         }
         let mut e = Events::empty();
@@ -415,6 +434,19 @@ impl Tty {
 }
 
 impl State {
+    /// Whether a description of the programs' side that was opened after `born` hang-ups has been
+    /// hung up.
+    pub(crate) fn is_gone(&self, born: u64) -> bool {
+        self.hung_up || self.hang_ups != born
+    }
+
+    /// It is nobody's any more: whose it was, and who signals them.
+    pub(crate) fn leave_session(&mut self) -> (i32, i32, Option<Arc<dyn GroupSignaller>>) {
+        let session = std::mem::take(&mut self.session);
+        let foreground = std::mem::take(&mut self.foreground);
+        (session, foreground, self.signaller.take())
+    }
+
     /// Stops or restarts output, and tells packet mode of it.
     pub(crate) fn set_stopped(&mut self, stop: bool) {
         if self.output.stopped == stop {

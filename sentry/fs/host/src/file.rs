@@ -26,6 +26,9 @@ enum Kind {
     Helper,
 }
 
+/// What is appended in one piece; a longer write may have others' bytes in it.
+const APPENDED_AT_ONCE: usize = 1 << 20;
+
 /// A donated stream: a pipe, a file, a terminal of the caller's.
 #[derive(Debug)]
 pub struct HostFile {
@@ -105,6 +108,32 @@ impl HostFile {
         nix::unistd::write(self.fd.as_fd(), &data[..data.len().min(512)])
             .map(Some)
             .map_err(host)
+    }
+
+    /// Writes at the end, which the host finds: others may write there at the same time. Its own
+    /// description need not have `O_APPEND`, which is the guest's to set and clear.
+    fn append(&self, src: &mut Src<'_>) -> Result<usize, Errno> {
+        let mut total = 0;
+        let mut buf = vec![0u8; src.remaining().min(APPENDED_AT_ONCE)];
+        loop {
+            let n = match src.take(&mut buf) {
+                Ok(0) => return Ok(total),
+                Ok(n) => n,
+                Err(_) if total > 0 => return Ok(total),
+                Err(e) => return Err(e),
+            };
+            let iov = [IoSlice::new(&buf[..n])];
+            match rustix::io::pwritev2(&self.fd, &iov, u64::MAX, ReadWriteFlags::APPEND) {
+                Ok(put) => {
+                    total += put;
+                    if put < n {
+                        return Ok(total);
+                    }
+                }
+                Err(_) if total > 0 => return Ok(total),
+                Err(e) => return Err(Errno::from_host(e.raw_os_error())),
+            }
+        }
     }
 
     fn poll_now(&self) -> Events {
@@ -232,10 +261,12 @@ impl FileOps for HostFile {
         src: &mut Src<'_>,
     ) -> SysResult<Written> {
         if self.kind == Kind::Seekable {
-            // To append is the host's to do: its description has the flag, too.
-            let at = if append { None } else { explicit(offset) };
-            let max = src.remaining();
-            let count = src.take_to_host(self.fd.as_fd(), at, max)?;
+            let count = if append {
+                self.append(src)?
+            } else {
+                let max = src.remaining();
+                src.take_to_host(self.fd.as_fd(), explicit(offset), max)?
+            };
             return Ok(Written {
                 count,
                 end: offset.saturating_add(count as u64),

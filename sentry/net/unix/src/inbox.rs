@@ -78,6 +78,29 @@ impl Inbox {
         Some(p)
     }
 
+    /// What a stream's reader would get of the first `max` bytes, which stay. One who asks for
+    /// credentials sees no further than a change of sender, and nobody beyond a piece that comes
+    /// with descriptors.
+    pub(crate) fn look(&self, max: usize, pass_creds: bool) -> Option<(Vec<u8>, Control)> {
+        let who = |p: &Packet| p.control.creds.unwrap_or(p.sender);
+        let first = who(self.packets.front()?);
+        let mut data = Vec::new();
+        let mut rights = Vec::new();
+        for packet in &self.packets {
+            if data.len() == max || (pass_creds && who(packet) != first) {
+                break;
+            }
+            let rest = packet.rest();
+            data.extend_from_slice(&rest[..rest.len().min(max - data.len())]);
+            if !packet.control.rights.is_empty() {
+                rights.clone_from(&packet.control.rights);
+                break;
+            }
+        }
+        let creds = pass_creds.then_some(first);
+        Some((data, Control { rights, creds }))
+    }
+
     /// Puts a packet that was popped back in front.
     pub(crate) fn unpop(&mut self, packet: Packet) {
         self.bytes += packet.rest().len();

@@ -7,6 +7,7 @@ use abi::{Errno, libc};
 use ctx::{Ctx, Dst, Restart, Src, SysErr, SysResult, wait_for};
 use net::{Control, Message, Received, RecvFlags, SendFlags, SocketKind, Ucred, timeout};
 use std::sync::Arc;
+use std::time::Instant;
 use wait::Events;
 
 /// A stream is cut into pieces of at most this many bytes, so that a large write does not wait
@@ -221,32 +222,25 @@ impl UnixSocket {
                 false => Errno::ENOTCONN.into(),
             });
         }
+        if flags.peek && self.is_stream() {
+            let max = dst.remaining();
+            let seen = self.with_inbox(cx, flags, deadline, |inbox, pass_creds| {
+                inbox.look(max, pass_creds)
+            })?;
+            let Some((data, control)) = seen.ok_or(Errno::EAGAIN)? else {
+                return Ok(Received::default());
+            };
+            let count = dst.put(&data)?;
+            return Ok(Received {
+                count,
+                full: count,
+                from: None,
+                control,
+            });
+        }
         let mut total = Received::default();
         loop {
-            let step = wait_for(
-                cx,
-                &self.queue,
-                Events::READABLE,
-                deadline,
-                Restart::Sys,
-                || {
-                    let mut s = self.state.lock();
-                    if let Some(p) = s.inbox.pop() {
-                        return Ok(Some(Some(p)));
-                    }
-                    if let Some(e) = s.error.take() {
-                        return Err(e.into());
-                    }
-                    if s.read_shut || matches!(s.connection, Connection::Gone(_)) {
-                        return Ok(Some(None));
-                    }
-                    if flags.nonblocking {
-                        Err(Errno::EAGAIN.into())
-                    } else {
-                        Ok(None)
-                    }
-                },
-            );
+            let step = self.with_inbox(cx, flags, deadline, |inbox, _| inbox.pop());
             let packet = match step {
                 Ok(Some(Some(p))) => p,
                 Ok(Some(None)) => return Ok(total),
@@ -258,14 +252,54 @@ impl UnixSocket {
             if !self.is_stream() {
                 return self.deliver_packet(cx, flags, packet, dst);
             }
-            let more = self.deliver_stream(flags, packet, dst, &mut total)?;
-            let again = more || (flags.wait_all && !flags.peek && dst.remaining() > 0);
+            let more = self.deliver_stream(packet, dst, &mut total)?;
+            let again = more || (flags.wait_all && dst.remaining() > 0);
             let have_more = !self.state.lock().inbox.is_empty();
             let blocked = !have_more && !flags.wait_all;
             if !again || blocked || dst.remaining() == 0 || !total.control.rights.is_empty() {
+                if have_more {
+                    // The next who waits to read was not woken for what is left.
+                    self.queue.pass_on(Events::READABLE);
+                }
                 return Ok(total);
             }
         }
+    }
+
+    /// Runs `take` on the inbox, given whether credentials are asked for, blocking until it finds
+    /// something. `None` inside is the end of what is sent, outside that the deadline has passed.
+    fn with_inbox<T>(
+        &self,
+        cx: &dyn Ctx,
+        flags: RecvFlags,
+        deadline: Option<Instant>,
+        mut take: impl FnMut(&mut Inbox, bool) -> Option<T>,
+    ) -> SysResult<Option<Option<T>>> {
+        wait_for(
+            cx,
+            &self.queue,
+            Events::READABLE,
+            deadline,
+            Restart::Sys,
+            || {
+                let mut s = self.state.lock();
+                let pass_creds = s.options.pass_creds;
+                if let Some(found) = take(&mut s.inbox, pass_creds) {
+                    return Ok(Some(Some(found)));
+                }
+                if let Some(e) = s.error.take() {
+                    return Err(e.into());
+                }
+                if s.read_shut || matches!(s.connection, Connection::Gone(_)) {
+                    return Ok(Some(None));
+                }
+                if flags.nonblocking {
+                    Err(Errno::EAGAIN.into())
+                } else {
+                    Ok(None)
+                }
+            },
+        )
     }
 
     fn deliver_packet(
@@ -305,7 +339,6 @@ impl UnixSocket {
     /// come with the first byte of theirs, and end the call.
     fn deliver_stream(
         &self,
-        flags: RecvFlags,
         mut packet: Packet,
         dst: &mut Dst<'_>,
         total: &mut Received,
@@ -329,11 +362,6 @@ impl UnixSocket {
         }
         total.count += put;
         total.full += put;
-        if flags.peek {
-            total.control.rights = packet.control.rights.clone();
-            self.state.lock().inbox.unpop(packet);
-            return Ok(false);
-        }
         total.control.rights.append(&mut packet.control.rights);
         packet.taken += put;
         let whole = packet.rest().is_empty();

@@ -2,13 +2,14 @@
 
 use crate::out::Out;
 use crate::sys::{child, word};
-use crate::util::{anon, now_ms, shared, sleep_ms, wait_text};
+use crate::util::{PAGE, anon, map, now_ms, shared, sleep_ms, wait_text};
 use crate::{cases, k, sys, tell};
 use libc::*;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 
 cases!(
+    shared_words_that_cannot_be_read,
     wait_value_differs,
     wait_times_out,
     wake_counts,
@@ -256,4 +257,27 @@ fn ping_pong(o: Out) {
     });
     turn(0);
     tell!(o, "child" => wait_text(kid), "turns" => word(m + 4).load(SeqCst));
+}
+
+fn shared_words_that_cannot_be_read(o: Out) {
+    let kept = map(
+        0,
+        2 * PAGE,
+        PROT_READ | PROT_WRITE,
+        MAP_SHARED | MAP_ANONYMOUS,
+    )
+    .addr();
+    let closed = kept + PAGE;
+    k!(SYS_mprotect, closed, PAGE, PROT_NONE);
+    let fd = k!(SYS_memfd_create, c"m", 0).int();
+    k!(SYS_ftruncate, fd, PAGE);
+    let beyond =
+        crate::util::map_file(fd, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, 0).addr() + PAGE;
+    for (what, at) in [("kept", kept), ("closed", closed), ("beyond", beyond)] {
+        for flag in [0, P] {
+            tell!(o, "word" => format!("{what} {flag}"), "wake" => futex(at, FUTEX_WAKE | flag, 1, 0, 0, 0), "requeue" => futex(kept, FUTEX_REQUEUE | flag, 1, 1, at, 0), "from" => futex(at, FUTEX_REQUEUE | flag, 1, 1, kept, 0), "op" => futex(at, FUTEX_WAKE_OP | flag, 1, 1, kept, 0));
+        }
+    }
+    k!(SYS_mprotect, kept, PAGE, PROT_READ);
+    tell!(o, "read only" => futex(kept, FUTEX_WAKE, 1, 0, 0, 0));
 }

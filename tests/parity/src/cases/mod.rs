@@ -26,6 +26,7 @@ mod paths;
 mod pipes;
 mod processes;
 mod programs;
+mod rounds;
 mod shared_state;
 mod signals;
 mod signals_more;
@@ -37,6 +38,8 @@ mod threads;
 mod time;
 mod transfers;
 mod waits;
+
+pub use rounds::exec_round;
 
 /// Every family with its tables, in the order that `--list` tells.
 pub const FAMILIES: &[(&str, &[&[Case]])] = &[
@@ -85,4 +88,5 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
     ("terminals", &[terminals::CASES]),
     ("misc", &[misc::CASES, hostile::CASES]),
     ("programs", &[programs::CASES]),
+    ("rounds", &[rounds::CASES]),
 ];

@@ -364,7 +364,7 @@ fn process_names(o: Out) {
 
 fn prctl_odds(o: Out) {
     tell!(o, "unknown" => k!(SYS_prctl, 0x7fff, 0, 0, 0, 0), "keepcaps" => k!(SYS_prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0), "get" => k!(SYS_prctl, PR_GET_KEEPCAPS, 0, 0, 0, 0), "bad" => k!(SYS_prctl, PR_SET_KEEPCAPS, 5, 0, 0, 0), "seccomp" => k!(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0),
-        "timerslack" => k!(SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0));
+        "timerslack" => k!(SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0), "set" => k!(SYS_prctl, PR_SET_TIMERSLACK, 70_000, 0, 0, 0), "child's default" => { let (r, w) = pipe(); in_child(|| { let mut seen = Vec::new(); for ns in [90_000, 0] { seen.push(k!(SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0).0); k!(SYS_prctl, PR_SET_TIMERSLACK, ns, 0, 0, 0); } seen.push(k!(SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0).0); write(w, format!("{seen:?}").as_bytes()); 0 }); read(r, 99).1 });
 }
 
 fn many_children(o: Out) {

@@ -18,6 +18,8 @@ cases!(
     pair_shutdown,
     pair_nonblocking_and_full,
     pair_peek_and_waitall,
+    pair_peek_over_pieces,
+    pair_waiting_readers,
     pair_poll,
     pass_descriptors,
     pass_descriptors_limits,
@@ -144,6 +146,49 @@ fn polled(fd: i32) -> String {
     };
     let r = k!(SYS_poll, &mut p, 1, 0);
     format!("{r} {:#x}", p.revents)
+}
+
+fn pair_peek_over_pieces(o: Out) {
+    // Pieces that cannot be joined: each comes with a descriptor, or is large.
+    let (a, b) = pair(SOCK_STREAM);
+    for text in ["one", "two"] {
+        send_message(a, text.as_bytes(), &rights(&[a]));
+        write(a, b"-");
+    }
+    for len in [2, 3, 4, 99] {
+        tell!(o, "peek" => recv(b, len, MSG_PEEK));
+    }
+    tell!(o, "take" => recv(b, 99, 0), "peek" => recv(b, 99, MSG_PEEK), "take" => recv(b, 99, 0), "peek" => recv(b, 99, MSG_PEEK), "take" => recv(b, 99, 0), "none" => recv(b, 99, MSG_PEEK | MSG_DONTWAIT));
+    let (a, b) = pair(SOCK_STREAM);
+    for piece in 0..3u8 {
+        write(a, &vec![b'a' + piece; 40_000]);
+    }
+    let mut all = vec![0u8; 120_000];
+    let peeked = k!(SYS_recvfrom, b, &mut all[..], all.len(), MSG_PEEK, 0, 0);
+    tell!(o, "large" => peeked, "ends" => show(&[all[0], all[79_999], all[119_999]]), "not all" => k!(SYS_recvfrom, b, &mut all[..], 100_000, MSG_PEEK | MSG_WAITALL, 0, 0), "fault" => k!(SYS_recvfrom, b, 1, 100, MSG_PEEK, 0, 0), "still there" => recv(b, 3, MSG_PEEK));
+    for on in [0, 1] {
+        let (a, b) = pair(SOCK_STREAM);
+        k!(SYS_setsockopt, b, SOL_SOCKET, SO_PASSCRED, &on, 4);
+        write(a, b"mine");
+        in_child(|| {
+            write(a, b"other's");
+            0
+        });
+        tell!(o, "two senders" => recv(b, 99, MSG_PEEK), "taken" => recv(b, 99, 0));
+    }
+}
+
+fn pair_waiting_readers(o: Out) {
+    // One write is enough for all who wait, however little each takes.
+    let (a, b) = pair(SOCK_STREAM);
+    let kids: Vec<i32> = (0..4)
+        .map(|_| child(|| i32::from(recv(b, 1, 0) != "1 \"x\"")))
+        .collect();
+    sleep_ms(60);
+    write(a, b"xxxx");
+    for kid in kids {
+        tell!(o, "reader" => wait_text(kid));
+    }
 }
 
 fn pair_poll(o: Out) {

@@ -33,6 +33,9 @@ cases!(
     background_write,
     background_read_orphaned,
     hang_up,
+    hang_up_of_foreground,
+    leader_ends,
+    leader_gives_up,
     master_closes,
     slave_closes,
     poll_of_terminal,
@@ -512,6 +515,142 @@ fn hang_up(o: Out) {
         },
     );
     tell!(o, "seen" => read(r, 200).1, "end" => end);
+}
+
+fn hang_up_of_foreground(o: Out) {
+    // Whoever is in the foreground hears of a lost terminal when the leader ends, not before.
+    let ((r, w), (r2, w2)) = (pipe(), pipe());
+    let end = session(
+        |s| {
+            on(SIGHUP, 0);
+            on(SIGCONT, 0);
+            let front = child(|| {
+                k!(SYS_setpgid, 0, 0);
+                write(w, b"r");
+                read(r2, 1);
+                let before = count(SIGHUP);
+                write(w, b"b");
+                while count(SIGHUP) == 0 || count(SIGCONT) == 0 {
+                    sleep_ms(5);
+                }
+                let text = format!("before {before} then {}", count(SIGHUP));
+                write(w, text.as_bytes());
+                0
+            });
+            read(r, 1);
+            k!(
+                SYS_rt_sigprocmask,
+                SIG_BLOCK,
+                &crate::util::bit(SIGTTOU),
+                0,
+                8
+            );
+            k!(SYS_ioctl, s, TIOCSPGRP, &front);
+            write(w, b"f");
+            while count(SIGHUP) == 0 {
+                sleep_ms(5);
+            }
+            write(w2, b"x");
+            read(r, 1);
+            0
+        },
+        |m, _| {
+            read(r, 1);
+            close(m);
+        },
+    );
+    tell!(o, "front" => read(r, 100).1, "end" => end);
+}
+
+fn leader_ends(o: Out) {
+    // The end of a session's leader hangs up what others still have open of the terminal.
+    let ((r, w), (r2, w2)) = (pipe(), pipe());
+    let mut after = String::new();
+    let end = session(
+        |s| {
+            on(SIGHUP, 0);
+            set(s, |t| t.l &= !(ECHO | ICANON));
+            for wait in ["read", "stay"] {
+                child(|| {
+                    write(w, b"r");
+                    if wait == "read" {
+                        let text = format!("waiting {} ", read(s, 5).0);
+                        write(w, text.as_bytes());
+                        return 0;
+                    }
+                    read(r2, 1);
+                    let mut p = pollfd {
+                        fd: s,
+                        events: POLLIN | POLLOUT,
+                        revents: 0,
+                    };
+                    k!(SYS_poll, &mut p, 1, 0);
+                    let text = format!(
+                        "hup {} read {} write {} settings {} poll {:x} dev_tty {} ",
+                        count(SIGHUP),
+                        read(s, 5).0,
+                        write(s, b"x"),
+                        k!(SYS_ioctl, s, TCGETS, &mut [0u8; 60]),
+                        p.revents,
+                        open(c"/dev/tty", O_RDWR, 0),
+                    );
+                    write(w, text.as_bytes());
+                    0
+                });
+            }
+            read(r, 1);
+            read(r, 1);
+            sleep_ms(40);
+            0
+        },
+        |m, leader| {
+            // Left to be waited for by `session`.
+            k!(SYS_waitid, P_PID, leader, 0, WEXITED | WNOWAIT, 0);
+            let mut p = pollfd {
+                fd: m,
+                events: POLLIN | POLLOUT,
+                revents: 0,
+            };
+            k!(SYS_poll, &mut p, 1, 0);
+            k!(SYS_fcntl, m, F_SETFL, O_RDWR | O_NONBLOCK);
+            after = format!("read {} poll {:x}", read(m, 5).0, p.revents);
+            let again = slave_of(m, 0);
+            let t = get(again);
+            after += &format!(
+                " opens {} echo {} write {} gets {}",
+                again >= 0,
+                t.l & ECHO != 0,
+                write(again, b"new"),
+                got(m)
+            );
+        },
+    );
+    let waiting = read(r, 100).1;
+    write(w2, b"x");
+    tell!(o, "end" => end, "master" => after, "reader" => waiting, "other" => read(r, 100).1);
+}
+
+fn leader_gives_up(o: Out) {
+    let (r, w) = pipe();
+    session(
+        |s| {
+            on(SIGHUP, 0);
+            on(SIGCONT, 0);
+            let give = k!(SYS_ioctl, s, TIOCNOTTY);
+            let text = format!(
+                "{give} hup {} cont {} write {} dev_tty {} again {}",
+                count(SIGHUP),
+                count(SIGCONT),
+                write(s, b"x"),
+                open(c"/dev/tty", O_RDWR, 0),
+                k!(SYS_ioctl, s, TIOCSCTTY, 0),
+            );
+            write(w, text.as_bytes());
+            0
+        },
+        |_, _| {},
+    );
+    tell!(o, "leader" => read(r, 200).1);
 }
 
 fn master_closes(o: Out) {
