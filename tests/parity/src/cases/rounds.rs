@@ -509,7 +509,7 @@ fn requeue_against_timeouts(o: Out) {
             // Woken here or there, until all are back.
             until(|| {
                 let n = k!(SYS_futex, a, FUTEX_CMP_REQUEUE | P, 1, 10, b, 0).0;
-                if n < 0 || n > 3 {
+                if !(0..=3).contains(&n) {
                     tally(&other);
                 }
                 let n = k!(SYS_futex, b, FUTEX_WAKE | P, 10).0;
