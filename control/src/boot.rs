@@ -87,6 +87,8 @@ pub struct ProcessSpec {
     pub rlimits: Vec<Rlimit>,
     /// `oom_score_adj`
     pub oom_score_adj: Option<i32>,
+    /// Its nice value, -20 to 19: that of who started it.
+    pub nice: i32,
     /// Whether signals end it as they end any process. Otherwise it is what process 1 is on
     /// Linux: those that it has no handler for do nothing.
     pub mortal: bool,

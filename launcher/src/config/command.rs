@@ -64,6 +64,7 @@ impl Command {
                 gid: self.ids.1,
                 groups: self.groups,
                 capabilities,
+                nice: super::process::own_nice(),
                 // A person who presses Ctrl-C means it.
                 mortal: true,
                 terminal: self.terminal,

@@ -51,6 +51,7 @@ pub(super) fn convert(process: &oci::Process) -> Result<ProcessSpec, ConfigError
         no_new_privs: process.no_new_privileges().unwrap_or(false),
         rlimits,
         oom_score_adj: process.oom_score_adj(),
+        nice: own_nice(),
         mortal: false,
         terminal,
         console_size: process.console_size().as_ref().map(|size| WindowSize {
@@ -58,6 +59,11 @@ pub(super) fn convert(process: &oci::Process) -> Result<ProcessSpec, ConfigError
             columns: u16::try_from(size.width()).unwrap_or(u16::MAX),
         }),
     })
+}
+
+/// The nice value of this process, which what it starts inherits.
+pub(super) fn own_nice() -> i32 {
+    rustix::process::getpriority_process(None).unwrap_or(0)
 }
 
 /// A path as text; what is not UTF-8 cannot be in JSON.

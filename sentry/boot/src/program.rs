@@ -37,6 +37,7 @@ pub(crate) fn program(p: &ProcessSpec, at: Surroundings) -> Program {
         umask: p.umask.unwrap_or(0o022),
         limits: rlimits(p),
         oom_score_adj: p.oom_score_adj.unwrap_or(0),
+        nice: p.nice,
         mortal: p.mortal,
         terminal: at.terminal,
         blocked: SigSet::default(),

@@ -287,6 +287,8 @@ pub struct ProcessSpec {
     pub blocked: SigSet,
     /// /proc/PID/oom_score_adj
     pub oom_score_adj: i32,
+    /// Its nice value.
+    pub nice: i32,
     /// Whether, as process 1, it can be ended by signals all the same.
     pub mortal: bool,
 }
@@ -343,7 +345,7 @@ impl Kernel {
             robust_list: 0,
             vfork: None,
             personality: 0,
-            nice: 0,
+            nice: spec.nice.clamp(-20, 19),
             policy: 0,
             priority: 0,
             reset_on_fork: false,

@@ -32,6 +32,20 @@ pub fn target_dir() -> PathBuf {
     }
 }
 
+/// Puts back what a caller's background job or nohup(1) have set: programs natively inherit which
+/// signals are ignored, and are compared.
+///
+/// # Panics
+/// When a signal that exists cannot be set, which does not happen.
+pub fn as_from_a_shell() {
+    use nix::sys::signal::Signal;
+    for which in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+        if let Err(error) = sys::default_signal(which) {
+            panic!("{which} has no default: {error}");
+        }
+    }
+}
+
 /// Whether this process is root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()

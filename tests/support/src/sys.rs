@@ -1,11 +1,18 @@
 //! The host calls of tests for which there is no safe wrapper.
-// UNSAFETY: adoption of descriptors that came over a socket.
+// UNSAFETY: adoption of descriptors that came over a socket; signals back to their defaults.
 #![expect(unsafe_code, reason = "received descriptors come as numbers")]
 
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+
+/// Lets `which` do what it does when nobody says otherwise.
+pub(crate) fn default_signal(which: Signal) -> nix::Result<()> {
+    // SAFETY: the default is no function of ours.
+    unsafe { signal(which, SigHandler::SigDfl) }.map(drop)
+}
 
 /// Receives one message and the descriptors that came with it.
 pub(crate) fn receive(stream: &UnixStream) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {

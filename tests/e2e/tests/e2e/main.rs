@@ -37,6 +37,7 @@ use world::World;
 const WORKERS: usize = 2;
 
 fn main() -> ExitCode {
+    test_support::as_from_a_shell();
     let mut wanted: Vec<String> = std::env::args().skip(1).collect();
     if wanted.iter().any(|a| a == "--list") {
         return ExitCode::SUCCESS;
