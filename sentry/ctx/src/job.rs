@@ -56,7 +56,7 @@ pub trait Terminal: Send + Sync + Any {
     fn belong_to(&self, session: i32, signaller: Arc<dyn GroupSignaller>);
 
     /// The session leader gives the terminal up, or exits: a signal to the foreground group, and
-    /// no session any more. An exit also hangs up what is open of it.
+    /// no session any more.
     fn disassociate(&self, leader_exits: bool);
 
     /// The foreground process group, 0 for none.

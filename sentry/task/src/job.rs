@@ -68,7 +68,7 @@ impl Kernel {
         drop(old);
     }
 
-    /// Process `pid` ends: where it leads a session, the session's terminal is hung up; where that
+    /// Process `pid` ends: where it leads a session, the session's terminal is given up; where that
     /// has been lost before, those who were in its foreground hear of it now.
     pub(crate) fn leader_ends(&self, pid: i32) {
         let mut tree = self.tree.lock();

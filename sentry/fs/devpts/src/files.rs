@@ -13,8 +13,6 @@ use wait::{Events, Queue};
 #[derive(Debug)]
 pub struct SlaveFile {
     tty: Arc<Tty>,
-    /// Hang-ups of the terminal before it was opened.
-    born: u64,
 }
 
 impl SlaveFile {
@@ -23,7 +21,7 @@ impl SlaveFile {
     /// # Errors
     /// `EIO` when it is hung up or still locked by its master, `EBUSY` when it is exclusive.
     pub fn open(cx: &dyn Ctx, tty: &Arc<Tty>, flags: OpenFlags) -> Result<Arc<SlaveFile>, SysErr> {
-        let born = {
+        {
             let mut s = tty.state.lock();
             if s.hung_up || s.locked {
                 return Err(Errno::EIO.into());
@@ -33,12 +31,8 @@ impl SlaveFile {
             }
             s.opens += 1;
             s.was_open = true;
-            s.hang_ups
-        };
-        let file = Arc::new(SlaveFile {
-            tty: tty.clone(),
-            born,
-        });
+        }
+        let file = Arc::new(SlaveFile { tty: tty.clone() });
         if !flags.contains(OpenFlags::NOCTTY) {
             tty.adopt_on_open(cx);
         }
@@ -84,7 +78,7 @@ impl FileOps for SlaveFile {
         false
     }
     fn read(&self, cx: &dyn Ctx, file: &File, _offset: u64, dst: &mut Dst<'_>) -> SysResult {
-        self.tty.read(cx, self.born, file.nonblocking(), dst)
+        self.tty.read(cx, file.nonblocking(), dst)
     }
     fn write(
         &self,
@@ -94,17 +88,17 @@ impl FileOps for SlaveFile {
         _append: bool,
         src: &mut Src<'_>,
     ) -> SysResult<Written> {
-        let count = self.tty.write(cx, self.born, file.nonblocking(), src)?;
+        let count = self.tty.write(cx, file.nonblocking(), src)?;
         Ok(Written { count, end: 0 })
     }
     fn ready(&self, _file: &File) -> Events {
-        self.tty.ready(self.born)
+        self.tty.ready()
     }
     fn queue(&self) -> Option<&Queue> {
         Some(&self.tty.queue)
     }
     fn ioctl(&self, cx: &dyn Ctx, _file: &File, request: u32, arg: u64) -> SysResult<u64> {
-        self.tty.ioctl(cx, Side::Slave(self.born), request, arg)
+        self.tty.ioctl(cx, Side::Slave, request, arg)
     }
     fn as_any(&self) -> &dyn Any {
         self

@@ -44,17 +44,14 @@ const TIOCPKT_IOCTL: u8 = 0x40;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Master,
-    /// With the hang-ups of the terminal before it was opened.
-    Slave(u64),
+    Slave,
 }
 
 impl Tty {
     /// ioctl(2) on either side.
     pub(crate) fn ioctl(&self, cx: &dyn Ctx, side: Side, request: u32, arg: u64) -> SysResult<u64> {
         let mem = cx.memory();
-        if let Side::Slave(born) = side
-            && self.state.lock().is_gone(born)
-        {
+        if side == Side::Slave && self.state.lock().hung_up {
             // Nothing is left that could be asked or set.
             return Err(match request {
                 TIOCSPGRP => Errno::ENOTTY,
@@ -81,7 +78,7 @@ impl Tty {
                 self.set_modes(cx, side, new, request - TCSETS2)?;
             }
             TCSBRK | TCSBRKP => {
-                if side != Side::Master {
+                if side == Side::Slave {
                     self.check_background_change(cx)?;
                 }
                 self.kick();
@@ -91,8 +88,8 @@ impl Tty {
             TIOCEXCL => self.state.lock().exclusive = true,
             TIOCNXCL => self.state.lock().exclusive = false,
             TIOCGEXCL => mem.write_obj(arg, &i32::from(self.state.lock().exclusive))?,
-            TIOCSCTTY if side != Side::Master => self.set_controlling(cx, arg == 1)?,
-            TIOCNOTTY if side != Side::Master => self.give_up(cx)?,
+            TIOCSCTTY if side == Side::Slave => self.set_controlling(cx, arg == 1)?,
+            TIOCNOTTY if side == Side::Slave => self.give_up(cx)?,
             TIOCGPGRP => {
                 self.check_seen(cx, side)?;
                 let group = self.state.lock().foreground;
@@ -120,7 +117,7 @@ impl Tty {
             }
             TIOCOUTQ => {
                 let n = match side {
-                    Side::Slave(_) => self.state.lock().output.bytes.len(),
+                    Side::Slave => self.state.lock().output.bytes.len(),
                     Side::Master => 0,
                 };
                 mem.write_obj(arg, &(n as i32))?;
@@ -128,7 +125,7 @@ impl Tty {
             FIONREAD => {
                 let s = self.state.lock();
                 let n = match side {
-                    Side::Slave(_) => s.line.available(&s.termios),
+                    Side::Slave => s.line.available(&s.termios),
                     Side::Master => s.output.bytes.len(),
                 };
                 drop(s);
@@ -189,7 +186,7 @@ impl Tty {
     /// `how` is 0 for now, 1 after draining output, 2 after draining and flushing input. Output
     /// is drained by handing it to the other end, which never refuses it for good.
     fn set_modes(&self, cx: &dyn Ctx, side: Side, new: Termios, how: u32) -> SysResult<()> {
-        if side != Side::Master {
+        if side == Side::Slave {
             self.check_background_change(cx)?;
         }
         let mut s = self.state.lock();
@@ -230,7 +227,7 @@ impl Tty {
 
     /// tcflow(3)
     fn flow(&self, cx: &dyn Ctx, side: Side, arg: u64) -> SysResult<()> {
-        if side != Side::Master {
+        if side == Side::Slave {
             self.check_background_change(cx)?;
         }
         let mut s = self.state.lock();
@@ -258,7 +255,7 @@ impl Tty {
 
     /// tcflush(3). What one side calls its input is the other's output.
     fn flush_queues(&self, cx: &dyn Ctx, side: Side, arg: u64) -> SysResult<()> {
-        if side != Side::Master {
+        if side == Side::Slave {
             self.check_background_change(cx)?;
         }
         let (input, output) = match arg as i32 {
@@ -267,7 +264,7 @@ impl Tty {
             libc::TCIOFLUSH => (true, true),
             _ => return Err(Errno::EINVAL.into()),
         };
-        let (line, out) = if side != Side::Master {
+        let (line, out) = if side == Side::Slave {
             (input, output)
         } else {
             (output, input)

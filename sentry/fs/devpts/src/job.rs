@@ -2,7 +2,6 @@
 //! POSIX, "General Terminal Interface", has them).
 
 use crate::Tty;
-use crate::termios::Termios;
 use abi::{Errno, libc};
 use ctx::{Ctx, GroupSignaller, JobControl, Restart, SysErr, Terminal};
 use std::any::Any;
@@ -148,15 +147,8 @@ impl Terminal for Tty {
     }
 
     fn disassociate(&self, leader_exits: bool) {
-        let mut s = self.state.lock();
-        let (session, group, signaller) = s.leave_session();
-        if leader_exits {
-            s.hang_ups += 1;
-            s.line.flush();
-            s.termios = Termios::default();
-            s.set_stopped(false);
-        }
-        drop(s);
+        let (session, group, signaller) = self.state.lock().leave_session();
+        // What is open of it stays so: Linux hangs up other terminals here, not pseudo-terminals.
         if let Some(signaller) = signaller {
             if group != 0 {
                 signaller.signal_group(group, libc::SIGHUP);
@@ -168,9 +160,6 @@ impl Terminal for Tty {
             if leader_exits && session != 0 {
                 signaller.drop_terminal(session, 0);
             }
-        }
-        if leader_exits {
-            self.tell_of_hang_up();
         }
     }
 

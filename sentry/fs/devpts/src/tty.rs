@@ -43,9 +43,6 @@ pub(crate) struct State {
     pub(crate) signaller: Option<Arc<dyn GroupSignaller>>,
     /// The other end is gone.
     pub(crate) hung_up: bool,
-    /// How often the end of a session has hung it up. What was opened before hears nothing more;
-    /// it can be opened again.
-    pub(crate) hang_ups: u64,
     /// `TIOCEXCL`
     pub(crate) exclusive: bool,
     /// The master has not unlocked it yet (`TIOCSPTLCK`).
@@ -82,7 +79,6 @@ impl Tty {
                 foreground: 0,
                 signaller: None,
                 hung_up: false,
-                hang_ups: 0,
                 exclusive: false,
                 locked,
                 opens: 0,
@@ -210,10 +206,6 @@ impl Tty {
             signaller.signal_session_leader(session, libc::SIGCONT);
             signaller.drop_terminal(session, foreground);
         }
-        self.tell_of_hang_up();
-    }
-
-    pub(crate) fn tell_of_hang_up(&self) {
         self.queue
             .notify_all(Events::READABLE | Events::WRITABLE | Events::HUP | Events::ERR);
     }
@@ -249,14 +241,8 @@ impl Tty {
         self.other.output_ready(self);
     }
 
-    /// read(2) of the programs' side, by a description that was opened after `born` hang-ups.
-    pub(crate) fn read(
-        &self,
-        cx: &dyn Ctx,
-        born: u64,
-        nonblocking: bool,
-        dst: &mut Dst<'_>,
-    ) -> SysResult {
+    /// read(2) of the programs' side.
+    pub(crate) fn read(&self, cx: &dyn Ctx, nonblocking: bool, dst: &mut Dst<'_>) -> SysResult {
         self.check_background_read(cx)?;
         let max = dst.remaining();
         if max == 0 {
@@ -281,7 +267,7 @@ impl Tty {
                 Restart::Sys,
                 || {
                     let s = self.state.lock();
-                    if s.is_gone(born) {
+                    if s.hung_up {
                         return Ok(Some(true));
                     }
                     let have = s.line.available(&s.termios);
@@ -347,14 +333,8 @@ impl Tty {
         s.line.available(&s.termios)
     }
 
-    /// write(2) of the programs' side; `born` as for [`Tty::read`].
-    pub(crate) fn write(
-        &self,
-        cx: &dyn Ctx,
-        born: u64,
-        nonblocking: bool,
-        src: &mut Src<'_>,
-    ) -> SysResult {
+    /// write(2) of the programs' side.
+    pub(crate) fn write(&self, cx: &dyn Ctx, nonblocking: bool, src: &mut Src<'_>) -> SysResult {
         self.check_background_write(cx)?;
         let mut total = 0;
         let mut chunk = [0u8; 1024];
@@ -373,7 +353,7 @@ impl Tty {
                     Restart::Sys,
                     || {
                         let mut s = self.state.lock();
-                        if s.is_gone(born) {
+                        if s.hung_up {
                             return Err(Errno::EIO.into());
                         }
                         let before = put;
@@ -405,10 +385,10 @@ impl Tty {
         }
     }
 
-    /// What is ready, from the programs' side; `born` as for [`Tty::read`].
-    pub(crate) fn ready(&self, born: u64) -> Events {
+    /// What is ready, from the programs' side.
+    pub(crate) fn ready(&self) -> Events {
         let s = self.state.lock();
-        if s.is_gone(born) {
+        if s.hung_up {
             return Events::READABLE | Events::WRITABLE | Events::HUP | Events::ERR;
         }
         let mut e = Events::empty();
@@ -434,12 +414,6 @@ impl Tty {
 }
 
 impl State {
-    /// Whether a description of the programs' side that was opened after `born` hang-ups has been
-    /// hung up.
-    pub(crate) fn is_gone(&self, born: u64) -> bool {
-        self.hung_up || self.hang_ups != born
-    }
-
     /// It is nobody's any more: whose it was, and who signals them.
     pub(crate) fn leave_session(&mut self) -> (i32, i32, Option<Arc<dyn GroupSignaller>>) {
         let session = std::mem::take(&mut self.session);

@@ -563,7 +563,7 @@ fn hang_up_of_foreground(o: Out) {
 }
 
 fn leader_ends(o: Out) {
-    // The end of a session's leader hangs up what others still have open of the terminal.
+    // The end of a session's leader tells the foreground group; others keep what they have open.
     let ((r, w), (r2, w2)) = (pipe(), pipe());
     let mut after = String::new();
     let end = session(
@@ -578,7 +578,8 @@ fn leader_ends(o: Out) {
                         write(w, text.as_bytes());
                         return 0;
                     }
-                    read(r2, 1);
+                    while read(r2, 1).0.0 == i64::from(-EINTR) {}
+                    k!(SYS_fcntl, s, F_SETFL, O_RDWR | O_NONBLOCK);
                     let mut p = pollfd {
                         fd: s,
                         events: POLLIN | POLLOUT,
