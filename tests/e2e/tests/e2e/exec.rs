@@ -30,23 +30,7 @@ cases!("exec":
 
 /// A container whose program waits.
 fn container(place: &Place<'_>) -> Result {
-    started(place, "exec sleep 1000")
-}
-
-fn started(place: &Place<'_>, script: &str) -> Result {
-    let dir = place.shell(script, |_| {})?;
-    let mut command = place.runtime.command();
-    command
-        .args(["run", "--detach", "--bundle"])
-        .arg(&dir)
-        .arg("c");
-    let mut run = place.spawn(&mut command)?;
-    equal("run --detach", &run.finish(), &"exit 0".to_owned())
-}
-
-fn gone(place: &Place<'_>) -> Result {
-    exited(&place.ringfence(&["delete", "--force", "c"]), 0)?;
-    place.nothing_left()
+    place.started("exec sleep 1000")
 }
 
 /// How many processes the container has, but for those that its own program does not reap.
@@ -81,7 +65,7 @@ fn output_and_status(place: &Place<'_>) -> Result {
         lines.first() == Some(&"0") && lines.last() == Some(&"1"),
         || format!("{lines:?}"),
     )?;
-    gone(place)
+    place.gone()
 }
 
 fn input_is_passed_and_ends(place: &Place<'_>) -> Result {
@@ -104,7 +88,7 @@ fn input_is_passed_and_ends(place: &Place<'_>) -> Result {
         0,
         "y\nover\n",
     )?;
-    gone(place)
+    place.gone()
 }
 
 fn what_is_said_of_the_process_holds(place: &Place<'_>) -> Result {
@@ -178,7 +162,7 @@ fn what_is_said_of_the_process_holds(place: &Place<'_>) -> Result {
         refused(&place.ringfence(&line), 128, words)?;
     }
     refused(&place.ringfence(&["exec", "c"]), 128, &["what to run"])?;
-    gone(place)
+    place.gone()
 }
 
 fn a_process_by_a_file(place: &Place<'_>) -> Result {
@@ -209,7 +193,7 @@ fn a_process_by_a_file(place: &Place<'_>) -> Result {
         128,
         &["process.json"],
     )?;
-    gone(place)
+    place.gone()
 }
 
 fn programs_that_cannot_be_run(place: &Place<'_>) -> Result {
@@ -231,7 +215,7 @@ fn programs_that_cannot_be_run(place: &Place<'_>) -> Result {
         ensure(!place.dir.join("pid").exists(), || "a pid file".into())?;
     }
     equal("processes", &processes(place)?, &1)?;
-    gone(place)
+    place.gone()
 }
 
 fn only_a_running_container_executes(place: &Place<'_>) -> Result {
@@ -246,7 +230,7 @@ fn only_a_running_container_executes(place: &Place<'_>) -> Result {
     exited(&place.ringfence(&["kill", "c", "KILL"]), 0)?;
     eventually("stopped container", || Ok(place.status("c")? == "stopped"))?;
     refused(&exec(), 128, &["stopped", "running"])?;
-    gone(place)
+    place.gone()
 }
 
 fn signals_are_handed_on(place: &Place<'_>) -> Result {
@@ -272,7 +256,7 @@ fn signals_are_handed_on(place: &Place<'_>) -> Result {
     equal("processes", &(processes(place)? >= 2), &true)?;
     exec.signal(Signal::SIGKILL)?;
     eventually("end of the process", || Ok(processes(place)? == 1))?;
-    gone(place)
+    place.gone()
 }
 
 /// Runs `script` detached: the number of its stand-in.
@@ -342,7 +326,7 @@ fn a_detached_one_has_a_stand_in(place: &Place<'_>) -> Result {
     ];
     refused(&place.ringfence(&line), 128, &["/nosuch/pid"])?;
     eventually("end of the process", || Ok(processes(place)? == 1))?;
-    gone(place)
+    place.gone()
 }
 
 /// As containerd's shim does it.
@@ -372,7 +356,7 @@ fn a_stand_in_is_reaped_with_the_status(place: &Place<'_>) -> Result {
             .args(["c", "sh", "-c", script]);
         said(&place.finish(&mut shim), 0, &format!("{status}\n"))?;
     }
-    gone(place)
+    place.gone()
 }
 
 fn the_end_of_the_container_ends_it(place: &Place<'_>) -> Result {
@@ -389,7 +373,7 @@ fn the_end_of_the_container_ends_it(place: &Place<'_>) -> Result {
         exited(&place.ringfence(how), 0)?;
         equal("end", &exec.finish(), &"exit 137".to_owned())?;
         eventually("end of the stand-in", || Ok(!alive(stand_in)))?;
-        gone(place)?;
+        place.gone()?;
     }
     Ok(())
 }
@@ -432,7 +416,7 @@ fn at_a_terminal(place: &Place<'_>) -> Result {
         0,
         "ptmx\n",
     )?;
-    gone(place)
+    place.gone()
 }
 
 fn over_a_console_socket(place: &Place<'_>) -> Result {
@@ -476,7 +460,7 @@ fn over_a_console_socket(place: &Place<'_>) -> Result {
     let line = ["exec", "--detach", "--console-socket", &socket, "c", "sh"];
     refused(&place.ringfence(&line), 128, &["--tty"])?;
     equal("processes", &processes(place)?, &1)?;
-    gone(place)
+    place.gone()
 }
 
 fn further_descriptors(place: &Place<'_>) -> Result {
@@ -501,7 +485,7 @@ fn further_descriptors(place: &Place<'_>) -> Result {
     equal("written", &four, &"four\n".to_owned())?;
     let outcome = place.ringfence(&["exec", "--preserve-fds", "9", "c", "true"]);
     refused(&outcome, 128, &["--preserve-fds"])?;
-    gone(place)
+    place.gone()
 }
 
 fn many_at_once(place: &Place<'_>) -> Result {
@@ -516,5 +500,5 @@ fn many_at_once(place: &Place<'_>) -> Result {
         .args(["exec", "c"]);
     said(&place.finish(&mut shell), 0, "820\n")?;
     equal("processes", &processes(place)?, &1)?;
-    gone(place)
+    place.gone()
 }

@@ -13,22 +13,6 @@ cases!("pause":
     requests_that_are_not_there_yet,
 );
 
-fn started(place: &Place<'_>, script: &str) -> Result {
-    let dir = place.shell(script, |_| {})?;
-    let mut command = place.runtime.command();
-    command
-        .args(["run", "--detach", "--bundle"])
-        .arg(&dir)
-        .arg("c");
-    let mut run = place.spawn(&mut command)?;
-    equal("run --detach", &run.finish(), &"exit 0".to_owned())
-}
-
-fn gone(place: &Place<'_>) -> Result {
-    exited(&place.ringfence(&["delete", "--force", "c"]), 0)?;
-    place.nothing_left()
-}
-
 fn size(file: &PathBuf) -> u64 {
     std::fs::metadata(file).map_or(0, |m| m.len())
 }
@@ -39,7 +23,7 @@ const BUSY: &str = "for n in 1 2; do (while :; do echo x; done > /busy$n) & done
     (yes | while read x; do echo x; done > /piped) & wait";
 
 fn nothing_runs_until_it_goes_on(place: &Place<'_>) -> Result {
-    started(place, BUSY)?;
+    place.started(BUSY)?;
     let tree = place.tree()?;
     let files: Vec<PathBuf> = ["busy1", "busy2", "sleepy", "forks", "piped"]
         .iter()
@@ -59,7 +43,7 @@ fn nothing_runs_until_it_goes_on(place: &Place<'_>) -> Result {
         said(&place.ringfence(&["resume", "c"]), 0, "")?;
         equal("status", &place.status("c")?, &"running".to_owned())?;
     }
-    gone(place)
+    place.gone()
 }
 
 fn calls_are_not_cut_short(place: &Place<'_>) -> Result {
@@ -69,7 +53,7 @@ fn calls_are_not_cut_short(place: &Place<'_>) -> Result {
         (sh -c 'exit 7' & sleep 0.1; wait $!; echo \"child $?\" >> /log) &
         while [ $(wc -l < /log) != 4 ]; do sleep 0.05; done; sort /log > /sorted; exec sleep 1000";
     std::fs::write(place.tree()?.join("log"), "")?;
-    started(place, script)?;
+    place.started(script)?;
     let (fifo, log) = (place.tree()?.join("in"), place.tree()?.join("sorted"));
     eventually("fifo", || Ok(fifo.exists()))?;
     for _ in 0..20 {
@@ -88,7 +72,7 @@ fn calls_are_not_cut_short(place: &Place<'_>) -> Result {
     let want = "child 7\nread it\nslept 0\nusr1\n".to_owned();
     eventually("whole file", || Ok(size(&log) == want.len() as u64))?;
     equal("log", &std::fs::read_to_string(&log)?, &want)?;
-    gone(place)
+    place.gone()
 }
 
 fn what_a_paused_container_answers(place: &Place<'_>) -> Result {
@@ -138,7 +122,7 @@ fn what_a_paused_container_answers(place: &Place<'_>) -> Result {
     exited(&place.ringfence(&["resume", "c"]), 0)?;
     equal("end", &exec.finish(), &"exit 0".to_owned())?;
     equal("output", &exec.output(), &"late\n".to_owned())?;
-    gone(place)
+    place.gone()
 }
 
 fn a_paused_container_is_killed(place: &Place<'_>) -> Result {
@@ -147,17 +131,17 @@ fn a_paused_container_is_killed(place: &Place<'_>) -> Result {
         (&["kill", "--all", "c", "KILL"], "stopped"),
         (&["delete", "--force", "c"], ""),
     ] {
-        started(place, BUSY)?;
+        place.started(BUSY)?;
         exited(&place.ringfence(&["pause", "c"]), 0)?;
         exited(&place.ringfence(line), 0)?;
         if !status.is_empty() {
             eventually("stopped container", || Ok(place.status("c")? == status))?;
             refused(&place.ringfence(&["resume", "c"]), 128, &["stopped"])?;
         }
-        gone(place)?;
+        place.gone()?;
     }
     // One process alone, by its number.
-    started(place, "sleep 1000; echo $? > /status; exec sleep 1000")?;
+    place.started("sleep 1000; echo $? > /status; exec sleep 1000")?;
     eventually("second process", || {
         Ok(place.ringfence(&["ps", "c"]).out().contains(" 2 "))
     })?;
@@ -176,11 +160,11 @@ fn a_paused_container_is_killed(place: &Place<'_>) -> Result {
         128,
         &["No such process"],
     )?;
-    gone(place)
+    place.gone()
 }
 
 fn requests_that_are_not_there_yet(place: &Place<'_>) -> Result {
-    started(place, "exec sleep 1000")?;
+    place.started("exec sleep 1000")?;
     for line in [
         &["checkpoint", "c"] as &[&str],
         &["checkpoint", "c", "--image-path", "/x", "--leave-running"],
@@ -202,5 +186,5 @@ fn requests_that_are_not_there_yet(place: &Place<'_>) -> Result {
         names.is_some_and(|n| n.contains(&"CAP_CHOWN".into())),
         || features.to_string(),
     )?;
-    gone(place)
+    place.gone()
 }

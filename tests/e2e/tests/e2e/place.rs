@@ -110,6 +110,24 @@ impl<'a> Place<'a> {
         Ok(bundle.dir)
     }
 
+    /// Runs `script` in a container `c` that is left running.
+    pub(crate) fn started(&self, script: &str) -> Result {
+        let dir = self.shell(script, |_| {})?;
+        let mut command = self.runtime.command();
+        command
+            .args(["run", "--detach", "--bundle"])
+            .arg(&dir)
+            .arg("c");
+        let mut run = self.spawn(&mut command)?;
+        crate::case::equal("run --detach", &run.finish(), &"exit 0".to_owned())
+    }
+
+    /// Deletes the container `c`, of which nothing is left then.
+    pub(crate) fn gone(&self) -> Result {
+        crate::case::exited(&self.ringfence(&["delete", "--force", "c"]), 0)?;
+        self.nothing_left()
+    }
+
     /// The runtime with `args`.
     ///
     /// # Panics
