@@ -5,6 +5,7 @@ use crate::state::{StateRoot, write_atomically};
 use platform_api::registry::{self, RegistryError};
 use platform_api::{Platform, Probe};
 use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 
 /// The remembered choice; in a directory of containers, where no id can have this name.
 const FILE: &str = ".platform.json";
@@ -14,14 +15,24 @@ const FILE: &str = ".platform.json";
 struct Choice {
     /// The host's boot: another one may have another kernel.
     boot: String,
+    /// The device that was named.
+    device: Option<PathBuf>,
     /// The platforms there were.
     among: Vec<String>,
     /// The one that was fastest.
     platform: String,
 }
 
-/// The platform called `name`, or with `auto` the fastest that is ready, remembered in `root`.
-pub fn choose(name: &str, root: &StateRoot) -> Result<&'static dyn Platform, LaunchError> {
+/// The platform called `name`, or with `auto` the fastest that is ready (with `device`, where one
+/// is named), remembered in `root`.
+///
+/// # Errors
+/// When there is none of that name, or none that is ready.
+pub fn choose(
+    name: &str,
+    device: Option<&Path>,
+    root: &StateRoot,
+) -> Result<&'static dyn Platform, LaunchError> {
     if name != "auto" {
         return Ok(registry::lookup(name)?);
     }
@@ -35,14 +46,16 @@ pub fn choose(name: &str, root: &StateRoot) -> Result<&'static dyn Platform, Lau
     let remembered: Option<Choice> = std::fs::read(&file)
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    if let Some(choice) = remembered.filter(|c| c.boot == boot && c.among == among)
+    if let Some(choice) =
+        remembered.filter(|c| c.boot == boot && c.among == among && c.device.as_deref() == device)
         && let Ok(platform) = registry::lookup(&choice.platform)
     {
         return Ok(platform);
     }
-    let platform = fastest(&all)?;
+    let platform = fastest(&all, device)?;
     let choice = Choice {
         boot,
+        device: device.map(Path::to_owned),
         among,
         platform: platform.name().to_owned(),
     };
@@ -51,12 +64,15 @@ pub fn choose(name: &str, root: &StateRoot) -> Result<&'static dyn Platform, Lau
     Ok(platform)
 }
 
-fn fastest(all: &[&'static dyn Platform]) -> Result<&'static dyn Platform, LaunchError> {
+fn fastest(
+    all: &[&'static dyn Platform],
+    device: Option<&Path>,
+) -> Result<&'static dyn Platform, LaunchError> {
     let mut best: Option<(&'static dyn Platform, std::time::Duration)> = None;
     let mut reasons = Vec::new();
     // From the highest priority down: a tie stays with the earlier.
     for platform in all {
-        match platform.probe() {
+        match platform.probe(device) {
             Probe::Ready { round_trip } if best.is_none_or(|(_, other)| round_trip < other) => {
                 best = Some((*platform, round_trip));
             }

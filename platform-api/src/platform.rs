@@ -18,7 +18,8 @@ pub trait Platform: Sync {
     fn priority(&self) -> u32;
 
     /// Whether it can run here, found out by really trying, without keeping anything open.
-    fn probe(&self) -> Probe;
+    /// `device` is what [`Platform::open_device`] would be given.
+    fn probe(&self, device: Option<&Path>) -> Probe;
 
     /// The device the sandbox process needs, opened by the launcher and donated; `path` overrides
     /// where it is looked for. `None` for platforms without a device.

@@ -51,16 +51,21 @@ const NEEDED: [(Cap, &str); 6] = [
 const SLOTS_LEAST: u32 = 1024;
 
 impl Cpu {
+    /// Whether it is KVM's device, of the version that there is; `what` is told on failure.
+    pub(crate) fn check_interface(device: &Kvm, what: &str) -> Result<(), PlatformError> {
+        match device.get_api_version() {
+            12 => Ok(()),
+            -1 => Err(unfit(what, "it is no KVM device")),
+            other => Err(unfit(
+                what,
+                format!("it has version {other} of KVM's interface, 12 is needed"),
+            )),
+        }
+    }
+
     /// Asks.
     pub(crate) fn of(device: &Kvm) -> Result<Cpu, PlatformError> {
-        let version = device.get_api_version();
-        if version != 12 {
-            let answer = match version {
-                -1 => "it is no KVM device".to_owned(),
-                other => format!("it has version {other} of KVM's interface, 12 is needed"),
-            };
-            return Err(unfit("looking at the device", answer));
-        }
+        Cpu::check_interface(device, "looking at the device")?;
         for (cap, what) in NEEDED {
             if !device.check_extension(cap) {
                 return Err(unfit("looking at KVM", format!("it is too old: no {what}")));

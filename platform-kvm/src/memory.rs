@@ -432,7 +432,7 @@ mod tests {
     /// and what is unmapped makes room.
     #[test]
     fn files_beyond_the_slots_are_refused_until_others_go() {
-        if let Probe::Unavailable { reason, .. } = crate::Kvm.probe() {
+        if let Probe::Unavailable { reason, .. } = crate::Kvm.probe(None) {
             skip(&reason);
             return;
         }

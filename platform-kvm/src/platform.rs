@@ -31,14 +31,16 @@ impl Platform for Kvm {
         20
     }
 
-    fn probe(&self) -> Probe {
-        probe::probe(self)
+    fn probe(&self, device: Option<&Path>) -> Probe {
+        probe::probe(self, device)
     }
 
     fn open_device(&self, path: Option<&Path>) -> Result<Option<OwnedFd>, PlatformError> {
         let path = path.unwrap_or(Path::new(DEVICE));
         let opened = File::options().read(true).write(true).open(path);
         let opened = opened.map_err(|e| probe::explain(path, e))?;
+        // Asked here, where the path is known and what to do about it can be said.
+        probe::is_kvm(path, &opened)?;
         Ok(Some(opened.into()))
     }
 

@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn more_contexts_than_vcpus_run_at_the_same_time() {
-        if let Probe::Unavailable { reason, .. } = crate::Kvm.probe() {
+        if let Probe::Unavailable { reason, .. } = crate::Kvm.probe(None) {
             skip(&reason);
             return;
         }

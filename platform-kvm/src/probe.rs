@@ -2,10 +2,11 @@
 
 use crate::cpu::Cpu;
 use crate::engine::Machine;
-use crate::error::{kvm, misuse};
+use crate::error::{host, kvm, misuse};
 use crate::platform::Kvm;
 use crate::sys::vm;
 use platform_api::{Platform, PlatformError, Probe};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -30,8 +31,8 @@ enum Step {
 }
 
 /// Makes a VM and a vCPU, and times how long a call of its takes to us and back.
-pub(crate) fn probe(platform: &Kvm) -> Probe {
-    match platform.open_device(None).and_then(try_out) {
+pub(crate) fn probe(platform: &Kvm, device: Option<&Path>) -> Probe {
+    match platform.open_device(device).and_then(try_out) {
         Ok(round_trip) => Probe::Ready { round_trip },
         Err(e) => Probe::Unavailable {
             reason: format!("{}: {}", e.what, e.answer),
@@ -58,6 +59,13 @@ fn try_out(device: Option<OwnedFd>) -> Result<Duration, PlatformError> {
 pub(crate) fn explain(path: &Path, error: io::Error) -> PlatformError {
     let what = format!("kvm platform: opening {}", path.display());
     advise(Step::Open, PlatformError::host(what, error, ""))
+}
+
+/// Whether what was opened is KVM's device.
+pub(crate) fn is_kvm(path: &Path, opened: &File) -> Result<(), PlatformError> {
+    let what = format!("looking at {}", path.display());
+    let duplicate = opened.try_clone().map_err(|e| host(&what, e))?;
+    Cpu::check_interface(&vm::adopt(duplicate.into()), &what).map_err(|e| advise(Step::Look, e))
 }
 
 fn advise(step: Step, error: PlatformError) -> PlatformError {
@@ -149,11 +157,17 @@ mod tests {
         let open = |path: &str| Kvm.open_device(Some(Path::new(path)));
         let missing = open("/nonexistent/kvm").err().unwrap().to_string();
         assert!(missing.contains("/nonexistent/kvm"), "{missing}");
-        let other = open("/dev/null").unwrap().unwrap();
-        let error = Kvm.boot(Some(other)).err().unwrap().to_string();
+        let error = open("/dev/null").err().unwrap().to_string();
+        assert!(error.contains("looking at /dev/null: it is no KVM device"));
+        assert!(error.contains("--platform-device"), "{error}");
+        // Nor does a sandbox process take one that the launcher did not look at.
+        let other = File::open("/dev/null").unwrap();
+        let error = Kvm.boot(Some(other.into())).err().unwrap().to_string();
         assert!(error.contains("no KVM device"), "{error}");
-        let error = try_out(open("/dev/null").unwrap()).err().unwrap();
-        assert!(error.remedy.contains("--platform-device"), "{error}");
+        let Probe::Unavailable { reason, .. } = Kvm.probe(Some(Path::new("/dev/null"))) else {
+            panic!("a probe of /dev/null succeeded");
+        };
+        assert!(reason.contains("no KVM device"), "{reason}");
     }
 
     #[test]
@@ -186,7 +200,7 @@ mod tests {
     /// What the probe tells when the host answers `errno` to each KVM call `request`. The thread
     /// that asks is one of its own, since nothing takes the filter away again.
     fn told(request: u64, errno: i32) -> Option<(String, String)> {
-        if let Probe::Unavailable { reason, .. } = Kvm.probe() {
+        if let Probe::Unavailable { reason, .. } = Kvm.probe(None) {
             skip(&reason);
             return None;
         }
@@ -201,7 +215,7 @@ mod tests {
         let program: BpfProgram = filter.unwrap().try_into().unwrap();
         let asked = std::thread::spawn(move || {
             seccompiler::apply_filter(&program).unwrap();
-            Kvm.probe()
+            Kvm.probe(None)
         });
         match asked.join().unwrap() {
             Probe::Unavailable { reason, remedy } => Some((reason, remedy)),

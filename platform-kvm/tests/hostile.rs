@@ -202,7 +202,7 @@ fn program(random: &mut Random) -> Vec<u8> {
 
 #[test]
 fn hostile_guests_harm_nobody_and_learn_nothing() {
-    if let Probe::Unavailable { reason, remedy } = Kvm.probe() {
+    if let Probe::Unavailable { reason, remedy } = Kvm.probe(None) {
         skip(&format!("platform kvm: {reason}; {remedy}"));
         return;
     }

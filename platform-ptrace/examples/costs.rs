@@ -23,7 +23,7 @@ const STORE: [u8; 5] = [0x48, 0x89, 0x1f, 0x0f, 0x05];
 fn main() {
     let engine = Ptrace.boot(None).expect("the platform boots");
     time("boot (a second engine)", 20, |_| drop(Ptrace.boot(None)));
-    time("probe", 20, |_| drop(Ptrace.probe()));
+    time("probe", 20, |_| drop(Ptrace.probe(None)));
     let mut guest = Guest::new(&engine, &STORE);
     guest.regs.rdi = DATA;
     guest.call();

@@ -26,11 +26,11 @@ impl Platform for Ptrace {
         10
     }
 
-    fn probe(&self) -> Probe {
+    fn probe(&self, _device: Option<&Path>) -> Probe {
         probe::probe()
     }
 
-    fn open_device(&self, _path: Option<&Path>) -> Result<Option<OwnedFd>, PlatformError> {
+    fn open_device(&self, _device: Option<&Path>) -> Result<Option<OwnedFd>, PlatformError> {
         Ok(None)
     }
 

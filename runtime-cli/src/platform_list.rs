@@ -3,12 +3,13 @@
 use crate::lifecycle::print;
 use crate::setup::Failure;
 use platform_api::{Probe, registry};
+use std::path::Path;
 
-/// Prints each platform with its state, as found by trying.
-pub(crate) fn run() -> Result<i32, Failure> {
+/// Prints each platform with its state, as found by trying with `device`, where one is named.
+pub(crate) fn run(device: Option<&Path>) -> Result<i32, Failure> {
     let mut text = String::new();
     for platform in registry::all()? {
-        let state = match platform.probe() {
+        let state = match platform.probe(device) {
             Probe::Ready { round_trip } => {
                 format!(
                     "ready, {:.1} µs a round trip",

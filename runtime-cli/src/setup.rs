@@ -74,7 +74,7 @@ pub(crate) fn dispatch(build: &Build, cli: Cli) -> Result<i32, Failure> {
         Command::Events(events) => observe::events(&setup, &events),
         Command::Wait(id) => observe::wait(&setup, &id.id),
         Command::Spec(spec) => lifecycle::spec(&setup, &spec),
-        Command::Platforms => platform_list::run(),
+        Command::Platforms => platform_list::run(setup.global.platform_device.as_deref()),
         Command::Help(topic) => help::run(build, &topic.topic),
     }
 }
@@ -118,7 +118,11 @@ impl Setup {
         };
         Ok(Options {
             identity: self.identity,
-            platform: launcher::platform::choose(&self.global.platform, root)?,
+            platform: launcher::platform::choose(
+                &self.global.platform,
+                self.global.platform_device.as_deref(),
+                root,
+            )?,
             platform_device: self.global.platform_device.clone(),
             sentry_rules: boot::seccomp::sentry_rules(),
             overlay,

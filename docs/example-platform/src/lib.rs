@@ -32,8 +32,8 @@ impl Platform for Counted {
         Ptrace.priority().saturating_sub(1)
     }
 
-    fn probe(&self) -> Probe {
-        Ptrace.probe()
+    fn probe(&self, device: Option<&Path>) -> Probe {
+        Ptrace.probe(device)
     }
 
     fn open_device(&self, path: Option<&Path>) -> Result<Option<OwnedFd>, PlatformError> {

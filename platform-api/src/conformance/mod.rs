@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 /// Runs one case, if the platform can run here at all.
 pub fn run(platform: &dyn Platform, case: fn(&Arc<dyn Engine>)) {
-    if let Probe::Unavailable { reason, remedy } = platform.probe() {
+    if let Probe::Unavailable { reason, remedy } = platform.probe(None) {
         skip(&format!("platform {}: {reason}; {remedy}", platform.name()));
         return;
     }

@@ -35,6 +35,8 @@ pub(crate) struct Extent {
     pub(crate) translated: bool,
     /// What the platform has mapped; `None` is nothing.
     pub(crate) installed: Option<Prot>,
+    /// How often the platform could not map it; see [`Extent::is_given_up`].
+    pub(crate) refused: u8,
     /// Frames as long as the extent, for its copies: whatever is copied of it lands at the
     /// matching place there, so that neighbouring copies become one extent again.
     pub(crate) mirror: Option<Frames>,
@@ -50,6 +52,7 @@ impl Extent {
             sealed: false,
             translated: false,
             installed: None,
+            refused: 0,
             mirror: None,
         }
     }
@@ -62,6 +65,7 @@ impl Extent {
             sealed,
             translated: true,
             installed: None,
+            refused: 0,
             mirror: None,
         }
     }
@@ -75,6 +79,7 @@ impl Extent {
             sealed: true,
             translated: false,
             installed: None,
+            refused: 0,
             mirror: None,
         }
     }
@@ -125,6 +130,7 @@ impl Extent {
             sealed: self.sealed,
             translated: self.translated,
             installed: self.installed,
+            refused: self.refused,
             mirror,
         };
         self.range.end = at;
@@ -170,6 +176,13 @@ impl Extent {
             let _ = a.join(b);
         }
         self.range.end = next.range.end;
+        self.refused = self.refused.max(next.refused);
+    }
+
+    /// Whether there is no use in telling the platform of it once more: it refused it when room
+    /// had been made.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.refused >= 2
     }
 
     /// Releases the handles into `out`, to be dropped together.

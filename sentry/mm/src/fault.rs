@@ -106,11 +106,12 @@ impl Mm {
     }
 
     /// A postponed change failed on the platform. Makes the range consistent again (nothing of it
-    /// is mapped there), so that the next touch starts anew.
+    /// is mapped there), so that the next touch starts anew. The platform may have run out of
+    /// something that each mapped file takes: so all files go from it, to come back when they are
+    /// touched. What is refused nevertheless is not tried again (see [`Mm::handle_fault`]).
     ///
     /// # Errors
-    /// When not even that works, in which case the process must not run on. Otherwise the task
-    /// gets a `SIGBUS` or is killed for want of memory, as the caller decides.
+    /// When not even that works, in which case the process must not run on.
     pub fn map_failed(&self, addr: u64, len: u64, errno: i32) -> Result<(), Errno> {
         tracing::warn!("the platform could not map {len:#x} bytes at {addr:#x}: errno {errno}");
         let mut guard = self.state.write();
@@ -126,13 +127,19 @@ impl Mm {
         }
         let mut batch = Batch::default();
         batch.unmap(range);
-        self.commit(batch)?;
         st.extents.split(range.start);
         st.extents.split(range.end);
         for extent in st.extents.overlapping_mut(range) {
             extent.installed = None;
+            extent.refused = extent.refused.saturating_add(1);
         }
-        Ok(())
+        for extent in st.extents.iter_mut() {
+            if extent.installed.is_some() && matches!(extent.backing, Backing::Host { .. }) {
+                batch.unmap(extent.range);
+                extent.installed = None;
+            }
+        }
+        self.commit(batch)
     }
 
     pub(crate) fn fault(&self, addr: u64, access: Access, who: Who) -> Result<(), FaultSignal> {
@@ -189,9 +196,10 @@ impl Mm {
         };
         // An extent may go on beyond its mapping, where the next has other rights.
         let crosses = !vma.range.covers(&extent.range);
-        let (sealed, host_only) = (
+        let (sealed, host_only, given_up) = (
             extent.sealed,
             matches!(extent.backing, Backing::Host { .. }),
+            extent.is_given_up(),
         );
         let no_exec = matches!(
             extent.backing,
@@ -220,6 +228,13 @@ impl Mm {
                 Err(FaultSignal::denied(addr))
             } else {
                 Ok(Next::CopyHost)
+            };
+        }
+        if who == Who::Guest && given_up {
+            return match host_only {
+                true if !vma.shared() => Ok(Next::CopyHost),
+                true => Err(FaultSignal::bus(addr)),
+                false => Err(FaultSignal::starved(addr)),
             };
         }
         if who == Who::Guest {

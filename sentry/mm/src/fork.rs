@@ -140,6 +140,7 @@ fn child_extent(extent: &Extent) -> Extent {
         sealed: extent.sealed,
         translated: extent.translated,
         installed: extent.installed,
+        refused: 0,
         // Each side copies to a place of its own.
         mirror: None,
     }

@@ -618,6 +618,44 @@ fn a_failed_map_is_made_good() {
     g.check();
 }
 
+/// A platform that has no room for one more file gets rid of the others once; what it refuses
+/// then is copied, or ends as a page that can't be read, but is not tried for ever.
+#[test]
+fn what_the_platform_refuses_for_good_is_not_tried_for_ever() {
+    let (_m, g) = guest();
+    let (f, other) = (FakeFile::on_host(4, true), FakeFile::on_host(4, true));
+    let (private, shared, room) = (BASE, BASE + 16 * P, BASE + 32 * P);
+    map_file(&g, private, 4, Prot::READ, false, &f);
+    map_file(&g, shared, 4, Prot::READ, true, &f);
+    map_file(&g, room, 4, Prot::READ, true, &other);
+    let anonymous = map(&g, 1, RW);
+    g.store(anonymous, 1).unwrap();
+    for at in [private, shared] {
+        let expected = g.load(room).unwrap();
+        g.load(at).unwrap();
+        g.ops();
+        g.0.map_failed(at, 4 * P, libc::ENOMEM).unwrap();
+        g.check();
+        let unmapped = |addr| {
+            let unmaps = |op: &Op| matches!(op, Op::Unmap { addr: a, .. } if *a == addr);
+            g.ops().iter().any(unmaps)
+        };
+        assert!(unmapped(room), "the other file was left where it was");
+        assert_eq!(g.load(room), Ok(expected));
+        // Once more, and refused once more.
+        g.load(at).unwrap();
+        g.0.map_failed(at, 4 * P, libc::ENOMEM).unwrap();
+    }
+    assert_eq!(g.load(private + P), g.load(room + P));
+    g.check();
+    assert_eq!(g.load(shared).unwrap_err().signo, libc::SIGBUS);
+    g.0.map_failed(anonymous, P, libc::ENOMEM).unwrap();
+    assert_eq!(g.load(anonymous), Ok(1));
+    g.0.map_failed(anonymous, P, libc::ENOMEM).unwrap();
+    assert_eq!(g.load(anonymous).unwrap_err().signo, libc::SIGKILL);
+    g.check();
+}
+
 #[test]
 fn populating_brings_everything_in() {
     let (_m, g) = guest();

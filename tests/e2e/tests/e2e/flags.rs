@@ -232,7 +232,11 @@ fn a_device_that_is_none(place: &Place<'_>) -> Result {
         ("/nonexistent/kvm", "/nonexistent/kvm: No such file"),
     ] {
         let outcome = place.ringfence(&["--platform-device", device, "do", "true"]);
-        refused(&outcome, 128, &[answer, "take another platform"])?;
+        refused(&outcome, 128, &[device, answer, "take another platform"])?;
+        let listed = place.ringfence(&["--platform-device", device, "platforms"]);
+        ensure(listed.out().contains(answer), || {
+            format!("`platforms` does not tell of {device}: {}", listed.out())
+        })?;
     }
     place.nothing_left()
 }

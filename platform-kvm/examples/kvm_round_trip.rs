@@ -1,6 +1,6 @@
 //! What a switch costs, beside the bare loop of `KVM_RUN` and a port write that it stands on.
 //!
-//! `cargo run --release -p platform-kvm --example round_trip -- [THREADS] [ROUNDS]`
+//! `cargo run --release -p platform-kvm --example kvm_round_trip -- [THREADS] [ROUNDS]`
 
 use platform_api::conformance::guest::{Guest, SYSCALL};
 use platform_api::{Platform, Probe};
@@ -15,8 +15,8 @@ fn main() {
             .unwrap_or(otherwise)
     };
     let (threads, rounds) = (number(1), number(20_000));
-    let Probe::Ready { round_trip: before } = Kvm.probe() else {
-        eprintln!("{:?}", Kvm.probe());
+    let Probe::Ready { round_trip: before } = Kvm.probe(None) else {
+        eprintln!("{:?}", Kvm.probe(None));
         return;
     };
     let device = Kvm.open_device(None).expect("the probe opened it");
@@ -42,7 +42,7 @@ fn main() {
         let joined = threads.into_iter().map(|t| t.join().expect("no panic"));
         joined.flatten().collect()
     });
-    let Probe::Ready { round_trip: after } = Kvm.probe() else {
+    let Probe::Ready { round_trip: after } = Kvm.probe(None) else {
         return;
     };
     let bare = before.min(after);
