@@ -42,7 +42,8 @@ impl Donations {
         }
     }
 
-    /// Adds our standard streams; a closed one stays closed.
+    /// Adds our standard streams. One that the caller had closed is /dev/null by now: it was opened
+    /// when this process started.
     pub(crate) fn stdio(&mut self) -> io::Result<[Option<FdIndex>; 3]> {
         let mut all = [None; 3];
         for (number, slot) in all.iter_mut().enumerate() {

@@ -15,15 +15,16 @@ const VERSION_3: u32 = 0x2008_0522;
 /// How many words of 32 capabilities the version in a header has; an unknown one is answered
 /// with the newest.
 fn words(cx: &TaskCx, addr: u64) -> Result<(CapHeader, usize), Errno> {
-    let hdr: CapHeader = cx.memory().read_obj(addr)?;
-    match hdr.version {
-        VERSION_1 => Ok((hdr, 1)),
-        VERSION_2 | VERSION_3 => Ok((hdr, 2)),
+    // The version alone at first: what follows it may not be there.
+    let words = match cx.memory().read_obj::<u32>(addr)? {
+        VERSION_1 => 1,
+        VERSION_2 | VERSION_3 => 2,
         _ => {
             cx.memory().write_obj(addr, &VERSION_3)?;
-            Err(Errno::EINVAL)
+            return Err(Errno::EINVAL);
         }
-    }
+    };
+    Ok((cx.memory().read_obj(addr)?, words))
 }
 
 fn creds_of(cx: &TaskCx, pid: i32) -> Result<Arc<Creds>, Errno> {

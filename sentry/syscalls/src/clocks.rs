@@ -27,6 +27,7 @@ impl Clock {
     fn parse(arg: u64) -> Result<Clock, Errno> {
         const PER_THREAD: i32 = 4;
         const FD: i32 = 3;
+        const NO_CLOCK: i32 = 3;
         let n = arg as i32;
         match n {
             CLOCK_PROCESS_CPUTIME_ID => Ok(Clock::Process(0)),
@@ -36,7 +37,7 @@ impl Clock {
                 ClockId::RealtimeAlarm | ClockId::BoottimeAlarm => Err(Errno::EINVAL),
                 id => Ok(Clock::System(id)),
             },
-            n if n & 3 == FD => Err(Errno::EINVAL),
+            n if n & 7 == FD || n & 3 == NO_CLOCK => Err(Errno::EINVAL),
             n if n & PER_THREAD != 0 => Ok(Clock::Thread(!(n >> 3))),
             n => Ok(Clock::Process(!(n >> 3))),
         }
@@ -172,15 +173,27 @@ pub(crate) fn clock_nanosleep(
     cx: &mut TaskCx,
     &[clock, flags, t, rem, ..]: &Args,
 ) -> SysResult<u64> {
-    // A clock that cannot be slept on is told before the time is looked at.
-    let clock = match Clock::parse(clock)? {
-        Clock::System(
+    // A clock that no sleep is known for is told before the time is looked at; one on which this
+    // kernel cannot sleep (CPU time, what wakes a machine up) after it.
+    let number = clock as i32;
+    let clock = match Clock::parse(clock) {
+        Ok(Clock::System(
             id @ (ClockId::Realtime | ClockId::Monotonic | ClockId::Boottime | ClockId::Tai),
-        ) => id,
-        _ => return Err(Errno::EOPNOTSUPP.into()),
+        )) => Ok(id),
+        _ if is_sleepable(number) => Err(Errno::EOPNOTSUPP),
+        Ok(_) => return Err(Errno::EOPNOTSUPP.into()),
+        Err(e) => return Err(e.into()),
     };
     let t: Timespec = cx.memory().read_obj(t)?;
     let nanos = t.to_duration()?;
+    let clock = match clock {
+        Ok(clock) => clock,
+        // Of CPU clocks, one's own thread's is none to sleep on, nor is one that is nobody's.
+        Err(_) if number < 0 && (number & 4 != 0 || number & 3 == 3) => {
+            return Err(Errno::EINVAL.into());
+        }
+        Err(e) => return Err(e.into()),
+    };
     let absolute = flags as i32 & libc::TIMER_ABSTIME != 0;
     if !absolute {
         return sleep_for(cx, t, rem);
@@ -191,6 +204,19 @@ pub(crate) fn clock_nanosleep(
     match sleep(cx, at) {
         true => Ok(0),
         false => Err(Restart::NoHandler.into()),
+    }
+}
+
+/// The clocks beyond the usual ones for which Linux has a way to sleep: a process's CPU time, the
+/// alarm clocks, and those of negative numbers but for descriptors.
+fn is_sleepable(number: i32) -> bool {
+    match number {
+        CLOCK_PROCESS_CPUTIME_ID => true,
+        n if n >= 0 => matches!(
+            ClockId::from_number(n),
+            Ok(ClockId::RealtimeAlarm | ClockId::BoottimeAlarm)
+        ),
+        n => n & 7 != 3,
     }
 }
 

@@ -8,6 +8,7 @@ use ctx::{Ctx, SysResult, UserMemoryExt};
 use task::TaskCx;
 
 const PER_LINUX32: u32 = 8;
+const PR_GET_TID_ADDRESS: i32 = 40;
 const PR_GET_KEEPCAPS: i32 = 7;
 const PR_SET_KEEPCAPS: i32 = 8;
 const PR_SET_VMA: i32 = 0x5356_4d41;
@@ -92,6 +93,7 @@ pub(crate) fn prctl(cx: &mut TaskCx, &[op, a, b, c, d, _]: &Args) -> SysResult<u
             none(&[a, b, c, d])?;
             return told(cx.creds().no_new_privs);
         }
+        PR_GET_TID_ADDRESS => cx.memory().write_obj(a, &cx.clear_child_tid())?,
         libc::PR_GET_THP_DISABLE => {
             none(&[a, b, c, d])?;
             return Ok(0);

@@ -16,7 +16,9 @@ pub(crate) fn getdents(cx: &mut TaskCx, args: &Args) -> SysResult<u64> {
 
 fn list(cx: &TaskCx, &[fd, buf, count, ..]: &Args, format: DirentFormat) -> SysResult<u64> {
     let file = file(cx, fd)?;
-    let mut dst = Dst::guest(cx.memory(), buf, u64::from(count as u32));
+    // Linux counts with a sign: more than it has is no room at all.
+    let room = u64::try_from(count as i32).unwrap_or(0);
+    let mut dst = Dst::guest(cx.memory(), buf, room);
     Ok(file.getdents(cx, format, &mut dst)? as u64)
 }
 

@@ -113,12 +113,12 @@ fn milliseconds(timeout: u64) -> Option<Duration> {
 
 fn wait(cx: &TaskCx, epfd: u64, addr: u64, max: u64, timeout: Option<Duration>) -> SysResult<u64> {
     const LARGEST: i32 = i32::MAX / size_of::<Raw>() as i32;
+    let holder = file(cx, epfd)?;
     let max = max as i32;
     if max <= 0 || max > LARGEST {
         return Err(Errno::EINVAL.into());
     }
     crate::user::user_range(addr, max as u64 * size_of::<Raw>() as u64)?;
-    let holder = file(cx, epfd)?;
     let epoll = holder.ops_as::<Epoll>().ok_or(Errno::EINVAL)?;
     // A timeout that no clock reaches is none.
     let deadline = timeout.and_then(|t| Instant::now().checked_add(t));

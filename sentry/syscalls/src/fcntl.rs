@@ -13,6 +13,7 @@ const F_SETSIG: i32 = 10;
 const F_GETSIG: i32 = 11;
 const F_SETOWN_EX: i32 = 15;
 const F_GETOWN_EX: i32 = 16;
+const LOCK_MAND: i32 = 32;
 const F_OWNER_TID: i32 = 0;
 const F_OWNER_PID: i32 = 1;
 const F_OWNER_PGRP: i32 = 2;
@@ -80,7 +81,7 @@ fn posix(cx: &TaskCx) -> LockOwner {
 
 /// First and last byte of what `l` describes.
 fn range(cx: &TaskCx, file: &File, l: &Flock) -> Result<(u64, u64), Errno> {
-    let base = match i32::from(l.whence) {
+    let base: i64 = match i32::from(l.whence) {
         libc::SEEK_SET => 0,
         libc::SEEK_CUR => file.position() as i64,
         libc::SEEK_END => i64::try_from(file.attr(cx)?.size).map_err(|_| Errno::EOVERFLOW)?,
@@ -107,17 +108,22 @@ fn range(cx: &TaskCx, file: &File, l: &Flock) -> Result<(u64, u64), Errno> {
 
 fn get_lock(cx: &TaskCx, file: &File, addr: u64, owner: LockOwner) -> Result<(), Errno> {
     let mut l: Flock = cx.memory().read_obj(addr)?;
-    let write = match i32::from(l.kind) {
-        libc::F_RDLCK => false,
-        libc::F_WRLCK => true,
-        // Asking with F_UNLCK is for description locks of later kernels alone.
-        _ => return Err(Errno::EINVAL),
-    };
-    if owner == LockOwner::Description && l.pid != 0 {
+    let kind = i32::from(l.kind);
+    if owner != LockOwner::Description && !matches!(kind, libc::F_RDLCK | libc::F_WRLCK) {
         return Err(Errno::EINVAL);
     }
     let (start, last) = range(cx, file, &l)?;
-    match vfs::conflicting_lock(file, owner, write, start, last) {
+    if !matches!(kind, libc::F_RDLCK | libc::F_WRLCK | libc::F_UNLCK)
+        || (owner == LockOwner::Description && l.pid != 0)
+    {
+        return Err(Errno::EINVAL);
+    }
+    let found = match kind {
+        // Since Linux 6.5, this asks a description for its own locks.
+        libc::F_UNLCK => vfs::own_lock(file, owner, start, last),
+        kind => vfs::conflicting_lock(file, owner, kind == libc::F_WRLCK, start, last),
+    };
+    match found {
         None => l.kind = libc::F_UNLCK as i16,
         Some(other) => {
             l.kind = if other.write {
@@ -146,20 +152,21 @@ fn set_lock(
     wait: bool,
 ) -> Result<(), SysErr> {
     let l: Flock = cx.memory().read_obj(addr)?;
+    let (start, last) = range(cx, file, &l)?;
+    let write = match i32::from(l.kind) {
+        libc::F_UNLCK => None,
+        libc::F_RDLCK if !file.flags().readable() => return Err(Errno::EBADF.into()),
+        libc::F_RDLCK => Some(false),
+        libc::F_WRLCK if !file.flags().writable() => return Err(Errno::EBADF.into()),
+        libc::F_WRLCK => Some(true),
+        _ => return Err(Errno::EINVAL.into()),
+    };
     if owner == LockOwner::Description && l.pid != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let (start, last) = range(cx, file, &l)?;
-    let write = match i32::from(l.kind) {
-        libc::F_UNLCK => {
-            vfs::unlock_range(file, owner, start, last);
-            return Ok(());
-        }
-        libc::F_RDLCK if !file.flags().readable() => return Err(Errno::EBADF.into()),
-        libc::F_RDLCK => false,
-        libc::F_WRLCK if !file.flags().writable() => return Err(Errno::EBADF.into()),
-        libc::F_WRLCK => true,
-        _ => return Err(Errno::EINVAL.into()),
+    let Some(write) = write else {
+        vfs::unlock_range(file, owner, start, last);
+        return Ok(());
     };
     vfs::lock_range(cx, file, owner, write, (start, last), wait)
 }
@@ -227,6 +234,10 @@ fn set_owner_ex(cx: &TaskCx, file: &File, to: OwnerEx) -> Result<(), Errno> {
 
 pub(crate) fn flock(cx: &mut TaskCx, &[fd, op, ..]: &Args) -> SysResult<u64> {
     let op = op as i32;
+    // Mandatory locks are gone; who asks for one is told that all is well.
+    if op & LOCK_MAND != 0 {
+        return Ok(0);
+    }
     let lock = match op & !libc::LOCK_NB {
         libc::LOCK_SH => Some(false),
         libc::LOCK_EX => Some(true),

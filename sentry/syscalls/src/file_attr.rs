@@ -1,7 +1,7 @@
 //! Modes, owners, access checks, lengths, the umask.
 
 use crate::file_stat::lookup;
-use crate::user::{Args, fd, file, path_at, path_at_or_null};
+use crate::user::{Args, fd, file, path_at};
 use abi::Errno;
 use abi::libc;
 use ctx::SysResult;
@@ -12,7 +12,7 @@ use vfs::{LookupFlags, VfsPath};
 const CWD: u64 = libc::AT_FDCWD as u64;
 
 fn place(cx: &TaskCx, dirfd: u64, name: u64, flags: i32) -> SysResult<VfsPath> {
-    let (start, name) = path_at_or_null(cx, dirfd, name, flags & libc::AT_EMPTY_PATH != 0)?;
+    let (start, name) = path_at(cx, dirfd, name)?;
     vfs::walk::resolve(cx, start, &name, lookup(flags))
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn faccessat2(
     if flags & !(libc::AT_EACCESS | libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let (start, name) = path_at_or_null(cx, dirfd, name, flags & libc::AT_EMPTY_PATH != 0)?;
+    let (start, name) = path_at(cx, dirfd, name)?;
     vfs::access(
         cx,
         start,

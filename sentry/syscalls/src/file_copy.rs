@@ -4,7 +4,7 @@ use crate::user::{Args, MAX_RW_COUNT, file, iovecs};
 use abi::Errno;
 use ctx::{Ctx, Dst, Src, SysResult, UserMemoryExt};
 use task::TaskCx;
-use vfs::{File, FileType, Pipe};
+use vfs::{File, FileType, OpenFlags, Pipe};
 
 const SPLICE_F_NONBLOCK: u32 = 2;
 const SPLICE_FLAGS: u32 = 0xf;
@@ -21,10 +21,14 @@ impl Offset {
             return Ok(None);
         }
         let value: u64 = cx.memory().read_obj(addr)?;
-        if value > i64::MAX as u64 {
-            return Err(Errno::EINVAL);
-        }
         Ok(Some(Offset { addr, value }))
+    }
+
+    fn checked(this: Option<Offset>) -> Result<Option<Offset>, Errno> {
+        match this {
+            Some(o) if o.value > i64::MAX as u64 => Err(Errno::EINVAL),
+            this => Ok(this),
+        }
     }
 
     fn store(this: &Option<Offset>, cx: &TaskCx) -> Result<(), Errno> {
@@ -40,7 +44,7 @@ fn limited(count: u64) -> usize {
 }
 
 pub(crate) fn sendfile(cx: &mut TaskCx, &[out, input, offset, count, ..]: &Args) -> SysResult<u64> {
-    let mut at = Offset::read(cx, offset)?;
+    let at = Offset::read(cx, offset)?;
     let input = file(cx, input)?;
     if !input.flags().readable() {
         return Err(Errno::EBADF.into());
@@ -48,6 +52,7 @@ pub(crate) fn sendfile(cx: &mut TaskCx, &[out, input, offset, count, ..]: &Args)
     if at.is_some() && !input.seekable() {
         return Err(Errno::ESPIPE.into());
     }
+    let mut at = Offset::checked(at)?;
     let out = file(cx, out)?;
     let moved = vfs::splice::sendfile(
         cx,
@@ -66,19 +71,25 @@ pub(crate) fn copy_file_range(
 ) -> SysResult<u64> {
     let input = file(cx, input)?;
     let out = file(cx, out)?;
-    let mut in_at = Offset::read(cx, in_off)?;
-    let mut out_at = Offset::read(cx, out_off)?;
+    let (in_at, out_at) = (Offset::read(cx, in_off)?, Offset::read(cx, out_off)?);
     if flags as u32 != 0 {
         return Err(Errno::EINVAL.into());
     }
+    if [&input, &out].iter().any(|f| f.is_dir()) {
+        return Err(Errno::EISDIR.into());
+    }
     for file in [&input, &out] {
         match file.kind() {
-            Some(FileType::Directory) => return Err(Errno::EISDIR.into()),
             Some(FileType::Regular) => {}
             None if file.seekable() => {}
             _ => return Err(Errno::EINVAL.into()),
         }
     }
+    let open = out.flags();
+    if !input.flags().readable() || !open.writable() || open.contains(OpenFlags::APPEND) {
+        return Err(Errno::EBADF.into());
+    }
+    let (mut in_at, mut out_at) = (Offset::checked(in_at)?, Offset::checked(out_at)?);
     let moved = vfs::splice::copy_file_range(
         cx,
         (&input, in_at.as_mut().map(|o| &mut o.value)),
@@ -105,8 +116,9 @@ pub(crate) fn splice(
     let out = file(cx, out)?;
     refuse_pipe_offset(&input, in_off)?;
     refuse_pipe_offset(&out, out_off)?;
-    let mut in_at = Offset::read(cx, in_off)?;
-    let mut out_at = Offset::read(cx, out_off)?;
+    // Both are there before either is looked at.
+    let (in_at, out_at) = (Offset::read(cx, in_off)?, Offset::read(cx, out_off)?);
+    let (mut in_at, mut out_at) = (Offset::checked(in_at)?, Offset::checked(out_at)?);
     let moved = vfs::splice::splice(
         cx,
         (&input, in_at.as_mut().map(|o| &mut o.value)),
@@ -152,12 +164,19 @@ pub(crate) fn vmsplice(cx: &mut TaskCx, &[fd, iov, count, flags, ..]: &Args) -> 
         return Err(Errno::EINVAL.into());
     }
     let file = file(cx, fd)?;
-    if Pipe::of(&file).is_none() {
+    let open = file.flags();
+    if !open.readable() && !open.writable() {
         return Err(Errno::EBADF.into());
     }
     let list = iovecs(cx, iov, count)?;
+    if list.iter().all(|v| v.len == 0) {
+        return Ok(0);
+    }
+    if Pipe::of(&file).is_none() {
+        return Err(Errno::EBADF.into());
+    }
     let nonblocking = flags as u32 & SPLICE_F_NONBLOCK != 0;
-    let moved = if file.flags().writable() {
+    let moved = if open.writable() {
         vfs::splice::fill(
             cx,
             &file,

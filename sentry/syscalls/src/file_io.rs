@@ -10,7 +10,7 @@ use vfs::{File, FileType, Pipe, Whence};
 pub(crate) fn read(cx: &mut TaskCx, &[fd, buf, count, ..]: &Args) -> SysResult<u64> {
     let file = file(cx, fd)?;
     readable(&file)?;
-    user_range(buf, count)?;
+    user_range(buf, count).map_err(|e| takes(file.ops().takes_reads()).err().unwrap_or(e))?;
     let mut dst = Dst::guest(cx.memory(), buf, count.min(MAX_RW_COUNT));
     Ok(file.read(cx, &mut dst)? as u64)
 }
@@ -18,7 +18,7 @@ pub(crate) fn read(cx: &mut TaskCx, &[fd, buf, count, ..]: &Args) -> SysResult<u
 pub(crate) fn write(cx: &mut TaskCx, &[fd, buf, count, ..]: &Args) -> SysResult<u64> {
     let file = file(cx, fd)?;
     writable(&file)?;
-    user_range(buf, count)?;
+    user_range(buf, count).map_err(|e| takes(file.ops().takes_writes()).err().unwrap_or(e))?;
     let mut src = Src::guest(cx.memory(), buf, count.min(MAX_RW_COUNT));
     Ok(file.write(cx, &mut src)? as u64)
 }
@@ -40,6 +40,11 @@ fn writable(file: &File) -> Result<(), Errno> {
     }
 }
 
+/// What has nothing to be read, or to be written, is told before the addresses are looked at.
+fn takes(at_all: bool) -> Result<(), Errno> {
+    if at_all { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
 /// An offset of pread(2) and its kin, looked at before the descriptor.
 fn offset(arg: u64) -> Result<u64, Errno> {
     if (arg as i64) < 0 {
@@ -55,6 +60,7 @@ pub(crate) fn pread64(cx: &mut TaskCx, &[fd, buf, count, pos, ..]: &Args) -> Sys
     seekable(&file)?;
     readable(&file)?;
     user_range(buf, count)?;
+    end_of(pos, count)?;
     let mut dst = Dst::guest(cx.memory(), buf, count.min(MAX_RW_COUNT));
     Ok(file.pread(cx, pos, &mut dst)? as u64)
 }
@@ -67,6 +73,14 @@ pub(crate) fn pwrite64(cx: &mut TaskCx, &[fd, buf, count, pos, ..]: &Args) -> Sy
     user_range(buf, count)?;
     let mut src = Src::guest(cx.memory(), buf, count.min(MAX_RW_COUNT));
     Ok(file.pwrite(cx, pos, &mut src)? as u64)
+}
+
+/// Whether what is asked for ends where a file can.
+fn end_of(pos: u64, count: u64) -> Result<(), Errno> {
+    match pos.checked_add(count) {
+        Some(end) if end <= i64::MAX as u64 => Ok(()),
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 fn seekable(file: &File) -> Result<(), Errno> {
@@ -124,8 +138,8 @@ pub(crate) fn pwritev2(cx: &mut TaskCx, &[fd, iov, count, pos, _, flags]: &Args)
     )
 }
 
-const RWF_READ: i32 = libc::RWF_HIPRI;
-const RWF_WRITE: i32 = libc::RWF_HIPRI | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_APPEND;
+/// What reads take too, where it has no meaning.
+const RWF_KNOWN: i32 = libc::RWF_HIPRI | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_APPEND;
 
 fn read_vectors(
     cx: &TaskCx,
@@ -140,13 +154,14 @@ fn read_vectors(
         seekable(&file)?;
     }
     readable(&file)?;
+    takes(file.ops().takes_reads())?;
     let list: Vec<Iovec> = iovecs(cx, iov, count)?;
-    if flags & !RWF_READ != 0 {
-        return Err(Errno::EOPNOTSUPP.into());
-    }
     let mut dst = Dst::vectors(cx.memory(), &list);
     if dst.remaining() == 0 {
         return Ok(0);
+    }
+    if flags & !RWF_KNOWN != 0 {
+        return Err(Errno::EOPNOTSUPP.into());
     }
     let n = match pos {
         Some(pos) => file.pread(cx, pos, &mut dst)?,
@@ -168,13 +183,14 @@ fn write_vectors(
         seekable(&file)?;
     }
     writable(&file)?;
+    takes(file.ops().takes_writes())?;
     let list: Vec<Iovec> = iovecs(cx, iov, count)?;
-    if flags & !RWF_WRITE != 0 {
-        return Err(Errno::EOPNOTSUPP.into());
-    }
     let mut src = Src::vectors(cx.memory(), &list);
     if src.remaining() == 0 {
         return Ok(0);
+    }
+    if flags & !RWF_KNOWN != 0 {
+        return Err(Errno::EOPNOTSUPP.into());
     }
     let n = match pos {
         _ if flags & libc::RWF_APPEND != 0 => file.append(cx, &mut src)?,
@@ -246,10 +262,11 @@ pub(crate) fn fadvise64(cx: &mut TaskCx, &[fd, _offset, len, advice, ..]: &Args)
     Ok(0)
 }
 
-pub(crate) fn readahead(cx: &mut TaskCx, &[fd, ..]: &Args) -> SysResult<u64> {
+pub(crate) fn readahead(cx: &mut TaskCx, &[fd, _, len, ..]: &Args) -> SysResult<u64> {
     let file = file(cx, fd)?;
     readable(&file)?;
     match file.kind() {
+        _ if (len as i64) < 0 => Err(Errno::EINVAL.into()),
         Some(FileType::Regular | FileType::BlockDevice) => Ok(0),
         _ => Err(Errno::EINVAL.into()),
     }

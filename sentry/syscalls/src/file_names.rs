@@ -26,7 +26,14 @@ pub(crate) fn linkat(
     lookup.set(LookupFlags::FOLLOW, flags & libc::AT_SYMLINK_FOLLOW != 0);
     lookup.set(LookupFlags::EMPTY, flags & libc::AT_EMPTY_PATH != 0);
     let (old_start, old) = path_at(cx, old_fd, old)?;
-    let (new_start, new) = path_at(cx, new_fd, new)?;
+    let (new_start, new) = match path_at(cx, new_fd, new) {
+        Ok(new) => new,
+        Err(e) => {
+            // What is wrong with the old one is told before.
+            vfs::walk::resolve(cx, old_start, &old, lookup)?;
+            return Err(e.into());
+        }
+    };
     vfs::link(cx, (old_start, &old, lookup), new_start, &new)?;
     Ok(0)
 }
@@ -76,7 +83,14 @@ pub(crate) fn renameat2(
         return Err(Errno::EINVAL.into());
     }
     let (old_start, old) = path_at(cx, old_fd, old)?;
-    let (new_start, new) = path_at(cx, new_fd, new)?;
+    let (new_start, new) = match path_at(cx, new_fd, new) {
+        Ok(new) => new,
+        Err(e) => {
+            // What is wrong with the way to the old one is told before.
+            vfs::walk::resolve_parent(cx, old_start, &old, LookupFlags::empty())?;
+            return Err(e.into());
+        }
+    };
     vfs::rename(cx, (old_start, &old), (new_start, &new), flags)?;
     Ok(0)
 }

@@ -72,9 +72,9 @@ fn do_open(
     let path = crate::user::path(cx, addr)?;
     let start = if lookup.intersects(LookupFlags::BENEATH | LookupFlags::IN_ROOT) {
         // An absolute path does not free these from their descriptor.
-        vfs::Start::from_fd(cx, crate::user::fd(dirfd), b"")?
+        vfs::Start::from_fd(crate::user::fd(dirfd), b"")
     } else {
-        vfs::Start::from_fd(cx, crate::user::fd(dirfd), &path)?
+        vfs::Start::from_fd(crate::user::fd(dirfd), &path)
     };
     let file = vfs::open(cx, start, &path, flags, mode, lookup)?;
     let limit = cx.limit(Resource::Nofile);

@@ -8,6 +8,9 @@ use ctx::{Ctx, SysResult, UserMemoryExt};
 use task::TaskCx;
 use vfs::{LookupFlags, Start};
 
+/// How fresh what is told must be; all of it is.
+const SYNC_TYPE: i32 = libc::AT_STATX_FORCE_SYNC | libc::AT_STATX_DONT_SYNC;
+
 fn store(cx: &TaskCx, addr: u64, stat: &Stat) -> SysResult<u64> {
     cx.memory().write_obj(addr, stat)?;
     Ok(0)
@@ -41,16 +44,21 @@ pub(crate) fn lookup(flags: i32) -> LookupFlags {
 
 pub(crate) fn newfstatat(cx: &mut TaskCx, &[dirfd, name, buf, flags, ..]: &Args) -> SysResult<u64> {
     let flags = flags as i32;
-    if flags & !(libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH) != 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    let (start, name) = path_at_or_null(cx, dirfd, name, flags & libc::AT_EMPTY_PATH != 0)?;
+    let known = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH | SYNC_TYPE;
+    let known = match flags & !known {
+        0 => Ok(()),
+        _ => Err(Errno::EINVAL),
+    };
+    let (start, name) = path_at_or_null(cx, dirfd, name, flags & libc::AT_EMPTY_PATH != 0)
+        .map_err(|e| known.err().unwrap_or(e))?;
+    // Whatever the other flags are.
     if name.is_empty() && flags & libc::AT_EMPTY_PATH != 0 && fd(dirfd) != libc::AT_FDCWD {
         // The C library's fstat(): an open pipe or socket has no place to be walked to.
         let file = cx.fd_table().get_path_ok(fd(dirfd))?;
         let stat = vfs::fstat(cx, &file)?;
         return store(cx, buf, &stat);
     }
+    known?;
     let stat = vfs::stat(cx, start, &name, lookup(flags))?;
     store(cx, buf, &stat)
 }
@@ -59,7 +67,6 @@ pub(crate) fn statx(
     cx: &mut TaskCx,
     &[dirfd, name, flags, mask, buf, ..]: &Args,
 ) -> SysResult<u64> {
-    const SYNC_TYPE: i32 = libc::AT_STATX_FORCE_SYNC | libc::AT_STATX_DONT_SYNC;
     const RESERVED: u32 = 1 << 31;
     let (flags, mask) = (flags as i32, mask as u32);
     if mask & RESERVED != 0 || flags & SYNC_TYPE == SYNC_TYPE {

@@ -7,10 +7,18 @@ use abi::libc;
 use abi::time::{Timespec, Timeval};
 use ctx::{Ctx, SysResult, UserMemoryExt};
 use task::TaskCx;
-use vfs::SetTime;
+use vfs::{LookupFlags, SetTime};
 
 /// `AT_FDCWD` as an argument register has it.
 const CWD: u64 = libc::AT_FDCWD as u64;
+
+/// The times as they are set: one that is none is told when the file has been found.
+fn both(times: Option<[Timespec; 2]>) -> Result<[SetTime; 2], Errno> {
+    match times {
+        None => Ok([SetTime::Now, SetTime::Now]),
+        Some([a, m]) => Ok([set_time(a)?, set_time(m)?]),
+    }
+}
 
 fn set_time(t: Timespec) -> Result<SetTime, Errno> {
     match t.nsec {
@@ -31,10 +39,10 @@ fn from_timeval(t: Timeval) -> Result<SetTime, Errno> {
     }))
 }
 
-fn apply(cx: &TaskCx, dirfd: u64, name: u64, flags: i32, times: [SetTime; 2]) -> SysResult<u64> {
+fn apply(cx: &TaskCx, dirfd: u64, name: u64, times: [SetTime; 2]) -> SysResult<u64> {
     let [atime, mtime] = times;
     let (start, name) = path_at(cx, dirfd, name)?;
-    let at = vfs::walk::resolve(cx, start, &name, lookup(flags))?;
+    let at = vfs::walk::resolve(cx, start, &name, LookupFlags::FOLLOW)?;
     vfs::utimens(cx, &at, atime, mtime)?;
     Ok(0)
 }
@@ -44,14 +52,14 @@ pub(crate) fn utimensat(
     &[dirfd, name, times, flags, ..]: &Args,
 ) -> SysResult<u64> {
     let times = match times {
-        0 => [SetTime::Now, SetTime::Now],
+        0 => None,
         addr => {
             let [a, m]: [Timespec; 2] = cx.memory().read_obj(addr)?;
             // Nothing is to be done, and nothing is looked at.
             if a.nsec == libc::UTIME_OMIT && m.nsec == libc::UTIME_OMIT {
                 return Ok(0);
             }
-            [set_time(a)?, set_time(m)?]
+            Some([a, m])
         }
     };
     let flags = flags as i32;
@@ -60,15 +68,19 @@ pub(crate) fn utimensat(
         if flags != 0 {
             return Err(Errno::EINVAL.into());
         }
-        let [atime, mtime] = times;
         let file = cx.fd_table().get(fd(dirfd))?;
+        let [atime, mtime] = both(times)?;
         vfs::utimens(cx, &file.place(), atime, mtime)?;
         return Ok(0);
     }
     if flags & !(libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    apply(cx, dirfd, name, flags, times)
+    let (start, name) = path_at(cx, dirfd, name)?;
+    let at = vfs::walk::resolve(cx, start, &name, lookup(flags))?;
+    let [atime, mtime] = both(times)?;
+    vfs::utimens(cx, &at, atime, mtime)?;
+    Ok(0)
 }
 
 pub(crate) fn futimesat(cx: &mut TaskCx, &[dirfd, name, times, ..]: &Args) -> SysResult<u64> {
@@ -85,7 +97,7 @@ pub(crate) fn futimesat(cx: &mut TaskCx, &[dirfd, name, times, ..]: &Args) -> Sy
         vfs::utimens(cx, &file.place(), atime, mtime)?;
         return Ok(0);
     }
-    apply(cx, dirfd, name, 0, times)
+    apply(cx, dirfd, name, times)
 }
 
 pub(crate) fn utimes(cx: &mut TaskCx, &[name, times, ..]: &Args) -> SysResult<u64> {
@@ -100,5 +112,5 @@ pub(crate) fn utime(cx: &mut TaskCx, &[name, times, ..]: &Args) -> SysResult<u64
             [a, m].map(|sec| SetTime::At(Timespec { sec, nsec: 0 }))
         }
     };
-    apply(cx, CWD, name, 0, times)
+    apply(cx, CWD, name, times)
 }

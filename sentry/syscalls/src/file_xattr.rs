@@ -4,7 +4,7 @@ use crate::user::{Args, file, path};
 use abi::Errno;
 use ctx::{Ctx, SysResult};
 use task::TaskCx;
-use vfs::{LookupFlags, Start, VfsPath};
+use vfs::{FsCtx, LookupFlags, Start, VfsPath};
 
 /// Bytes of a name, at most, without its NUL.
 const NAME_MAX: usize = 255;
@@ -26,6 +26,8 @@ fn place(cx: &TaskCx, by: By) -> SysResult<VfsPath> {
     let (addr, lookup) = match by {
         By::Path(addr) => (addr, LookupFlags::FOLLOW),
         By::Link(addr) => (addr, LookupFlags::empty()),
+        // Since Linux 6.13, this number means the working directory here too.
+        By::Fd(fd) if fd as i32 == abi::libc::AT_FDCWD => return Ok(cx.cwd()),
         By::Fd(fd) => return Ok(file(cx, fd)?.place()),
     };
     let name = path(cx, addr)?;

@@ -35,7 +35,11 @@ pub(crate) fn futex(
     let (val, val3) = (val as u32, val3 as u32);
     // The clock can be chosen for these alone.
     let wall = op & CLOCK_REALTIME != 0;
-    if wall && !matches!(command, WAIT | WAIT_BITSET | WAIT_REQUEUE_PI | LOCK_PI2) {
+    if wall && !matches!(command, WAIT_BITSET | WAIT_REQUEUE_PI | LOCK_PI2) {
+        // A time that is none is told before.
+        if matches!(command, WAIT | LOCK_PI) && timeout != 0 {
+            deadline(cx, timeout, false, true)?;
+        }
         return Err(Errno::ENOSYS.into());
     }
     match command {

@@ -82,6 +82,7 @@ pub(crate) fn getrandom(cx: &mut TaskCx, &[buf, len, flags, ..]: &Args) -> SysRe
         return Err(Errno::EINVAL.into());
     }
     let len = len.min(MAX_RW_COUNT);
+    crate::user::user_range(buf, len)?;
     let mut chunk = [0u8; 1024];
     let mut done = 0;
     while done < len {

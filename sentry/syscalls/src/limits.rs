@@ -34,7 +34,6 @@ pub(crate) fn setrlimit(cx: &mut TaskCx, &[resource, addr, ..]: &Args) -> SysRes
 }
 
 pub(crate) fn prlimit64(cx: &mut TaskCx, &[pid, resource, new, old, ..]: &Args) -> SysResult<u64> {
-    let resource = resource_from_number(resource as u32)?;
     let new: Option<Rlimit> = match new {
         0 => None,
         addr => Some(cx.memory().read_obj(addr)?),
@@ -49,6 +48,7 @@ pub(crate) fn prlimit64(cx: &mut TaskCx, &[pid, resource, new, old, ..]: &Args) 
             other.group().clone()
         }
     };
+    let resource = resource_from_number(resource as u32)?;
     let before = match new {
         Some(new) => {
             let before =

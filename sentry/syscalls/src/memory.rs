@@ -3,7 +3,7 @@
 use crate::user::{Args, file};
 use abi::Errno;
 use abi::libc;
-use abi::page::is_page_aligned;
+use abi::page::{is_page_aligned, page_up};
 use auth::Capability;
 use ctx::{Ctx, SysResult};
 use mm::{MapFile, MapFlags, MapRequest, MmLimits, Prot, RemapFlags, prot_from_bits};
@@ -168,6 +168,10 @@ pub(crate) fn mprotect(cx: &mut TaskCx, &[addr, len, prot, ..]: &Args) -> SysRes
     if len == 0 {
         return Ok(0);
     }
+    let end = page_up(len).and_then(|len| addr.checked_add(len));
+    if end.is_none_or(|end| end <= addr) {
+        return Err(Errno::ENOMEM.into());
+    }
     if prot & !(PROT_KNOWN | grows) != 0 || grow == libc::PROT_GROWSUP as u64 {
         return Err(Errno::EINVAL.into());
     }
@@ -207,6 +211,7 @@ pub(crate) fn mremap(
         .ok()
         .and_then(RemapFlags::from_bits)
         .ok_or(Errno::EINVAL)?;
+    let ((_, old_len), (_, new_len)) = (rounded(0, old_len), rounded(0, new_len));
     Ok(cx
         .mm()
         .mremap(old, old_len, new_len, flags, new, &limits(cx))?)
@@ -217,7 +222,15 @@ pub(crate) fn madvise(cx: &mut TaskCx, &[addr, len, advice, ..]: &Args) -> SysRe
     Ok(0)
 }
 
+/// Start and length as Linux rounds them to whole pages: the length may wrap around.
+fn rounded(addr: u64, len: u64) -> (u64, u64) {
+    let within = addr % abi::page::PAGE_SIZE;
+    let len = page_up(len.wrapping_add(within)).unwrap_or(0);
+    (addr - within, len)
+}
+
 pub(crate) fn msync(cx: &mut TaskCx, &[addr, len, flags, ..]: &Args) -> SysResult<u64> {
+    let (_, len) = rounded(0, len);
     cx.mm().msync(addr, len, flags as i32)?;
     Ok(0)
 }
@@ -232,6 +245,7 @@ pub(crate) fn mincore(cx: &mut TaskCx, &[addr, len, vec, ..]: &Args) -> SysResul
         .checked_add(len)
         .filter(|e| *e <= abi::page::TASK_SIZE)
         .ok_or(Errno::ENOMEM)?;
+    crate::user::user_range(vec, len.div_ceil(abi::page::PAGE_SIZE))?;
     let (mut at, mut out) = (addr, vec);
     while at < end {
         let bytes = cx.mm().mincore(at, (end - at).min(WINDOW))?;
@@ -246,7 +260,8 @@ pub(crate) fn mincore(cx: &mut TaskCx, &[addr, len, vec, ..]: &Args) -> SysResul
 }
 
 pub(crate) fn mlock(cx: &mut TaskCx, &[addr, len, ..]: &Args) -> SysResult<u64> {
-    cx.mm().mlock(addr, len, false, &limits(cx))?;
+    let (start, len) = rounded(addr, len);
+    cx.mm().mlock(start, len, false, &limits(cx))?;
     Ok(0)
 }
 
@@ -255,13 +270,15 @@ pub(crate) fn mlock2(cx: &mut TaskCx, &[addr, len, flags, ..]: &Args) -> SysResu
     if flags & !ON_FAULT != 0 {
         return Err(Errno::EINVAL.into());
     }
+    let (start, len) = rounded(addr, len);
     cx.mm()
-        .mlock(addr, len, flags & ON_FAULT != 0, &limits(cx))?;
+        .mlock(start, len, flags & ON_FAULT != 0, &limits(cx))?;
     Ok(0)
 }
 
 pub(crate) fn munlock(cx: &mut TaskCx, &[addr, len, ..]: &Args) -> SysResult<u64> {
-    cx.mm().munlock(addr, len)?;
+    let (start, len) = rounded(addr, len);
+    cx.mm().munlock(start, len)?;
     Ok(0)
 }
 

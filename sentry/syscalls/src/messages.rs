@@ -41,10 +41,11 @@ fn recv_flags(flags: i32, file: &File) -> RecvFlags {
 }
 
 pub(crate) fn sendto(cx: &mut TaskCx, &[fd, buf, len, flags, to, to_len]: &Args) -> SysResult<u64> {
+    let len = len.min(MAX_RW_COUNT);
     user_range(buf, len)?;
     let file = file(cx, fd)?;
     let socket = socket_of(&file)?;
-    let to = if to == 0 {
+    let to = if to == 0 || to_len as i32 == 0 {
         None
     } else {
         Some(read_address(cx, to, to_len)?)
@@ -54,7 +55,7 @@ pub(crate) fn sendto(cx: &mut TaskCx, &[fd, buf, len, flags, to, to_len]: &Args)
         control: Control::default(),
         flags: send_flags(flags as i32, &file),
     };
-    let mut src = Src::guest(cx.memory(), buf, len.min(MAX_RW_COUNT));
+    let mut src = Src::guest(cx.memory(), buf, len);
     let n = if message.to.is_some() {
         socket.send_to(cx, message, &mut src)?
     } else {
@@ -67,10 +68,11 @@ pub(crate) fn recvfrom(
     cx: &mut TaskCx,
     &[fd, buf, len, flags, from, from_len]: &Args,
 ) -> SysResult<u64> {
+    let len = len.min(MAX_RW_COUNT);
     user_range(buf, len)?;
     let file = file(cx, fd)?;
     let socket = socket_of(&file)?;
-    let mut dst = Dst::guest(cx.memory(), buf, len.min(MAX_RW_COUNT));
+    let mut dst = Dst::guest(cx.memory(), buf, len);
     let got = socket.recv(cx, recv_flags(flags as i32, &file), &mut dst)?;
     if from != 0 {
         write_address(cx, got.from.as_deref().unwrap_or(&[]), from, from_len)?;
@@ -89,6 +91,7 @@ fn told(got: &Received, flags: i32) -> usize {
 
 pub(crate) fn sendmsg(cx: &mut TaskCx, &[fd, msg, flags, ..]: &Args) -> SysResult<u64> {
     let file = file(cx, fd)?;
+    socket_of(&file)?;
     let hdr: MsgHdr = cx.memory().read_obj(msg)?;
     send_one(cx, &file, &hdr, flags as i32)
 }
@@ -121,6 +124,9 @@ fn send_one(cx: &TaskCx, file: &Arc<File>, hdr: &MsgHdr, flags: i32) -> SysResul
 
 /// The vectors of a message: too many are `EMSGSIZE` here.
 fn vectors(cx: &TaskCx, hdr: &MsgHdr) -> Result<Vec<Iovec>, Errno> {
+    if hdr.name != 0 && (hdr.namelen as i32) < 0 {
+        return Err(Errno::EINVAL);
+    }
     if hdr.iovlen > libc::UIO_MAXIOV as u64 {
         return Err(Errno::EMSGSIZE);
     }
@@ -184,6 +190,7 @@ fn take_credentials(cx: &TaskCx, data: &[u8]) -> Result<Ucred, Errno> {
 
 pub(crate) fn recvmsg(cx: &mut TaskCx, &[fd, msg, flags, ..]: &Args) -> SysResult<u64> {
     let file = file(cx, fd)?;
+    socket_of(&file)?;
     let mut hdr: MsgHdr = cx.memory().read_obj(msg)?;
     let n = recv_one(cx, &file, &mut hdr, flags as i32)?;
     put_back(cx, msg, &hdr)?;

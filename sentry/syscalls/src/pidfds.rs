@@ -3,10 +3,15 @@
 use crate::user::{Args, fd};
 use abi::Errno;
 use abi::libc;
-use ctx::{Ctx, Resource, SysResult, UserMemoryExt};
+use ctx::{Ctx, Resource, SysResult};
 use signal::SigInfo;
 use std::sync::Arc;
 use task::{PidFd, Task, TaskCx, ThreadGroup};
+
+/// Whom a signal sent through a descriptor is for, where it is not said by its kind (Linux 6.9).
+const TO_THREAD: u32 = 1;
+const TO_PROCESS: u32 = 2;
+const TO_GROUP: u32 = 4;
 
 pub(crate) fn pidfd_open(cx: &mut TaskCx, &[pid, flags, ..]: &Args) -> SysResult<u64> {
     let flags = flags as u32;
@@ -35,7 +40,9 @@ pub(crate) fn pidfd_send_signal(
     cx: &mut TaskCx,
     &[pidfd, signal, info, flags, ..]: &Args,
 ) -> SysResult<u64> {
-    if flags as u32 != 0 {
+    // One of the three at most.
+    let flags = flags as u32;
+    if flags & !(TO_THREAD | TO_PROCESS | TO_GROUP) != 0 || flags.count_ones() > 1 {
         return Err(Errno::EINVAL.into());
     }
     let group = match cx.pidfd_group(fd(pidfd)) {
@@ -46,7 +53,7 @@ pub(crate) fn pidfd_send_signal(
     let info: Option<SigInfo> = match info {
         0 => None,
         addr => {
-            let info: SigInfo = cx.memory().read_obj(addr)?;
+            let info = crate::signals::read_info(cx, addr, None)?;
             if info.signo != signal {
                 return Err(Errno::EINVAL.into());
             }
@@ -57,9 +64,20 @@ pub(crate) fn pidfd_send_signal(
     if group.has_ended() && cx.ended_status(pid).is_none() {
         return Err(Errno::ESRCH.into());
     }
-    match info {
-        None => cx.kill(pid, signal)?,
-        Some(info) => cx.queue_info(pid, None, signal, info)?,
+    match (info, flags) {
+        (None, TO_THREAD) => cx.kill_thread(Some(pid), pid, signal)?,
+        (None, TO_GROUP) => cx.kill(-pid, signal)?,
+        (None, _) => cx.kill(pid, signal)?,
+        (Some(info), TO_THREAD) => cx.queue_info(pid, Some(pid), signal, info)?,
+        (Some(info), TO_GROUP) => {
+            let members = cx.kernel().group_members(pid);
+            let sent = members
+                .iter()
+                .map(|m| cx.queue_info(m.tgid(), None, signal, info));
+            // It was sent where anybody got it.
+            sent.reduce(Result::or).unwrap_or(Err(Errno::ESRCH))?;
+        }
+        (Some(info), _) => cx.queue_info(pid, None, signal, info)?,
     }
     Ok(0)
 }

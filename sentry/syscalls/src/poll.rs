@@ -92,6 +92,7 @@ fn do_poll(cx: &TaskCx, addr: u64, count: u64, timeout: Timeout) -> SysResult<Op
     if count > cx.limit(Resource::Nofile) {
         return Err(Errno::EINVAL.into());
     }
+    crate::user::user_range(addr, count * size_of::<PollFd>() as u64)?;
     let memory = cx.memory();
     let mut list = vec![PollFd::default(); count as usize];
     memory.read(addr, zerocopy::IntoBytes::as_mut_bytes(list.as_mut_slice()))?;

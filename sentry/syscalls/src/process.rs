@@ -106,8 +106,8 @@ pub(crate) fn execveat(
     }
     let name = path(cx, name)?;
     let dirfd = fd(dirfd);
-    let start = Start::from_fd(cx, dirfd, &name)?;
-    let by = matches!(start, Start::At(_)).then(|| {
+    let start = Start::from_fd(dirfd, &name);
+    let by = matches!(start, Start::Fd(_)).then(|| {
         let mut called = format!("/dev/fd/{dirfd}").into_bytes();
         if !name.is_empty() {
             called.push(b'/');

@@ -55,12 +55,22 @@ fn priorities(policy: i32) -> Result<(i32, i32), Errno> {
     }
 }
 
+/// As [`priorities`], with the policy that later kernels know whether they have it or not
+/// (`SCHED_EXT`).
+fn told_priorities(policy: u64) -> Result<(i32, i32), Errno> {
+    const SCHED_EXT: i32 = 7;
+    match policy as i32 {
+        SCHED_EXT => Ok((0, 0)),
+        policy => priorities(policy),
+    }
+}
+
 pub(crate) fn sched_get_priority_max(_cx: &mut TaskCx, &[policy, ..]: &Args) -> SysResult<u64> {
-    Ok(priorities(policy as i32)?.1 as u64)
+    Ok(told_priorities(policy)?.1 as u64)
 }
 
 pub(crate) fn sched_get_priority_min(_cx: &mut TaskCx, &[policy, ..]: &Args) -> SysResult<u64> {
-    Ok(priorities(policy as i32)?.0 as u64)
+    Ok(told_priorities(policy)?.0 as u64)
 }
 
 /// Checks and keeps policy and priority.
@@ -376,8 +386,9 @@ pub(crate) fn ioprio_get(cx: &mut TaskCx, &[which, who, ..]: &Args) -> SysResult
 }
 
 pub(crate) fn ioprio_set(cx: &mut TaskCx, &[which, who, value, ..]: &Args) -> SysResult<u64> {
-    let value = value as i32;
-    let (class, level) = (value >> IO_CLASS_SHIFT, value & 7);
+    // Linux keeps sixteen bits, of which three are the class.
+    let value = value as i32 & 0xffff;
+    let (class, level) = (value >> IO_CLASS_SHIFT & 7, value & 7);
     match class {
         IO_REALTIME if !cx.creds().has(Capability::SysNice) => return Err(Errno::EPERM.into()),
         IO_REALTIME | IO_BEST_EFFORT | IO_IDLE => {}

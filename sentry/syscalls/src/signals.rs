@@ -7,6 +7,7 @@ use ctx::{Ctx, SysResult, UserMemoryExt};
 use signal::{AltStack, SigAction, SigInfo, SigSet, Signal};
 use std::time::{Duration, Instant};
 use task::TaskCx;
+use zerocopy::FromBytes;
 
 /// Bytes of a signal set.
 const SET: u64 = 8;
@@ -110,8 +111,59 @@ pub(crate) fn sigaltstack(cx: &mut TaskCx, &[new, old, ..]: &Args) -> SysResult<
 }
 
 pub(crate) fn kill(cx: &mut TaskCx, &[pid, signal, ..]: &Args) -> SysResult<u64> {
+    if is_none(signal) {
+        // Told only of somebody who could have got it.
+        return match cx.kill(pid as i32, 0) {
+            Err(Errno::ESRCH) => Err(Errno::ESRCH.into()),
+            _ => Err(Errno::EINVAL.into()),
+        };
+    }
     cx.kill(pid as i32, signal as i32)?;
     Ok(0)
+}
+
+/// Whether a number is that of no signal, nor 0.
+fn is_none(signal: u64) -> bool {
+    !(0..=64).contains(&(signal as i32))
+}
+
+/// Information that a guest gives for `signal` (by itself: for the one that it names).
+///
+/// # Errors
+/// `EFAULT`; `E2BIG` for a code that Linux does not know with something behind what it reads.
+pub(crate) fn read_info(cx: &TaskCx, addr: u64, signal: Option<i32>) -> Result<SigInfo, Errno> {
+    /// Bytes that a kernel keeps of it.
+    const KEPT: usize = 48;
+    let raw: [u8; 128] = cx.memory().read_obj(addr)?;
+    let info = SigInfo::read_from_bytes(&raw).map_err(|_| Errno::EFAULT)?;
+    let signal = signal.unwrap_or(info.signo);
+    if !is_known(signal, info.code) && raw[KEPT..].iter().any(|b| *b != 0) {
+        return Err(Errno::E2BIG);
+    }
+    Ok(info)
+}
+
+/// Whether Linux knows what a code of a signal comes with.
+fn is_known(signal: i32, code: i32) -> bool {
+    const SI_KERNEL: i32 = 0x80;
+    const SI_ASYNCNL: i32 = -60;
+    const SI_DETHREAD: i32 = -7;
+    const POLL_CODES: i32 = 6;
+    let codes = match Signal::new(signal) {
+        Ok(Signal::ILL) => 11,
+        Ok(Signal::FPE) => 15,
+        Ok(Signal::SEGV) => 10,
+        Ok(Signal::BUS) => 5,
+        Ok(Signal::TRAP) => 6,
+        Ok(Signal::CHLD) => 6,
+        Ok(Signal::SYS) => 2,
+        _ => POLL_CODES,
+    };
+    match code {
+        SI_KERNEL | SI_ASYNCNL => true,
+        1.. => code <= codes,
+        _ => code >= SI_DETHREAD,
+    }
 }
 
 pub(crate) fn tkill(cx: &mut TaskCx, &[tid, signal, ..]: &Args) -> SysResult<u64> {
@@ -125,7 +177,11 @@ pub(crate) fn tgkill(cx: &mut TaskCx, &[tgid, tid, signal, ..]: &Args) -> SysRes
 }
 
 pub(crate) fn rt_sigqueueinfo(cx: &mut TaskCx, &[pid, signal, info, ..]: &Args) -> SysResult<u64> {
-    let info: SigInfo = cx.memory().read_obj(info)?;
+    let info = read_info(cx, info, Some(signal as i32))?;
+    if is_none(signal) {
+        cx.queue_info(pid as i32, None, 0, info)?;
+        return Err(Errno::EINVAL.into());
+    }
     cx.queue_info(pid as i32, None, signal as i32, info)?;
     Ok(0)
 }
@@ -138,7 +194,7 @@ pub(crate) fn rt_tgsigqueueinfo(
     if tgid <= 0 || tid <= 0 {
         return Err(Errno::EINVAL.into());
     }
-    let info: SigInfo = cx.memory().read_obj(info)?;
+    let info = read_info(cx, info, Some(signal as i32))?;
     cx.queue_info(tgid, Some(tid), signal as i32, info)?;
     Ok(0)
 }

@@ -42,7 +42,7 @@ impl Type {
     fn open(&self, cx: &TaskCx, socket: Arc<dyn Socket>) -> Arc<File> {
         let mut flags = OpenFlags::RDWR;
         flags.set(OpenFlags::NONBLOCK, self.nonblocking);
-        File::anonymous(cx, SocketFile::new(socket), flags)
+        File::anonymous(cx, SocketFile::new(cx, socket), flags)
     }
 }
 
@@ -82,6 +82,9 @@ pub(crate) fn socketpair(
     &[domain, word, protocol, addr, ..]: &Args,
 ) -> SysResult<u64> {
     let ty = Type::parse(word)?;
+    // Whether the two can be handed out is seen before the family is looked at.
+    let there: [i32; 2] = cx.memory().read_obj(addr)?;
+    cx.memory().write_obj(addr, &there)?;
     let kind = unix_kind(domain, ty.kind, protocol)?;
     let (a, b) = UnixSocket::pair(kind, &Services::of(cx).unix_names, Ucred::of(cx));
     insert_pair(cx, [ty.open(cx, a), ty.open(cx, b)], ty.cloexec, addr)
@@ -123,8 +126,8 @@ pub(crate) fn bind(cx: &mut TaskCx, &[fd, addr, len, ..]: &Args) -> SysResult<u6
 
 pub(crate) fn connect(cx: &mut TaskCx, &[fd, addr, len, ..]: &Args) -> SysResult<u64> {
     let file = file(cx, fd)?;
-    let socket = socket_of(&file)?;
     let raw = read_address(cx, addr, len)?;
+    let socket = socket_of(&file)?;
     socket.connect(cx, &raw, file.nonblocking())?;
     Ok(0)
 }
@@ -140,11 +143,11 @@ pub(crate) fn accept(cx: &mut TaskCx, &[fd, addr, len, ..]: &Args) -> SysResult<
 }
 
 pub(crate) fn accept4(cx: &mut TaskCx, &[fd, addr, len, word, ..]: &Args) -> SysResult<u64> {
+    let listener = file(cx, fd)?;
     let word = word as i32;
     if word & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let listener = file(cx, fd)?;
     let accepted = socket_of(&listener)?.accept(cx, listener.nonblocking())?;
     let ty = Type {
         kind: 0,
@@ -190,13 +193,26 @@ pub(crate) fn getpeername(cx: &mut TaskCx, &[fd, addr, len, ..]: &Args) -> SysRe
     Ok(0)
 }
 
+/// Unix sockets have options of their own level alone, which is told before values are looked at.
+fn own_level(level: u64) -> Result<(), Errno> {
+    if level as i32 == libc::SOL_SOCKET {
+        Ok(())
+    } else {
+        Err(Errno::EOPNOTSUPP)
+    }
+}
+
 pub(crate) fn setsockopt(
     cx: &mut TaskCx,
     &[fd, level, name, value, len, _]: &Args,
 ) -> SysResult<u64> {
-    let len = usize::try_from(len as i32).map_err(|_| Errno::EINVAL)?;
     let file = file(cx, fd)?;
     let socket = socket_of(&file)?;
+    let len = usize::try_from(len as i32).map_err(|_| Errno::EINVAL)?;
+    own_level(level)?;
+    if len < size_of::<i32>() {
+        return Err(Errno::EINVAL.into());
+    }
     // No option of a family known here is longer than a page.
     let mut raw = vec![0; len.min(abi::page::PAGE_SIZE as usize)];
     cx.memory().read(value, &mut raw)?;
@@ -210,6 +226,7 @@ pub(crate) fn getsockopt(
 ) -> SysResult<u64> {
     let file = file(cx, fd)?;
     let socket = socket_of(&file)?;
+    own_level(level)?;
     let memory = cx.memory();
     let room: i32 = memory.read_obj(len)?;
     let room = usize::try_from(room).map_err(|_| Errno::EINVAL)?;

@@ -47,14 +47,14 @@ fn operate(
 ) -> SysResult<u64> {
     // An unsigned int to Linux.
     let count = u64::from(count as u32);
-    if count < 1 || id < 0 {
-        return Err(Errno::EINVAL.into());
-    }
     if count > MAX_OPS {
         return Err(Errno::E2BIG.into());
     }
     let mut ops = vec![SemOp::default(); count as usize];
     cx.memory().read(addr, ops.as_mut_bytes())?;
+    if count < 1 || id < 0 {
+        return Err(Errno::EINVAL.into());
+    }
     let deadline = match timeout {
         None => None,
         Some(t) => Instant::now().checked_add(Duration::from_nanos(t.to_duration()?)),

@@ -61,10 +61,10 @@ pub(crate) fn path(cx: &TaskCx, addr: u64) -> Result<UserPath, Errno> {
     Ok(path)
 }
 
-/// A path and where it starts, for the `*at` calls: a bad descriptor is told after a bad address.
+/// A path and where it starts, for the `*at` calls.
 pub(crate) fn path_at(cx: &TaskCx, dirfd: u64, addr: u64) -> Result<(Start, UserPath), Errno> {
     let path = path(cx, addr)?;
-    Ok((Start::from_fd(cx, fd(dirfd), &path)?, path))
+    Ok((Start::from_fd(fd(dirfd), &path), path))
 }
 
 /// As [`path_at`], where `AT_EMPTY_PATH` allows a null pointer for the empty path.
@@ -80,7 +80,7 @@ pub(crate) fn path_at_or_null(
             len: 0,
             long: None,
         };
-        return Ok((Start::from_fd(cx, fd(dirfd), &path)?, path));
+        return Ok((Start::from_fd(fd(dirfd), &path), path));
     }
     path_at(cx, dirfd, addr)
 }

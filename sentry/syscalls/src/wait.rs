@@ -4,7 +4,7 @@ use crate::limits::rusage;
 use crate::user::{Args, put};
 use abi::Errno;
 use abi::libc;
-use ctx::{Ctx, SysResult, UserMemoryExt};
+use ctx::{Ctx, SysErr, SysResult, UserMemoryExt};
 use signal::{SigInfo, Signal};
 use task::{TaskCx, WaitFlags, Which};
 
@@ -33,10 +33,18 @@ pub(crate) fn wait4(cx: &mut TaskCx, &[pid, status, options, usage, ..]: &Args) 
     Ok(waited.pid as u64)
 }
 
-pub(crate) fn waitid(
-    cx: &mut TaskCx,
-    &[kind, id, info, options, usage, _]: &Args,
-) -> SysResult<u64> {
+pub(crate) fn waitid(cx: &mut TaskCx, args: &Args) -> SysResult<u64> {
+    let [.., info, _, _, _] = args;
+    find(cx, args).or_else(|e| {
+        // Whatever went wrong, what would be told of a child is wiped.
+        match e {
+            SysErr::Errno(_) if *info != 0 => tell(cx, None, *info, 0).and(Err(e)),
+            e => Err(e),
+        }
+    })
+}
+
+fn find(cx: &mut TaskCx, &[kind, id, info, options, usage, _]: &Args) -> SysResult<u64> {
     let states = (libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED) as u32;
     let known = OPTIONS | states | (libc::WNOHANG | libc::WNOWAIT) as u32;
     let options = options as u32;

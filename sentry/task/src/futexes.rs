@@ -153,6 +153,11 @@ impl TaskCx {
         task.state.lock().robust_list
     }
 
+    /// What set_tid_address(2) set (`PR_GET_TID_ADDRESS`).
+    pub fn clear_child_tid(&self) -> u64 {
+        self.task().state.lock().clear_child_tid
+    }
+
     /// set_tid_address(2).
     pub fn set_clear_child_tid(&mut self, addr: u64) {
         self.task().state.lock().clear_child_tid = addr;

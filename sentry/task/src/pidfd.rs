@@ -26,6 +26,14 @@ impl FileOps for PidFd {
         false
     }
 
+    fn takes_reads(&self) -> bool {
+        false
+    }
+
+    fn takes_writes(&self) -> bool {
+        false
+    }
+
     fn ready(&self, _file: &File) -> Events {
         if self.group.has_ended() {
             Events::READABLE

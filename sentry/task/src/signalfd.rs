@@ -89,6 +89,10 @@ impl FileOps for SignalFd {
         false
     }
 
+    fn takes_writes(&self) -> bool {
+        false
+    }
+
     fn stays_at_start(&self) -> bool {
         true
     }
@@ -154,36 +158,31 @@ impl FileOps for SignalFd {
     }
 }
 
+/// Only what belongs to its kind of information is told (`siginfo_layout`).
 fn record(i: &SigInfo) -> Record {
-    let (utime, stime) = i.times();
-    Record {
+    let child = i.code > 0 && i.signo == abi::libc::SIGCHLD;
+    let timer = i.code == abi::libc::SI_TIMER;
+    let mut record = Record {
         signo: i.signo as u32,
         errno: i.errno,
         code: i.code,
-        pid: i.pid() as u32,
-        uid: i.uid(),
-        tid: if i.code == abi::libc::SI_TIMER {
-            i.pid() as u32
-        } else {
-            0
-        },
-        overrun: if i.code == abi::libc::SI_TIMER {
-            i.uid()
-        } else {
-            0
-        },
-        status: i.status(),
-        int: i.value() as u32 as i32,
-        ptr: i.value(),
-        utime,
-        stime,
-        addr: if i.code > 0 && i.signo != abi::libc::SIGCHLD {
-            i.addr()
-        } else {
-            0
-        },
         ..Record::new_zeroed()
+    };
+    if timer {
+        (record.tid, record.overrun) = (i.pid() as u32, i.uid());
+    } else if i.code <= 0 || child {
+        (record.pid, record.uid) = (i.pid() as u32, i.uid());
     }
+    if i.code < 0 {
+        (record.int, record.ptr) = (i.value() as u32 as i32, i.value());
+    }
+    if child {
+        record.status = i.status();
+        (record.utime, record.stime) = i.times();
+    } else if i.code > 0 {
+        record.addr = i.addr();
+    }
+    record
 }
 
 impl TaskCx {

@@ -3,7 +3,9 @@
 //! Where one must be treated as a place (`stat /proc/self/fd/3`), it gets a dentry of its own on
 //! a mount that nobody can reach.
 
-use crate::{Attr, Dentry, File, FileOps, FileType, Inode, Mount, MountSpec, OpenFlags, VfsPath};
+use crate::{
+    Attr, Dentry, File, FileOps, FileType, Inode, Mount, MountSpec, OpenFlags, SetAttr, VfsPath,
+};
 use abi::Errno;
 use abi::stat::{Statfs, makedev};
 use abi::time::Timespec;
@@ -88,6 +90,10 @@ pub(crate) fn name_of(inode: &Arc<dyn Inode>) -> Option<Vec<u8>> {
 impl Inode for AnonInode {
     fn attr(&self, cx: &dyn Ctx) -> Result<Attr, Errno> {
         self.0.attr(cx)
+    }
+
+    fn set_attr(&self, _cx: &dyn Ctx, set: &SetAttr) -> Result<(), Errno> {
+        self.0.ops().set_anonymous_attr(set)
     }
 
     fn kind(&self) -> FileType {

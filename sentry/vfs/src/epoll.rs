@@ -387,8 +387,21 @@ impl FileOps for Epoll {
         false
     }
 
+    fn takes_reads(&self) -> bool {
+        false
+    }
+
+    fn takes_writes(&self) -> bool {
+        false
+    }
+
     fn stays_at_start(&self) -> bool {
         true
+    }
+
+    // It has calls of its own on Linux (6.9), and what is none of them is refused like this.
+    fn ioctl(&self, _: &dyn Ctx, _: &File, _: u32, _: u64) -> SysResult<u64> {
+        Err(Errno::EINVAL.into())
     }
 
     fn ready(&self, _file: &File) -> Events {

@@ -1,7 +1,7 @@
 //! Reading, writing and seeking through a description.
 
 use crate::notify::{self, Happened};
-use crate::{CURRENT, File, FileType, OpenFlags, Written};
+use crate::{CURRENT, File, FileType, OpenFlags, Pipe, Written};
 use abi::Errno;
 use ctx::{Ctx, Dst, Resource, Src, SysErr, SysResult, UserMemoryExt};
 
@@ -323,12 +323,17 @@ impl File {
         if offset < 0 || len <= 0 {
             return Err(Errno::EINVAL);
         }
+        const KEEP_SIZE: u32 = 1;
+        const PUNCH_HOLE: u32 = 2;
+        if mode & !0xfb != 0 || mode & (KEEP_SIZE | PUNCH_HOLE) == PUNCH_HOLE {
+            return Err(Errno::EOPNOTSUPP);
+        }
         self.check_write()?;
         match self.kind() {
             Some(FileType::Regular) => {}
             Some(FileType::Directory) => return Err(Errno::EISDIR),
             Some(FileType::Fifo) => return Err(Errno::ESPIPE),
-            None if !self.seekable() => return Err(Errno::ESPIPE),
+            None if Pipe::of(self).is_some() => return Err(Errno::ESPIPE),
             _ => return Err(Errno::ENODEV),
         }
         let (offset, len) = (offset as u64, len as u64);
@@ -336,7 +341,6 @@ impl File {
             .checked_add(len)
             .filter(|e| *e <= MAX_OFFSET)
             .ok_or(Errno::EFBIG)?;
-        const KEEP_SIZE: u32 = 1;
         if mode & KEEP_SIZE == 0 && end > cx.limit(Resource::Fsize) {
             cx.raise(SIGXFSZ);
             return Err(Errno::EFBIG);

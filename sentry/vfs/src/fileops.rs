@@ -7,7 +7,7 @@ use std::any::Any;
 use std::sync::Arc;
 use wait::{Events, Queue};
 
-use crate::{Attr, File, FileType};
+use crate::{Attr, File, FileType, SetAttr};
 
 /// Where a listing puts its entries; `false` says there is no more room.
 pub trait DirSink {
@@ -33,6 +33,16 @@ pub trait FileOps: Send + Sync + Any {
     /// Whether it has positions: `lseek`, `pread`, `pwrite` work. Streams say `false`; they get
     /// offset 0 in `read` and `write`.
     fn seekable(&self) -> bool {
+        true
+    }
+
+    /// Whether it can be read at all, however it was opened.
+    fn takes_reads(&self) -> bool {
+        true
+    }
+
+    /// Whether it can be written at all, however it was opened.
+    fn takes_writes(&self) -> bool {
         true
     }
 
@@ -156,6 +166,11 @@ pub trait FileOps: Send + Sync + Any {
     /// all others, whose inode is asked.
     fn anonymous_attr(&self, _cx: &dyn Ctx) -> Option<Attr> {
         None
+    }
+
+    /// Changes what [`FileOps::anonymous_attr`] tells; `EOPNOTSUPP` for what all of its kind share.
+    fn set_anonymous_attr(&self, _set: &SetAttr) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
     }
 
     /// The name that /proc/PID/fd shows for a file without a place: `pipe:[12]`,

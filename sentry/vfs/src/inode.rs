@@ -100,6 +100,18 @@ pub struct SetAttr {
     pub ctime: Option<Timespec>,
 }
 
+impl Attr {
+    /// Changes what `set` names, but for the length.
+    pub fn change(&mut self, set: &SetAttr) {
+        self.perm = set.perm.unwrap_or(self.perm);
+        self.uid = set.uid.unwrap_or(self.uid);
+        self.gid = set.gid.unwrap_or(self.gid);
+        self.atime = set.atime.unwrap_or(self.atime);
+        self.mtime = set.mtime.unwrap_or(self.mtime);
+        self.ctime = set.ctime.unwrap_or(self.ctime);
+    }
+}
+
 /// What a new file starts with. Uid and gid are final (set-gid directories considered), `perm`
 /// has the umask applied.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -64,7 +64,9 @@ pub use fileops::{CURRENT, DirSink, FileOps, Position, Written, would_block};
 pub use flags::{LookupFlags, MountFlags, OpenFlags};
 pub use inode::{Attr, Caching, FileType, Inode, Link, NewFile, NewKind, SetAttr};
 pub use kernel::KernelFsCtx;
-pub use locks::{LockOwner, RangeLock, conflicting_lock, flock, lock_range, unlock_range};
+pub use locks::{
+    LockOwner, RangeLock, conflicting_lock, flock, lock_range, own_lock, unlock_range,
+};
 pub use mount::{Mount, MountSpec};
 pub use namespace::MountNamespace;
 pub use open::{DenyWrite, open, open_at, open_exec};

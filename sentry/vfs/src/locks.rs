@@ -90,35 +90,36 @@ impl State {
 
     /// Takes `start..=last` away from `holder`, cutting what reaches beyond.
     fn clear(&mut self, holder: Holder, start: u64, last: u64) {
-        let mut cut = Vec::new();
-        self.ranges.retain(|r| {
+        let mut left = Vec::with_capacity(self.ranges.len());
+        for r in self.ranges.drain(..) {
             if r.holder != holder || r.lock.last < start || last < r.lock.start {
-                return true;
+                left.push(r);
+                continue;
             }
             if r.lock.start < start {
-                cut.push(Record {
+                left.push(Record {
                     lock: RangeLock {
                         last: start - 1,
                         ..r.lock
                     },
-                    ..*r
+                    ..r
                 });
             }
             if r.lock.last > last {
-                cut.push(Record {
+                left.push(Record {
                     lock: RangeLock {
                         start: last + 1,
                         ..r.lock
                     },
-                    ..*r
+                    ..r
                 });
             }
-            false
-        });
-        self.ranges.extend(cut);
+        }
+        self.ranges = left;
     }
 
     fn place(&mut self, holder: Holder, mut lock: RangeLock) {
+        let before = self.ranges.iter().position(|r| r.holder == holder);
         self.clear(holder, lock.start, lock.last);
         // Neighbours of the same kind become one, as F_GETLK shows them.
         self.ranges.retain(|r| {
@@ -131,8 +132,13 @@ impl State {
             lock.last = lock.last.max(r.lock.last);
             false
         });
-        self.ranges.push(Record { holder, lock });
-        self.ranges.sort_by_key(|r| r.lock.start);
+        // Those of one holder stand together, in order, and holders in the order in which they
+        // came: the first of all is the one that F_GETLK tells.
+        let own = |r: &&Record| r.holder == holder && r.lock.start < lock.start;
+        let at = before.map_or(self.ranges.len(), |before| {
+            before + self.ranges[before..].iter().take_while(own).count()
+        });
+        self.ranges.insert(at, Record { holder, lock });
     }
 }
 
@@ -185,6 +191,19 @@ pub fn conflicting_lock(
         .get(&file.lock_key())?
         .conflict(holder(file, owner), write, start, last)
         .map(|r| r.lock)
+}
+
+/// The first lock of `owner` itself that reaches into a range (F_OFD_GETLK with F_UNLCK).
+pub fn own_lock(file: &File, owner: LockOwner, start: u64, last: u64) -> Option<RangeLock> {
+    let holder = holder(file, owner);
+    let all = ALL.lock();
+    let found = all
+        .files
+        .get(&file.lock_key())?
+        .ranges
+        .iter()
+        .find(|r| r.holder == holder && r.lock.start <= last && start <= r.lock.last);
+    found.map(|r| r.lock)
 }
 
 /// Releases a range.

@@ -103,7 +103,8 @@ pub fn sendfile(
     if output.flags().contains(OpenFlags::APPEND) {
         return Err(Errno::EINVAL.into());
     }
-    if let Some(pipe) = Pipe::of(input) {
+    // From one pipe to another as splice(2); to anything else, only what has positions is sent.
+    if let (Some(pipe), Some(_)) = (Pipe::of(input), Pipe::of(output)) {
         return from_pipe(cx, pipe, output, None, count, input.nonblocking());
     }
     if !input.seekable() || input.is_dir() {

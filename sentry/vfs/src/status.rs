@@ -133,7 +133,7 @@ pub fn fstatfs(cx: &dyn Ctx, file: &Arc<File>) -> Result<Statfs, Errno> {
 pub fn readlink(cx: &dyn FsCtx, start: Start, path: &[u8]) -> Result<Vec<u8>, SysErr> {
     // Without a descriptor there is nothing that an empty path could mean.
     let flags = match &start {
-        Start::At(_) => LookupFlags::EMPTY,
+        Start::At(_) | Start::Fd(_) => LookupFlags::EMPTY,
         Start::Cwd => LookupFlags::empty(),
     };
     let at = walk::resolve(cx, start, path, flags)?;

@@ -19,20 +19,20 @@ pub const PATH_MAX: usize = 4096;
 pub enum Start {
     /// The working directory.
     Cwd,
-    /// A place (the directory descriptor of the `*at` calls).
+    /// A place.
     At(VfsPath),
+    /// The directory descriptor of an `*at` call, which is looked at when the walk begins: a path
+    /// that is none is told before.
+    Fd(i32),
 }
 
 impl Start {
     /// By the descriptor argument of an `*at` call. It is not looked at for absolute paths.
-    ///
-    /// # Errors
-    /// `EBADF`.
-    pub fn from_fd(cx: &dyn FsCtx, dirfd: i32, path: &[u8]) -> Result<Start, Errno> {
+    pub fn from_fd(dirfd: i32, path: &[u8]) -> Start {
         if dirfd == abi::libc::AT_FDCWD || path.first() == Some(&b'/') {
-            return Ok(Start::Cwd);
+            return Start::Cwd;
         }
-        Ok(Start::At(cx.fds().get_path_ok(dirfd)?.place()))
+        Start::Fd(dirfd)
     }
 }
 
@@ -82,12 +82,11 @@ pub fn resolve_as(
     path: &[u8],
     flags: LookupFlags,
 ) -> Result<VfsPath, SysErr> {
+    if path.is_empty() && !flags.contains(LookupFlags::EMPTY) {
+        return Err(Errno::ENOENT.into());
+    }
     let mut walker = Walker::new(cx, creds, start, path, flags)?;
-    if path.is_empty() {
-        if !flags.contains(LookupFlags::EMPTY) {
-            return Err(Errno::ENOENT.into());
-        }
-    } else {
+    if !path.is_empty() {
         walker.run(path, flags.contains(LookupFlags::FOLLOW), false)?;
     }
     if flags.contains(LookupFlags::DIRECTORY) && !walker.at.is_dir() {
@@ -106,6 +105,9 @@ pub fn resolve_parent(
     path: &[u8],
     flags: LookupFlags,
 ) -> Result<Parent, SysErr> {
+    if path.is_empty() {
+        return Err(Errno::ENOENT.into());
+    }
     let creds = cx.creds();
     let mut walker = Walker::new(cx, &creds, start, path, flags)?;
     walker.parent(path)
@@ -133,6 +135,10 @@ impl<'a> Walker<'a> {
         if path.len() >= PATH_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
+        let start = match start {
+            Start::Fd(fd) => Start::At(cx.fds().get_path_ok(fd)?.place()),
+            start => start,
+        };
         let confined = flags.intersects(LookupFlags::BENEATH | LookupFlags::IN_ROOT);
         let (root, at) = match start {
             Start::Cwd if path.first() == Some(&b'/') && !confined => {
@@ -143,6 +149,7 @@ impl<'a> Walker<'a> {
             Start::Cwd => (cx.root(), cx.cwd()),
             Start::At(place) if confined => (place.clone(), place),
             Start::At(place) => (cx.root(), place),
+            Start::Fd(_) => return Err(Errno::EBADF),
         };
         Ok(Walker {
             cx,

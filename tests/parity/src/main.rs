@@ -11,6 +11,7 @@
 
 mod cases;
 mod children;
+mod dice;
 mod limits;
 mod out;
 mod sys;

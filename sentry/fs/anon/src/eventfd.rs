@@ -93,7 +93,8 @@ impl FileOps for EventFd {
         _: bool,
         src: &mut Src<'_>,
     ) -> SysResult<Written> {
-        if src.remaining() < 8 {
+        // Since Linux 6.9, no more either.
+        if src.remaining() != 8 {
             return Err(Errno::EINVAL.into());
         }
         let mut bytes = [0; 8];

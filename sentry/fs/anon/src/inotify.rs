@@ -375,6 +375,14 @@ impl FileOps for Inotify {
         false
     }
 
+    fn takes_writes(&self) -> bool {
+        false
+    }
+
+    fn stays_at_start(&self) -> bool {
+        true
+    }
+
     fn read(&self, cx: &dyn Ctx, file: &File, _offset: u64, dst: &mut Dst<'_>) -> SysResult {
         let room = dst.remaining();
         let first = wait_for(

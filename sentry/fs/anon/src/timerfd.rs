@@ -179,6 +179,10 @@ impl FileOps for TimerFd {
         false
     }
 
+    fn takes_writes(&self) -> bool {
+        false
+    }
+
     fn stays_at_start(&self) -> bool {
         true
     }

@@ -5,18 +5,28 @@ use abi::{Errno, libc};
 use ctx::{Ctx, Dst, Src, SysResult, UserMemoryExt};
 use std::any::Any;
 use std::sync::Arc;
-use vfs::{Attr, File, FileOps, FileType, Written};
+use sync::{Mutex, ranks};
+use vfs::anon::anonymous_attr;
+use vfs::{Attr, File, FileOps, FileType, SetAttr, Written};
 use wait::{Events, Queue};
 
 /// The file operations of a socket.
 pub struct SocketFile {
     socket: Arc<dyn Socket>,
+    attr: Mutex<Attr, ranks::Leaf>,
 }
 
 impl SocketFile {
     /// Over `socket`, which is closed when this is dropped.
-    pub fn new(socket: Arc<dyn Socket>) -> Arc<SocketFile> {
-        Arc::new(SocketFile { socket })
+    pub fn new(cx: &dyn Ctx, socket: Arc<dyn Socket>) -> Arc<SocketFile> {
+        let attr = Attr {
+            dev: 8,
+            ..anonymous_attr(cx, FileType::Socket, 0o777, socket.ino())
+        };
+        Arc::new(SocketFile {
+            socket,
+            attr: Mutex::new(attr),
+        })
     }
 }
 
@@ -41,6 +51,10 @@ impl FileOps for SocketFile {
     }
 
     fn read(&self, cx: &dyn Ctx, file: &File, _offset: u64, dst: &mut Dst<'_>) -> SysResult {
+        // Other than with recv(2), nothing is looked at.
+        if dst.remaining() == 0 {
+            return Ok(0);
+        }
         let flags = RecvFlags {
             nonblocking: file.nonblocking(),
             ..RecvFlags::default()
@@ -91,25 +105,13 @@ impl FileOps for SocketFile {
         Ok(0)
     }
 
-    fn anonymous_attr(&self, cx: &dyn Ctx) -> Option<Attr> {
-        let creds = cx.creds();
-        Some(Attr {
-            dev: 8,
-            ino: self.socket.ino(),
-            kind: FileType::Socket,
-            perm: 0o777,
-            nlink: 1,
-            uid: creds.fsuid,
-            gid: creds.fsgid,
-            rdev: 0,
-            size: 0,
-            blksize: 4096,
-            blocks: 0,
-            atime: Default::default(),
-            mtime: Default::default(),
-            ctime: Default::default(),
-            btime: None,
-        })
+    fn anonymous_attr(&self, _cx: &dyn Ctx) -> Option<Attr> {
+        Some(self.attr.lock().clone())
+    }
+
+    fn set_anonymous_attr(&self, set: &SetAttr) -> Result<(), Errno> {
+        self.attr.lock().change(set);
+        Ok(())
     }
 
     fn anonymous_name(&self) -> Option<Vec<u8>> {

@@ -33,7 +33,8 @@ impl Socket for UnixSocket {
         self.connect_to(cx, addr, nonblocking)
     }
     fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
-        self.shut(how)
+        self.shut(how);
+        Ok(())
     }
     fn local_name(&self) -> Result<Vec<u8>, Errno> {
         Ok(self.state.lock().address.to_raw())
@@ -91,7 +92,11 @@ impl Socket for UnixSocket {
         let (own, listening) = {
             let s = self.state.lock();
             (
-                s.inbox.bytes(),
+                match self.kind {
+                    // Of datagrams, the next one's.
+                    SocketKind::Datagram => s.inbox.first(),
+                    SocketKind::Stream | SocketKind::SeqPacket => s.inbox.bytes(),
+                },
                 matches!(s.connection, Connection::Listening(_)),
             )
         };

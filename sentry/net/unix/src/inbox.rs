@@ -41,6 +41,11 @@ impl Inbox {
         self.bytes
     }
 
+    /// Bytes of the first message.
+    pub(crate) fn first(&self) -> usize {
+        self.packets.front().map_or(0, |p| p.rest().len())
+    }
+
     fn cost(&self) -> usize {
         self.bytes + self.packets.len() * OVERHEAD
     }

@@ -24,16 +24,14 @@ impl UnixSocket {
             Connection::To(peer, _) => peer.upgrade(),
             Connection::Gone(_) => None,
             Connection::None => {
-                if self.kind == SocketKind::Datagram {
-                    if !s.inbox.is_empty() {
-                        e |= Events::READABLE;
-                    }
-                    e |= Events::WRITABLE;
-                } else {
-                    // As Linux: an unconnected stream is hung up and, oddly, writable.
-                    e |= Events::HUP | Events::WRITABLE;
+                if !s.inbox.is_empty() || s.read_shut {
+                    e |= Events::READABLE;
                 }
-                return e;
+                e.set(Events::RDHUP, s.read_shut);
+                // As Linux: an unconnected stream is hung up and, oddly, writable.
+                let hung_up = self.kind != SocketKind::Datagram || (s.read_shut && s.write_shut);
+                e.set(Events::HUP, hung_up);
+                return e | Events::WRITABLE;
             }
         };
         let gone = peer.is_none();
@@ -58,14 +56,14 @@ impl UnixSocket {
         e
     }
 
-    pub(crate) fn shut(&self, how: Shutdown) -> Result<(), Errno> {
+    /// shutdown(2): of one that is not connected too, as Linux has it for this family.
+    pub(crate) fn shut(&self, how: Shutdown) {
         let (read, write) = (how != Shutdown::Write, how != Shutdown::Read);
         let peer = {
             let mut s = self.state.lock();
             let peer = match &s.connection {
                 Connection::To(p, _) => p.upgrade(),
-                Connection::Gone(_) => None,
-                _ => return Err(Errno::ENOTCONN),
+                _ => None,
             };
             s.read_shut |= read;
             s.write_shut |= write;
@@ -81,7 +79,6 @@ impl UnixSocket {
         }
         self.queue
             .notify_all(Events::READABLE | Events::WRITABLE | Events::RDHUP | Events::HUP);
-        Ok(())
     }
 
     /// The last descriptor is gone.

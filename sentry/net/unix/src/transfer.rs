@@ -14,6 +14,11 @@ use wait::Events;
 /// for as large a room.
 const PIECE: usize = 32 * 1024;
 
+/// The longest message that a buffer of `limit` bytes lets through.
+fn longest(limit: usize) -> usize {
+    limit.saturating_sub(256)
+}
+
 impl UnixSocket {
     pub(crate) fn send_connected(
         &self,
@@ -24,7 +29,7 @@ impl UnixSocket {
         if message.flags.out_of_band {
             return Err(Errno::EOPNOTSUPP.into());
         }
-        let peer = match self.destination() {
+        let peer = match self.destination(src.remaining()) {
             Ok(p) => p,
             Err(e) => return Err(self.broken(cx, message.flags, e)),
         };
@@ -36,31 +41,61 @@ impl UnixSocket {
         }
     }
 
-    /// Who gets what is sent on a connected socket.
-    fn destination(&self) -> Result<Arc<UnixSocket>, Errno> {
+    /// Who gets what is sent on a connected socket. What is told first is Linux's order, another
+    /// for each type: a stream does not tell of an error before, a datagram's length comes before
+    /// whom it is for.
+    fn destination(&self, len: usize) -> Result<Arc<UnixSocket>, Errno> {
         let mut s = self.state.lock();
-        if let Some(e) = s.error.take() {
-            return Err(e);
+        let unconnected = matches!(s.connection, Connection::None | Connection::Listening(_));
+        if self.is_stream() {
+            if unconnected {
+                return Err(Errno::ENOTCONN);
+            }
+        } else {
+            if self.kind == SocketKind::SeqPacket {
+                if let Some(e) = s.error.take() {
+                    return Err(e);
+                }
+                if unconnected {
+                    return Err(Errno::ENOTCONN);
+                }
+            }
+            if len > longest(s.options.send_buffer) {
+                return Err(Errno::EMSGSIZE);
+            }
+            if let Some(e) = s.error.take() {
+                return Err(e);
+            }
         }
-        if s.write_shut && !matches!(s.connection, Connection::None) {
+        if s.write_shut {
             return Err(Errno::EPIPE);
         }
-        match &s.connection {
-            Connection::To(peer, _) => match peer.upgrade() {
-                Some(p) => Ok(p),
-                None if self.kind == SocketKind::Datagram => {
-                    s.connection = Connection::None;
-                    Err(Errno::ECONNREFUSED)
-                }
-                None => Err(Errno::EPIPE),
-            },
-            Connection::Gone(_) => Err(Errno::EPIPE),
-            Connection::None | Connection::Listening(_) => Err(Errno::ENOTCONN),
+        let peer = match &s.connection {
+            Connection::To(peer, _) => peer.upgrade(),
+            Connection::Gone(_) => return Err(Errno::EPIPE),
+            Connection::None | Connection::Listening(_) => return Err(Errno::ENOTCONN),
+        };
+        drop(s);
+        peer.ok_or_else(|| self.lost())
+    }
+
+    /// The peer of a connected socket is found to be gone. A datagram socket is connected no more,
+    /// and loses what the peer had sent.
+    fn lost(&self) -> Errno {
+        if self.kind != SocketKind::Datagram {
+            return Errno::EPIPE;
         }
+        let mut s = self.state.lock();
+        s.connection = Connection::None;
+        let unread = s.inbox.clear();
+        drop(s);
+        // Outside the lock, as files in flight may be sockets.
+        drop(unread);
+        Errno::ECONNREFUSED
     }
 
     fn broken(&self, cx: &dyn Ctx, flags: SendFlags, e: Errno) -> SysErr {
-        if e == Errno::EPIPE && !flags.no_signal && self.kind != SocketKind::Datagram {
+        if e == Errno::EPIPE && !flags.no_signal && self.is_stream() {
             cx.raise(libc::SIGPIPE);
         }
         e.into()
@@ -126,7 +161,7 @@ impl UnixSocket {
             let s = self.state.lock();
             (s.address.clone(), s.options.send_buffer)
         };
-        if src.remaining() > limit.saturating_sub(256) {
+        if src.remaining() > longest(limit) {
             return Err(Errno::EMSGSIZE.into());
         }
         let mut data = vec![0u8; src.remaining()];
@@ -177,10 +212,8 @@ impl UnixSocket {
             || {
                 let mut p = peer.state.lock();
                 if p.closed {
-                    return Err(match self.kind {
-                        SocketKind::Datagram => Errno::ECONNREFUSED.into(),
-                        _ => Errno::EPIPE.into(),
-                    });
+                    drop(p);
+                    return Err(self.refused_by(peer).into());
                 }
                 if p.read_shut {
                     return Err(Errno::EPIPE.into());
@@ -200,6 +233,15 @@ impl UnixSocket {
             },
         )?;
         done.ok_or(Errno::EAGAIN.into())
+    }
+
+    /// `peer` is closed: that of a connection, or where a datagram was sent to.
+    fn refused_by(&self, peer: &Arc<UnixSocket>) -> Errno {
+        let own = self.peer().is_some_and(|p| Arc::ptr_eq(&p, peer));
+        match self.kind {
+            SocketKind::Datagram if !own => Errno::ECONNREFUSED,
+            _ => self.lost(),
+        }
     }
 
     pub(crate) fn receive(
@@ -284,13 +326,21 @@ impl UnixSocket {
             || {
                 let mut s = self.state.lock();
                 let pass_creds = s.options.pass_creds;
+                // Of messages, an error is told before those that are still there.
+                if !self.is_stream()
+                    && let Some(e) = s.error.take()
+                {
+                    return Err(e.into());
+                }
                 if let Some(found) = take(&mut s.inbox, pass_creds) {
                     return Ok(Some(Some(found)));
                 }
                 if let Some(e) = s.error.take() {
                     return Err(e.into());
                 }
-                if s.read_shut || matches!(s.connection, Connection::Gone(_)) {
+                let ended = s.read_shut || matches!(s.connection, Connection::Gone(_));
+                // As Linux: who would not wait for a datagram is not told that none will come.
+                if ended && !(flags.nonblocking && self.kind == SocketKind::Datagram) {
                     return Ok(Some(None));
                 }
                 if flags.nonblocking {

@@ -2,7 +2,7 @@
 
 use super::buffer::Kind;
 use super::{CHUNK, FIONREAD, PIPE_BUF, Pipe};
-use crate::{Attr, File, FileOps, OpenFlags, Written};
+use crate::{Attr, File, FileOps, OpenFlags, SetAttr, Written};
 use abi::Errno;
 use ctx::{Ctx, Dst, Restart, Src, SysErr, SysResult, UserMemoryExt, wait_for};
 use std::any::Any;
@@ -222,14 +222,20 @@ impl FileOps for PipeEnd {
     }
 
     fn anonymous_attr(&self, _cx: &dyn Ctx) -> Option<Attr> {
-        self.pipe.attr.clone()
+        self.pipe.attr.as_ref().map(|a| a.lock().clone())
+    }
+
+    fn set_anonymous_attr(&self, set: &SetAttr) -> Result<(), Errno> {
+        let attr = self.pipe.attr.as_ref().ok_or(Errno::EOPNOTSUPP)?;
+        attr.lock().change(set);
+        Ok(())
     }
 
     fn anonymous_name(&self) -> Option<Vec<u8>> {
         self.pipe
             .attr
             .as_ref()
-            .map(|a| format!("pipe:[{}]", a.ino).into_bytes())
+            .map(|a| format!("pipe:[{}]", a.lock().ino).into_bytes())
     }
 
     fn reopen(&self, cx: &dyn Ctx, flags: OpenFlags) -> Result<Arc<dyn FileOps>, SysErr> {

@@ -34,8 +34,8 @@ const FIONREAD: u32 = 0x541b;
 pub struct Pipe {
     state: Mutex<State, ranks::Pipe>,
     queue: Queue,
-    /// Attributes at its making; `None` for a FIFO, whose inode has them.
-    attr: Option<Attr>,
+    /// Attributes; `None` for a FIFO, whose inode has them.
+    attr: Option<Mutex<Attr, ranks::Leaf>>,
 }
 
 impl Pipe {
@@ -44,7 +44,7 @@ impl Pipe {
         Arc::new(Pipe {
             state: Mutex::new(state),
             queue: Queue::new(),
-            attr,
+            attr: attr.map(Mutex::new),
         })
     }
 

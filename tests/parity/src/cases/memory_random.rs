@@ -1,6 +1,7 @@
 //! Long sequences of mapping calls and accesses, chosen by a fixed seed, over one stretch of
 //! addresses: what each call answers, and what the pages hold and allow afterwards.
 
+use crate::dice::Dice;
 use crate::out::Out;
 use crate::sys::{Access, R, peek, touch};
 use crate::util::{PAGE, in_child, map, open, signal_name};
@@ -36,7 +37,7 @@ struct World {
     o: Out,
     base: usize,
     file: i32,
-    seed: u64,
+    dice: Dice,
     files: bool,
     forks: bool,
     stores: u8,
@@ -57,7 +58,7 @@ fn run(o: Out, seed: u64, files: bool, forks: bool) {
         o,
         base: base.addr() + PAGE,
         file,
-        seed: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+        dice: Dice::new(seed),
         files,
         forks,
         stores: 0,
@@ -72,10 +73,7 @@ fn run(o: Out, seed: u64, files: bool, forks: bool) {
 
 impl World {
     fn random(&mut self, below: usize) -> usize {
-        self.seed ^= self.seed << 13;
-        self.seed ^= self.seed >> 7;
-        self.seed ^= self.seed << 17;
-        (self.seed >> 11) as usize % below
+        self.dice.roll(below)
     }
 
     /// First page and count of a part of the stretch.

@@ -391,7 +391,7 @@ fn name_to_handle(o: Out) {
 }
 
 fn io_priority(o: Out) {
-    tell!(o, "get" => k!(SYS_ioprio_get, 1, 0), "which" => k!(SYS_ioprio_get, 9, 0), "set" => k!(SYS_ioprio_set, 1, 0, 2 << 13 | 5), "get" => k!(SYS_ioprio_get, 1, 0), "class" => k!(SYS_ioprio_set, 1, 0, 9 << 13));
+    tell!(o, "get" => k!(SYS_ioprio_get, 1, 0), "which" => k!(SYS_ioprio_get, 9, 0), "set" => k!(SYS_ioprio_set, 1, 0, 2 << 13 | 5), "get" => k!(SYS_ioprio_get, 1, 0), "class" => k!(SYS_ioprio_set, 1, 0, 9 << 13), "get" => k!(SYS_ioprio_get, 1, 0), "no class" => k!(SYS_ioprio_set, 1, 0, 4 << 13), "last class" => k!(SYS_ioprio_set, 1, 0, 7 << 13), "none with a level" => k!(SYS_ioprio_set, 1, 0, 3));
 }
 
 fn reboot_and_modules_refused(o: Out) {

@@ -11,6 +11,11 @@ mod files_meta;
 mod files_open;
 mod futexes;
 mod futexes_pi;
+mod generated_arguments;
+mod generated_arguments_table;
+mod generated_descriptors;
+mod generated_signals;
+mod generated_tree;
 mod hostile;
 mod inotify;
 mod inotify_more;
@@ -87,6 +92,15 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
     ("time", &[time::CASES]),
     ("terminals", &[terminals::CASES]),
     ("misc", &[misc::CASES, hostile::CASES]),
+    (
+        "generated",
+        &[
+            generated_arguments::CASES,
+            generated_descriptors::CASES,
+            generated_signals::CASES,
+            generated_tree::CASES,
+        ],
+    ),
     ("programs", &[programs::CASES]),
     ("rounds", &[rounds::CASES]),
 ];

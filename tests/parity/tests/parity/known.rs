@@ -2,10 +2,7 @@
 //! case that is listed here and is equal fails, so that the list only shrinks.
 
 /// The cases and the reasons.
-const KNOWN: &[(&str, &str)] = &[(
-    "io_priority",
-    "not there: ENOSYS, as of a kernel built without it",
-)];
+const KNOWN: &[(&str, &str)] = &[];
 
 /// Why `case` may differ.
 pub(crate) fn reason(case: &str) -> Option<&'static str> {
