@@ -72,10 +72,14 @@ impl Mm {
             VmaFlags::LOCKED,
             req.flags.contains(MapFlags::LOCKED) || st.lock_future,
         );
+        let mut max_prot = file.as_ref().map_or(Prot::all(), |f| f.max_prot);
+        if req.flags.contains(MapFlags::READ_ONLY) {
+            max_prot -= Prot::WRITE;
+        }
         let vma = Vma {
             range,
             prot: req.prot,
-            max_prot: file.as_ref().map_or(Prot::all(), |f| f.max_prot),
+            max_prot,
             flags,
             file: file.map(|f| FileRef {
                 mappable: f.mappable,

@@ -44,6 +44,8 @@ bitflags::bitflags! {
         const HEAP = 1 << 9;
         /// Not to be merged with, grown, or unmapped by accident: vDSO and its parameters.
         const SPECIAL = 1 << 10;
+        /// Memory without a file that mprotect(2) never makes writable.
+        const READ_ONLY = 1 << 11;
     }
 }
 

@@ -120,6 +120,10 @@ pub(crate) fn mmap(
     };
     let mut how = MapFlags::empty();
     how.set(MapFlags::SHARED, shared);
+    how.set(
+        MapFlags::READ_ONLY,
+        file.is_none() && !max_prot.contains(Prot::WRITE),
+    );
     how.set(MapFlags::FIXED, flags & libc::MAP_FIXED != 0);
     how.set(
         MapFlags::FIXED_NOREPLACE,

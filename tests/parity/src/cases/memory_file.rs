@@ -24,6 +24,7 @@ cases!(
     protect_shared_of_reader,
     map_directory_and_pipe,
     map_dev_zero,
+    map_dev_zero_of_reader,
     map_memfd_shared,
     remap_file,
     unmap_part_of_file,
@@ -208,6 +209,19 @@ fn map_dev_zero(o: Out) {
     let p = map_file(z, PAGE, RW, MAP_PRIVATE, 0);
     let s = map_file(z, PAGE, RW, MAP_SHARED, 0);
     tell!(o, "private" => p.ok(), "zero" => peek(p.addr()), "shared" => s.ok(), "child" => in_child(|| { poke(s.addr(), 7); 0 }), "seen" => peek(s.addr()));
+}
+
+fn map_dev_zero_of_reader(o: Out) {
+    let z = open(c"/dev/zero", O_RDONLY, 0).int();
+    let protect = |addr: usize, prot: i32| k!(SYS_mprotect, addr, PAGE, prot);
+    let s = map_file(z, PAGE, PROT_READ, MAP_SHARED, 0).addr();
+    tell!(o, "writable at once" => map_file(z, PAGE, RW, MAP_SHARED, 0), "shared" => protect(s, RW), "executable" => protect(s, PROT_READ | PROT_EXEC), "store" => try_at(s, Access::Write).starts_with("SIGSEGV code 2"));
+    let moved = k!(SYS_mremap, s, PAGE, 2 * PAGE, MREMAP_MAYMOVE).addr();
+    tell!(o, "moved" => protect(moved, RW));
+    let p = map_file(z, PAGE, PROT_READ, MAP_PRIVATE, 0).addr();
+    tell!(o, "private" => protect(p, RW), "store" => try_at(p, Access::Write));
+    let w = open(c"/dev/zero", O_WRONLY, 0).int();
+    tell!(o, "of a writer" => map_file(w, PAGE, PROT_READ, MAP_SHARED, 0));
 }
 
 fn map_memfd_shared(o: Out) {
