@@ -165,16 +165,15 @@ impl server::Kernel for Sandbox {
         };
         let first = pid.unwrap_or(1);
         let number = Signal::new(signal).map_err(|e| failed(first, e))?;
-        let pids = if all { self.kernel.pids() } else { vec![first] };
-        for pid in pids {
-            let process = self.kernel.process(pid).filter(|p| !p.has_ended());
-            match process {
-                Some(p) => p.send_from_outside(number).map_err(|e| failed(pid, e))?,
-                None if all => {}
-                None => return Err(failed(pid, abi::Errno::ESRCH)),
-            }
-        }
-        Ok(())
+        let sent = if all {
+            self.kernel.signal_all_from_outside(number)
+        } else {
+            let process = self.kernel.process(first).filter(|p| !p.has_ended());
+            process
+                .ok_or(abi::Errno::ESRCH)
+                .and_then(|p| p.send_from_outside(number))
+        };
+        sent.map_err(|e| failed(first, e))
     }
 
     fn wait(&self) -> i32 {

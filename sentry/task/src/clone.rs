@@ -10,9 +10,9 @@ use crate::vfork::VforkDone;
 use crate::{Task, TaskCx, ThreadGroup};
 use abi::Errno;
 use auth::{Capability, Creds};
-use ctx::{Ctx, Resource, SysResult, UserMemoryExt};
+use ctx::{Ctx, Resource, Restart, SysResult, UserMemoryExt};
 use mm::Mm;
-use signal::{AltStack, Signal};
+use signal::{AltStack, SigInfo, SigSet, Signal};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -159,6 +159,34 @@ impl TaskCx {
     /// `ENOMEM`.
     pub fn clone_task(&mut self, args: &CloneArgs) -> SysResult<u64> {
         self.check(args)?;
+        // Signals come first. From here on, what is sent to many processes goes to the child, too.
+        let makes_process = !args.flags.contains(CloneFlags::THREAD);
+        let tid = self.tid();
+        if makes_process {
+            let mut st = self.group().state.lock();
+            st.forking.push((tid, SigSet::EMPTY));
+        }
+        let made = if self.wanted_elsewhere() {
+            // Also where another thread was chosen to take the signal.
+            self.task.work.store(true, Ordering::SeqCst);
+            Err(Restart::Always.into())
+        } else {
+            self.make_task(args)
+        };
+        if makes_process {
+            let mut st = self.group().state.lock();
+            st.forking.retain(|(forker, _)| *forker != tid);
+        }
+        let (child, vfork) = made?;
+        FORKS.fetch_add(1, Ordering::Relaxed);
+        if let Some(done) = vfork {
+            self.park_killable(|| done.is_done());
+        }
+        Ok(child as u64)
+    }
+
+    /// The child's id, and what a vfork waits for.
+    fn make_task(&mut self, args: &CloneArgs) -> SysResult<(i32, Option<Arc<VforkDone>>)> {
         let flags = args.flags;
         let limit = self.limit(Resource::Nproc);
         let creds = self.creds_ref();
@@ -189,11 +217,7 @@ impl TaskCx {
             self.unpublish(&child);
             return Err(e.into());
         }
-        FORKS.fetch_add(1, Ordering::Relaxed);
-        if let Some(done) = vfork {
-            self.park_killable(|| done.is_done());
-        }
-        Ok(tid as u64)
+        Ok((tid, vfork))
     }
 
     fn check(&self, args: &CloneArgs) -> Result<(), Errno> {
@@ -433,7 +457,6 @@ impl TaskCx {
         if full || tree.closed || st.exit.is_some() || st.exec.is_some() {
             return Err(Errno::EAGAIN);
         }
-        // A signal that is to be seen by fork's caller first would otherwise miss the child.
         if flags.contains(CloneFlags::THREAD) {
             st.threads.push(child.clone());
             if st.stop.is_some() {
@@ -441,8 +464,18 @@ impl TaskCx {
             }
             drop(st);
         } else {
+            let forking = st.forking.iter().find(|(tid, _)| *tid == self.tid());
+            let mut sent = forking.map_or(SigSet::EMPTY, |(_, sent)| *sent);
             drop(st);
-            child.group().state.lock().threads.push(child.clone());
+            let mut own = child.group().state.lock();
+            while let Some(signal) = sent.first() {
+                sent = sent.without(signal);
+                let info = SigInfo::user(signal, 0, 0, 0);
+                let _ = own.pending.add(signal, info, u64::MAX);
+                child.work.store(true, Ordering::SeqCst);
+            }
+            own.threads.push(child.clone());
+            drop(own);
             let pid = me.tgid();
             let Some(node) = tree.nodes.get(&pid) else {
                 return Err(Errno::EAGAIN);

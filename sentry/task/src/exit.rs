@@ -1,7 +1,7 @@
 //! The end of tasks and processes (exit(2), _exit(2), and what signals do).
 
 use crate::futexes::exit_robust_list;
-use crate::send::ticks;
+use crate::send::{Reach, ticks};
 use crate::tree::{Tree, Zombie};
 use crate::{ChildEvent, Ended, ExitStatus, Task, TaskCx, ThreadGroup};
 use signal::{ActionFlags, Handler, SigInfo, Signal};
@@ -13,6 +13,8 @@ use wait::Events;
 #[derive(Default)]
 struct After {
     signals: Vec<(Arc<ThreadGroup>, Signal, SigInfo)>,
+    /// Their parents hear that they go on.
+    continued: Vec<Arc<ThreadGroup>>,
     /// Their `children` queues are notified.
     parents: Vec<Arc<ThreadGroup>>,
     /// Zombies nobody waits for.
@@ -145,12 +147,8 @@ impl TaskCx {
         // them.
         for pgid in tied {
             if tree.is_orphaned(pgid, 0) && tree.has_stopped(pgid) {
-                for g in tree.members(pgid) {
-                    for signal in [Signal::HUP, Signal::CONT] {
-                        after
-                            .signals
-                            .push((g.clone(), signal, SigInfo::kernel(signal)));
-                    }
+                for signal in [Signal::HUP, Signal::CONT] {
+                    after.continued.extend(tree.signal_group(pgid, signal));
                 }
             }
         }
@@ -160,6 +158,7 @@ impl TaskCx {
         for (g, signal, info) in after.signals {
             let _ = g.send(signal, info);
         }
+        kernel.report_continued(&after.continued);
         for p in after.parents {
             p.children.notify_all(Events::READABLE);
         }
@@ -264,7 +263,7 @@ fn notify_parent(parent: &ThreadGroup, pid: i32, signal: Option<Signal>, zombie:
         );
         // Not SIGCONT by any sensible program; were it, the parent would merely not be told that
         // it continued.
-        let _ = parent.queue(None, signal, info, false);
+        let _ = parent.queue(Reach::Process, signal, info, false);
     }
     reap
 }

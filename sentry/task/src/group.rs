@@ -5,7 +5,7 @@ use crate::itimer::ProcessTimers;
 use crate::limits::Limits;
 use crate::{ExitStatus, Kernel, Task};
 use abi::Errno;
-use signal::{Actions, Pending, Signal};
+use signal::{Actions, Pending, SigSet, Signal};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use sync::{Mutex, ranks};
@@ -48,6 +48,9 @@ pub(crate) struct GroupState {
     pub(crate) stop: Option<Stop>,
     /// A stop signal has been dequeued and no `SIGCONT` came since.
     pub(crate) stop_dequeued: bool,
+    /// Its threads that are making a process, and what was sent to many processes since they began
+    /// to: the new one was meant, too.
+    pub(crate) forking: Vec<(i32, SigSet)>,
     /// CPU time of threads that are gone.
     pub(crate) dead_time: CpuTime,
     /// CPU time of children that were waited for.
@@ -86,6 +89,7 @@ impl ThreadGroup {
                 exec: None,
                 stop: None,
                 stop_dequeued: false,
+                forking: Vec::new(),
                 dead_time: CpuTime::default(),
                 children_time: CpuTime::default(),
                 peak_resident: 0,
@@ -137,7 +141,7 @@ impl ThreadGroup {
     }
 
     /// What is pending for the process as a whole.
-    pub fn pending(&self) -> signal::SigSet {
+    pub fn pending(&self) -> SigSet {
         self.state.lock().pending.set()
     }
 

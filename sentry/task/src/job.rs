@@ -93,9 +93,8 @@ impl Kernel {
 
     /// Sends `signal`, as the kernel, to every member of `pgid`.
     pub fn signal_group(&self, pgid: i32, signal: Signal) {
-        for g in self.group_members(pgid) {
-            let _ = g.send(signal, SigInfo::kernel(signal));
-        }
+        let continued = self.tree.lock().signal_group(pgid, signal);
+        self.report_continued(&continued);
     }
 
     /// For terminals.

@@ -1,6 +1,7 @@
 //! Sending signals (kill(2), tgkill(2), and the kernel's own).
 
 use crate::group::GroupState;
+use crate::tree::Tree;
 use crate::{ChildEvent, ExitStatus, Kernel, Task, TaskCx, ThreadGroup};
 use abi::Errno;
 use auth::{Capability, Creds};
@@ -10,13 +11,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use wait::Events;
 
+/// Whom a signal is sent to.
+#[derive(Clone, Copy)]
+pub(crate) enum Reach<'a> {
+    Thread(&'a Arc<Task>),
+    Process,
+    /// This process among others: with the tree's lock held, so that no child of any of them is
+    /// missed.
+    Many,
+}
+
 impl ThreadGroup {
     /// Sends a signal to the process as a whole.
     ///
     /// # Errors
     /// `EAGAIN` where a real-time signal with details finds no room (RLIMIT_SIGPENDING).
     pub fn send(&self, signal: Signal, info: SigInfo) -> Result<(), Errno> {
-        self.send_any(None, signal, info, false)
+        self.send_any(Reach::Process, signal, info, false)
     }
 
     /// Sends a signal to one of its threads.
@@ -24,7 +35,7 @@ impl ThreadGroup {
     /// # Errors
     /// As [`ThreadGroup::send`].
     pub fn send_to(&self, task: &Arc<Task>, signal: Signal, info: SigInfo) -> Result<(), Errno> {
-        self.send_any(Some(task), signal, info, false)
+        self.send_any(Reach::Thread(task), signal, info, false)
     }
 
     /// Sends a signal from outside the sandbox: init, too, dies of `SIGKILL`.
@@ -32,17 +43,17 @@ impl ThreadGroup {
     /// # Errors
     /// As [`ThreadGroup::send`].
     pub fn send_from_outside(&self, signal: Signal) -> Result<(), Errno> {
-        self.send_any(None, signal, SigInfo::user(signal, 0, 0, 0), true)
+        self.send_any(Reach::Process, signal, SigInfo::user(signal, 0, 0, 0), true)
     }
 
     fn send_any(
         &self,
-        task: Option<&Arc<Task>>,
+        reach: Reach<'_>,
         signal: Signal,
         info: SigInfo,
         outside: bool,
     ) -> Result<(), Errno> {
-        let (continued, sent) = self.queue(task, signal, info, outside);
+        let (continued, sent) = self.queue(reach, signal, info, outside);
         // Lock order: the tree is above the group, so the parent hears of it only now.
         if continued && let Some(kernel) = self.kernel() {
             kernel.report_child(self, ChildEvent::Continued);
@@ -54,11 +65,15 @@ impl ThreadGroup {
     /// on after a stop; that cannot be for signals other than `SIGCONT`.
     pub(crate) fn queue(
         &self,
-        task: Option<&Arc<Task>>,
+        reach: Reach<'_>,
         signal: Signal,
         info: SigInfo,
         outside: bool,
     ) -> (bool, Result<(), Errno>) {
+        let task = match reach {
+            Reach::Thread(task) => Some(task),
+            Reach::Process | Reach::Many => None,
+        };
         let mut guard = self.state.lock();
         let st = &mut *guard;
         let continued = self.prepare(st, signal);
@@ -68,6 +83,12 @@ impl ThreadGroup {
         let subject = task.unwrap_or(leader);
         if self.is_ignored(st, subject, signal, outside) {
             return (continued, Ok(()));
+        }
+        let merges = !signal.is_realtime() && st.pending.set().has(signal);
+        if matches!(reach, Reach::Many) && !merges {
+            for (_, sent) in &mut st.forking {
+                *sent = sent.minus(opposite(signal)).with(signal);
+            }
         }
         let limit = self.limits().get(Resource::Sigpending).soft;
         let room = |len: usize| limit.saturating_sub(len as u64);
@@ -93,14 +114,14 @@ impl ThreadGroup {
 
     /// What stop signals and `SIGCONT` do to each other when they are sent.
     fn prepare(&self, st: &mut GroupState, signal: Signal) -> bool {
-        let discard = |st: &mut GroupState, which: SigSet| {
-            st.pending.discard(which);
+        let gone = opposite(signal);
+        if !gone.is_empty() {
+            st.pending.discard(gone);
             for t in &st.threads {
-                t.pending.lock().discard(which);
+                t.pending.lock().discard(gone);
             }
-        };
+        }
         if signal == Signal::CONT {
-            discard(st, Signal::STOPS);
             st.stop_dequeued = false;
             if let Some(stop) = st.stop.take() {
                 for t in &st.threads {
@@ -108,8 +129,6 @@ impl ThreadGroup {
                 }
                 return stop.reported;
             }
-        } else if Signal::STOPS.has(signal) {
-            discard(st, SigSet::only(Signal::CONT));
         }
         false
     }
@@ -159,6 +178,17 @@ impl ThreadGroup {
     }
 }
 
+/// What cannot be pending beside `signal`.
+fn opposite(signal: Signal) -> SigSet {
+    if signal == Signal::CONT {
+        Signal::STOPS
+    } else if Signal::STOPS.has(signal) {
+        SigSet::only(Signal::CONT)
+    } else {
+        SigSet::EMPTY
+    }
+}
+
 /// All threads are to exit.
 pub(crate) fn begin_exit(st: &mut GroupState, status: ExitStatus) {
     st.exit = Some(status);
@@ -189,13 +219,21 @@ impl TaskCx {
     /// # Errors
     /// `EPERM`.
     pub fn may_signal(&self, group: &ThreadGroup, signal: Option<Signal>) -> Result<(), Errno> {
-        let Some(target) = self.kernel().task(group.tgid()) else {
+        self.may_signal_in(&self.kernel().tree.lock(), group, signal)
+    }
+
+    fn may_signal_in(
+        &self,
+        tree: &Tree,
+        group: &ThreadGroup,
+        signal: Option<Signal>,
+    ) -> Result<(), Errno> {
+        let Some(target) = tree.tasks.get(&group.tgid()) else {
             return Ok(());
         };
-        let same = || {
-            let k = self.kernel();
-            k.session(group.tgid()).ok() == k.session(self.task().tgid()).ok()
-        };
+        let session = |pid: i32| tree.nodes.get(&pid).map(|n| n.sid);
+        let same = || session(group.tgid()) == session(self.task().tgid());
+        // Lock order: tree -> task.
         if group.tgid() == self.task().tgid()
             || may_signal(self.creds_ref(), &target.creds(), signal, same)
         {
@@ -233,24 +271,15 @@ impl TaskCx {
                 let group = self.process_or_thread(pid).ok_or(Errno::ESRCH)?;
                 self.send_checked(&group, signal)
             }
-            -1 => {
-                let all = self.kernel().pids();
-                let targets = all.into_iter().filter(|p| *p > 1 && *p != me);
-                self.kill_many(
-                    targets.filter_map(|p| self.kernel().process(p)).collect(),
-                    signal,
-                    true,
-                )
-            }
+            -1 => self.kill_many(signal, true, |tree| {
+                let others = tree.nodes.range(2..).filter(|(pid, _)| **pid != me);
+                others.map(|(_, n)| n.group.clone()).collect()
+            }),
             i32::MIN => Err(Errno::ESRCH),
-            _ => {
-                let pgid = if pid == 0 {
-                    self.kernel().process_group(me)?
-                } else {
-                    -pid
-                };
-                self.kill_many(self.kernel().group_members(pgid), signal, false)
-            }
+            0 => self.kill_many(signal, false, |tree| {
+                tree.members(tree.nodes.get(&me).map_or(0, |n| n.pgid))
+            }),
+            _ => self.kill_many(signal, false, |tree| tree.members(-pid)),
         }
     }
 
@@ -263,13 +292,23 @@ impl TaskCx {
 
     fn kill_many(
         &self,
-        targets: Vec<Arc<ThreadGroup>>,
         signal: Option<Signal>,
         all: bool,
+        targets: impl FnOnce(&Tree) -> Vec<Arc<ThreadGroup>>,
     ) -> Result<(), Errno> {
         let mut result = Err(Errno::ESRCH);
-        for g in targets {
-            match (self.send_checked(&g, signal), all) {
+        let mut continued = Vec::new();
+        let tree = self.kernel().tree.lock();
+        for g in targets(&tree) {
+            let mut sent = self.may_signal_in(&tree, &g, signal);
+            if let (Ok(()), Some(s)) = (sent, signal) {
+                let goes_on;
+                (goes_on, sent) = g.queue(Reach::Many, s, self.own_info(s, 0), false);
+                if goes_on {
+                    continued.push(g);
+                }
+            }
+            match (sent, all) {
                 (Ok(()), _) => result = Ok(()),
                 // kill(-1) does not count those it may not signal.
                 (Err(Errno::EPERM), true) => {}
@@ -277,6 +316,8 @@ impl TaskCx {
                 _ => {}
             }
         }
+        drop(tree);
+        self.kernel().report_continued(&continued);
         result
     }
 
@@ -345,7 +386,48 @@ impl TaskCx {
     }
 }
 
+impl Tree {
+    /// Sends `signal`, as the kernel, to every member of `pgid`. Of those returned, the parents are
+    /// to be told without the lock ([`Kernel::report_continued`]).
+    #[must_use]
+    pub(crate) fn signal_group(&self, pgid: i32, signal: Signal) -> Vec<Arc<ThreadGroup>> {
+        let mut members = self.members(pgid);
+        members.retain(|g| {
+            let (continued, _sent) = g.queue(Reach::Many, signal, SigInfo::kernel(signal), false);
+            continued
+        });
+        members
+    }
+}
+
 impl Kernel {
+    /// Sends `signal` from outside the sandbox to every process: init, too, dies of `SIGKILL`.
+    ///
+    /// # Errors
+    /// As [`ThreadGroup::send`].
+    pub fn signal_all_from_outside(&self, signal: Signal) -> Result<(), Errno> {
+        let mut result = Ok(());
+        let mut continued = Vec::new();
+        let tree = self.tree.lock();
+        for node in tree.nodes.values() {
+            let info = SigInfo::user(signal, 0, 0, 0);
+            let (goes_on, sent) = node.group.queue(Reach::Many, signal, info, true);
+            if goes_on {
+                continued.push(node.group.clone());
+            }
+            result = result.and(sent);
+        }
+        drop(tree);
+        self.report_continued(&continued);
+        result
+    }
+
+    pub(crate) fn report_continued(&self, groups: &[Arc<ThreadGroup>]) {
+        for g in groups {
+            self.report_child(g, ChildEvent::Continued);
+        }
+    }
+
     /// Tells the parent that `group` stopped or continued: `SIGCHLD`, and its waits.
     pub(crate) fn report_child(&self, group: &ThreadGroup, event: ChildEvent) {
         let time = group.cpu_time();
@@ -382,7 +464,7 @@ impl Kernel {
                 ticks(time.user),
                 ticks(time.system),
             );
-            let _ = parent.queue(None, Signal::CHLD, info, false);
+            let _ = parent.queue(Reach::Process, Signal::CHLD, info, false);
         }
         drop(tree);
         parent.children.notify_all(Events::READABLE);

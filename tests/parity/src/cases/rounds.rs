@@ -3,7 +3,7 @@
 
 use crate::out::Out;
 use crate::sys::{child, count, on};
-use crate::util::{anon, bit, close, map, mask, mk, open, pipe, write};
+use crate::util::{anon, bit, close, map, mask, mk, open, pipe, shared, write};
 use crate::{cases, k, sys, tell};
 use libc::*;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ cases!(
     rename_against_lookup,
     exchange_against_walk,
     fork_against_mmap,
+    fork_against_signals_to_its_group,
+    fork_against_signals_to_all,
     requeue_against_timeouts,
 );
 
@@ -468,6 +470,55 @@ fn fork_against_mmap(o: Out) {
         stop.store(true, SeqCst);
     });
     tell!(o, "bad" => bad, "mapped meanwhile" => turns.load(SeqCst) > 0);
+}
+
+fn fork_against_signals_to_its_group(o: Out) {
+    forks_killed_together(o, |forker| -forker);
+}
+
+fn fork_against_signals_to_all(o: Out) {
+    // An id of one's own, so that nobody else is meant.
+    let uid = 50_000 + k!(SYS_getpid).0 % 10_000;
+    k!(SYS_setresuid, uid, uid, uid);
+    forks_killed_together(o, |_| -1);
+}
+
+/// A process makes children, and with them it is sent SIGKILL at once; `whom` says how kill(2)
+/// names them all. Nobody comes away.
+fn forks_killed_together(o: Out, whom: fn(i32) -> i32) {
+    k!(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
+    let begun = sys::word(shared(4096));
+    let (mut kills, mut escaped) = (0, 0);
+    for round in 0..ROUNDS / 2 {
+        begun.store(0, SeqCst);
+        let forker = child(|| {
+            k!(SYS_setpgid, 0, 0);
+            let me = k!(SYS_getpid);
+            for _ in 0..4 {
+                begun.fetch_add(1, SeqCst);
+                child(|| {
+                    // Who was missed ends by something else.
+                    k!(SYS_prctl, PR_SET_PDEATHSIG, SIGUSR1);
+                    if k!(SYS_getppid) == me {
+                        k!(SYS_pause);
+                    }
+                    7
+                });
+            }
+            k!(SYS_pause);
+            8
+        });
+        until(|| i64::from(begun.load(SeqCst)) > round % 3);
+        for more in 0..round % 13 {
+            jitter(round + more);
+        }
+        kills += i64::from(k!(SYS_kill, whom(forker), SIGKILL).ok());
+        let mut status = 0;
+        while k!(SYS_wait4, -1, &mut status, 0, 0).ok() {
+            escaped += i32::from(!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL);
+        }
+    }
+    tell!(o, "kills" => kills, "escaped" => escaped);
 }
 
 fn requeue_against_timeouts(o: Out) {
