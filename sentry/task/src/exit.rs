@@ -82,11 +82,9 @@ impl TaskCx {
             drop(old);
             vfork
         };
-        let peak = self.mm.get().usage().peak_resident;
-        {
-            let mut st = self.task.group().state.lock();
-            st.peak_resident = st.peak_resident.max(peak);
-        }
+        // Of threads that end at the same moment none may be the last here, but then one of them is
+        // the last to leave.
+        let alone = next.is_some() || self.group().state.lock().threads.len() == 1;
         let old = match next {
             Some(next) => std::mem::replace(&mut self.mm, next),
             None => self.mm.clone(),
@@ -94,7 +92,14 @@ impl TaskCx {
         if let Some(v) = vfork {
             v.complete();
         }
-        if old.leave() {
+        let last = old.leave();
+        if alone || last {
+            // It walks the whole space: nothing that each of many threads should do.
+            let peak = old.get().usage().peak_resident;
+            let mut st = self.group().state.lock();
+            st.peak_resident = st.peak_resident.max(peak);
+        }
+        if last {
             old.get().destroy();
         }
     }
