@@ -22,6 +22,7 @@ mod faults;
 mod flags;
 mod leftovers;
 mod lifecycle;
+mod limits;
 mod pause;
 mod place;
 mod programs;
@@ -74,6 +75,7 @@ fn cases() -> Vec<Case> {
         leftovers::CASES,
         rootless::CASES,
         faults::CASES,
+        limits::CASES,
     ]
     .concat()
 }

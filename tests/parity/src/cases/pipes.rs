@@ -34,6 +34,7 @@ cases!(
     poll_arguments,
     poll_times_out,
     poll_many,
+    ten_thousand,
     poll_regular_files,
     select_sets,
     select_arguments,
@@ -344,6 +345,35 @@ fn poll_times_out(o: Out) {
     };
     let t = now_ms();
     tell!(o, "time out" => k!(SYS_poll, &mut p, 1, 60), "cleared" => p.revents, "long enough" => now_ms() - t >= 60);
+}
+
+fn ten_thousand(o: Out) {
+    let limit = rlimit {
+        rlim_cur: 20_003,
+        rlim_max: 20_003,
+    };
+    tell!(o, "limit" => k!(SYS_prlimit64, 0, RLIMIT_NOFILE, &limit, 0));
+    let mut pipes = Vec::new();
+    let refused = loop {
+        let mut ends = [0i32; 2];
+        let made = k!(SYS_pipe2, &mut ends, 0);
+        if !made.ok() {
+            break made;
+        }
+        pipes.push(ends);
+    };
+    let number = |i: usize| (i as u32).to_le_bytes();
+    for (i, [_, w]) in pipes.iter().enumerate() {
+        write(*w, &number(i));
+    }
+    let wrong = pipes.iter().enumerate().filter(|(i, [r, _])| {
+        let mut got = [0u8; 4];
+        k!(SYS_read, *r, &mut got, 4);
+        got != number(*i)
+    });
+    tell!(o, "wrong" => wrong.count(), "refused" => refused, "about ten thousand" => (9_900..=10_000).contains(&pipes.len()));
+    let closed = pipes.iter().flatten().filter(|fd| close(**fd).ok()).count();
+    tell!(o, "closed" => closed == 2 * pipes.len());
 }
 
 fn poll_many(o: Out) {

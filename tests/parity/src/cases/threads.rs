@@ -15,6 +15,7 @@ use std::thread;
 cases!(
     start_and_join,
     many_threads,
+    a_thousand_woken_at_once,
     locals_are_apart,
     ids_of_threads,
     shared_memory_and_files,
@@ -72,6 +73,31 @@ fn many_threads(o: Out) {
 }
 
 thread_local! { static MINE: Cell<u64> = const { Cell::new(5) }; }
+
+fn a_thousand_woken_at_once(o: Out) {
+    const THREADS: u32 = 1024;
+    let at = anon(4096);
+    let (go, waiting, woken) = (sys::word(at), sys::word(at + 64), sys::word(at + 128));
+    let start = |_| {
+        let body = move || {
+            waiting.fetch_add(1, SeqCst);
+            while go.load(SeqCst) == 0 {
+                k!(SYS_futex, at, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, 0);
+            }
+            woken.fetch_add(1, SeqCst);
+        };
+        thread::Builder::new().stack_size(64 << 10).spawn(body).ok()
+    };
+    let all: Vec<_> = (0..THREADS).filter_map(start).collect();
+    while waiting.load(SeqCst) < all.len() as u32 {
+        k!(SYS_sched_yield);
+    }
+    let tasks = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    go.store(1, SeqCst);
+    k!(SYS_futex, at, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, i32::MAX);
+    let joined = all.into_iter().filter_map(|t| t.join().ok()).count();
+    tell!(o, "tasks" => tasks, "joined" => joined, "woken" => woken.load(SeqCst));
+}
 
 fn locals_are_apart(o: Out) {
     MINE.set(1);
