@@ -67,6 +67,8 @@ pub struct BootArgs {
 pub struct ProcessSpec {
     /// Argument vector; the first is also what is looked up in `PATH` when it has no slash.
     pub args: Vec<String>,
+    /// What is executed, where that is not the first argument.
+    pub program: Option<String>,
     /// `NAME=value`
     pub env: Vec<String>,
     /// Absolute; made when it is missing.
@@ -96,6 +98,76 @@ pub struct ProcessSpec {
     pub terminal: bool,
     /// First size of the terminal.
     pub console_size: Option<WindowSize>,
+    /// The system calls it may make (`linux.seccomp`); all of them where absent.
+    pub seccomp: Option<SeccompSpec>,
+}
+
+/// What becomes of a process's system calls (`linux.seccomp`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeccompSpec {
+    /// Of those that no rule is about.
+    pub default: SeccompAction,
+    /// Of others; the sandbox leaves out names that it does not know.
+    pub rules: Vec<SeccompRule>,
+    /// Whether x32 calls fail, rather than kill.
+    pub x32: bool,
+    /// `SECCOMP_FILTER_FLAG_LOG`
+    pub log: bool,
+}
+
+/// What becomes of a call (seccomp(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SeccompAction {
+    /// `SCMP_ACT_KILL`, `SCMP_ACT_KILL_THREAD`
+    KillThread,
+    /// `SCMP_ACT_KILL_PROCESS`
+    KillProcess,
+    /// `SCMP_ACT_TRAP`
+    Trap,
+    /// `SCMP_ACT_ERRNO`, with the error.
+    Errno(u16),
+    /// `SCMP_ACT_TRACE`, with what the tracer is told.
+    Trace(u16),
+    /// `SCMP_ACT_LOG`
+    Log,
+    /// `SCMP_ACT_ALLOW`
+    Allow,
+}
+
+/// An action for some calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeccompRule {
+    /// Their names.
+    pub calls: Vec<String>,
+    /// What becomes of them.
+    pub action: SeccompAction,
+    /// All of which must hold.
+    pub conditions: Vec<SeccompCondition>,
+}
+
+/// A test of an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeccompCondition {
+    /// Which, from 0 to 5.
+    pub arg: u32,
+    /// How it is compared.
+    pub op: SeccompOp,
+    /// With what.
+    pub value: u64,
+}
+
+/// A comparison, unsigned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum SeccompOp {
+    Equal,
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+    /// Of the bits of a mask alone.
+    MaskedEqual(u64),
 }
 
 /// Capability sets, bit n being capability number n.

@@ -59,6 +59,8 @@ pub struct ExecSpec {
     pub preserved: Vec<FdIndex>,
     /// Whether it may be started while all is paused; it runs once that is over.
     pub while_paused: bool,
+    /// Whether it is to run before the container's program is started, rather than after.
+    pub before_start: bool,
 }
 
 /// Answers.

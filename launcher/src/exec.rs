@@ -62,6 +62,7 @@ pub(crate) fn run(container: &ContainerDir, options: &Options) -> Result<i32, La
         console: None,
         preserved: Vec::new(),
         while_paused: options.ignore_paused,
+        before_start: false,
     };
     match &terminal {
         Some(pair) => {

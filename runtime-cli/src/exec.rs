@@ -10,7 +10,11 @@ use launcher::{ProcessSpec, config, exec};
 pub(crate) fn run(setup: &Setup, exec: Exec) -> Result<i32, Failure> {
     let container = open(setup, &exec.id)?;
     let process = match &exec.process {
-        Some(path) => config::load_process(path)?,
+        Some(path) => ProcessSpec {
+            // The container's, whatever runs in it.
+            seccomp: container.process().seccomp.clone(),
+            ..config::load_process(path)?
+        },
         None => process(&exec, container.process())?,
     };
     let console = match (exec.console_socket, exec.detach) {

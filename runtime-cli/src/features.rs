@@ -3,6 +3,7 @@
 use crate::Build;
 use crate::lifecycle::print;
 use crate::setup::Failure;
+use launcher::config;
 use serde_json::json;
 
 /// Options of a mount that have an effect.
@@ -13,7 +14,7 @@ const MOUNT_OPTIONS: &[&str] = &[
 
 /// Prints them.
 pub(crate) fn run(build: &Build) -> Result<i32, Failure> {
-    let capabilities = launcher::config::capability_names();
+    let capabilities = config::capability_names();
     let features = json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.2.0",
@@ -25,7 +26,14 @@ pub(crate) fn run(build: &Build) -> Result<i32, Failure> {
             "cgroup": {
                 "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false,
             },
-            "seccomp": {"enabled": false},
+            "seccomp": {
+                "enabled": true,
+                "actions": config::ACTIONS,
+                "operators": config::OPERATORS,
+                "archs": config::ARCHITECTURES,
+                "knownFlags": config::FLAGS,
+                "supportedFlags": config::FLAGS,
+            },
             "apparmor": {"enabled": false},
             "selinux": {"enabled": false},
             "intelRdt": {"enabled": false},

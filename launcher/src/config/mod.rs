@@ -7,11 +7,13 @@ mod command;
 mod mounts;
 mod process;
 mod resources;
+mod seccomp;
 mod spec;
 
 pub use command::Command;
 pub use process::{add_capability, capability_names};
 pub use resources::Resources;
+pub use seccomp::{ACTIONS, ARCHITECTURES, FLAGS, OPERATORS};
 pub use spec::{example, load, load_process};
 
 use crate::hooks::Hook;

@@ -37,6 +37,7 @@ pub(super) fn convert(process: &oci::Process) -> Result<ProcessSpec, ConfigError
         .collect::<Result<_, _>>()?;
     Ok(ProcessSpec {
         args,
+        program: None,
         env,
         cwd,
         uid: user.uid(),
@@ -52,6 +53,7 @@ pub(super) fn convert(process: &oci::Process) -> Result<ProcessSpec, ConfigError
         rlimits,
         oom_score_adj: process.oom_score_adj(),
         nice: own_nice(),
+        seccomp: None,
         mortal: false,
         terminal,
         console_size: process.console_size().as_ref().map(|size| WindowSize {

@@ -1,6 +1,6 @@
 //! Reading `config.json`.
 
-use super::{Config, ConfigError, Hooks, field, mounts, process, resources};
+use super::{Config, ConfigError, Hooks, field, mounts, process, resources, seccomp};
 use crate::hooks::Hook;
 use crate::identity::{Extent, IdMaps, MapWriter};
 use control::boot::ProcessSpec;
@@ -110,8 +110,13 @@ fn convert(spec: &Spec, bundle: PathBuf, path: PathBuf) -> Result<Config, Config
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
     sysctls.sort();
+    let mut process = process::convert(process)?;
+    process.seccomp = match linux.seccomp() {
+        Some(profile) => seccomp::convert(profile)?,
+        None => None,
+    };
     Ok(Config {
-        process: process::convert(process)?,
+        process,
         root: root_path,
         root_readonly: root.readonly().unwrap_or(false),
         as_caller: false,

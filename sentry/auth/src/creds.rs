@@ -50,7 +50,6 @@ pub struct Creds {
     pub bounding: CapSet,
     pub ambient: CapSet,
     pub securebits: Securebits,
-    pub no_new_privs: bool,
 }
 
 impl Creds {
@@ -81,7 +80,6 @@ impl Creds {
             bounding: CapSet::ALL,
             ambient: CapSet::EMPTY,
             securebits: Securebits::empty(),
-            no_new_privs: false,
         }
     }
 

@@ -57,7 +57,7 @@ pub(crate) fn start(
             terminal: tty.clone().map(|t| t as Arc<dyn Terminal>),
             mounts: mounts.clone(),
         },
-    );
+    )?;
     // As the process itself would: its user may not be allowed in.
     let creds = Arc::new(program.creds.clone());
     let own = KernelFsCtx::with_creds(kernel.clocks().clone(), mounts, creds.clone());

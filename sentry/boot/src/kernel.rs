@@ -129,7 +129,7 @@ pub fn assemble(
             terminal: console.clone().map(|t| t as Arc<dyn ctx::Terminal>),
             mounts: mounts.clone(),
         },
-    );
+    )?;
     Ok(Arc::new(Sandbox {
         kernel,
         init: Mutex::new(Some(init)),
@@ -145,6 +145,7 @@ impl server::Kernel for Sandbox {
         let already = || Failure::new(FailureKind::State, "the container has been started already");
         let mut init = self.init.lock().take().ok_or_else(already)?;
         let name = String::from_utf8_lossy(&init.path).into_owned();
+        init.init = true;
         search::in_path(&self.kernel, &mut init)
             .map_err(|errno| program::exec_failure(&name, errno))?;
         self.kernel
@@ -234,6 +235,7 @@ impl server::Kernel for Sandbox {
                 Err(Failure::new(FailureKind::State, "the container is paused"))
             }
             SandboxState::Running => exec::start(self, spec, fds),
+            SandboxState::Created if spec.before_start => exec::start(self, spec, fds),
             SandboxState::Created => Err(Failure::new(
                 FailureKind::State,
                 "the container's program has not been started; start it first",

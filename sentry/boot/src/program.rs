@@ -1,9 +1,10 @@
 //! From the launcher's description of a process to what the kernel starts.
 
 use auth::{CapSet, Creds};
-use control::boot::ProcessSpec;
+use control::boot::{ProcessSpec, SeccompSpec};
 use control::message::{Failure, FailureKind};
 use ctx::Terminal;
+use seccomp::{Filter, Unfit};
 use signal::SigSet;
 use std::sync::Arc;
 use task::{Limits, ProcessSpec as Program, RESOURCES, Rlimit};
@@ -18,13 +19,14 @@ pub(crate) struct Surroundings {
     pub(crate) terminal: Option<Arc<dyn Terminal>>,
 }
 
-/// Puts both together. The program is still to be looked for.
-pub(crate) fn program(p: &ProcessSpec, at: Surroundings) -> Program {
+/// Puts both together. The program is still to be looked for, and to be told whether it is init.
+pub(crate) fn program(p: &ProcessSpec, at: Surroundings) -> Result<Program, Failure> {
     let bytes = |all: &[String]| all.iter().map(|s| s.clone().into_bytes()).collect();
-    Program {
+    Ok(Program {
         path: p
-            .args
-            .first()
+            .program
+            .as_ref()
+            .or(p.args.first())
             .map(|a| a.clone().into_bytes())
             .unwrap_or_default(),
         argv: bytes(&p.args),
@@ -39,9 +41,30 @@ pub(crate) fn program(p: &ProcessSpec, at: Surroundings) -> Program {
         oom_score_adj: p.oom_score_adj.unwrap_or(0),
         nice: p.nice,
         mortal: p.mortal,
+        init: false,
         terminal: at.terminal,
         blocked: SigSet::default(),
-    }
+        no_new_privs: p.no_new_privs,
+        filter: p.seccomp.as_ref().map(filter).transpose()?,
+    })
+}
+
+/// What the container's own system calls go through. It is put on last, so that neither setting
+/// users nor dropping capabilities needs any call of it; the program's execve is looked at.
+fn filter(spec: &SeccompSpec) -> Result<Arc<Filter>, Failure> {
+    let invalid = |why: &str| {
+        let text = format!("linux.seccomp cannot be applied: {why}");
+        Failure::new(FailureKind::Invalid, text)
+    };
+    let code = seccomp::compile(spec).map_err(|e| match e {
+        Unfit::TooLarge => {
+            invalid("its rules make a filter of more than 4096 instructions; leave some out")
+        }
+        Unfit::Argument(n) => invalid(&format!("calls have no argument {n}")),
+    })?;
+    seccomp::Program::check(&code)
+        .and_then(|program| Filter::new(program, None, spec.log))
+        .map_err(|errno| invalid(&format!("its filter is not valid ({errno})")))
 }
 
 /// Why a process could not be executed, with the kind by which the caller chooses between
@@ -80,7 +103,6 @@ pub(crate) fn creds(p: &ProcessSpec) -> Creds {
         inheritable: CapSet::from_bits(c.inheritable),
         permitted: CapSet::from_bits(c.permitted),
         ambient: CapSet::from_bits(c.ambient),
-        no_new_privs: p.no_new_privs,
         ..Creds::user(p.uid, p.gid)
     }
 }

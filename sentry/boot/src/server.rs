@@ -460,6 +460,7 @@ mod tests {
             console: None,
             preserved: Vec::new(),
             while_paused: false,
+            before_start: false,
         };
         spec.process.args = args.iter().map(|&a| a.to_owned()).collect();
         Request::Exec(Box::new(spec))

@@ -84,6 +84,18 @@ impl SigInfo {
         i
     }
 
+    /// Of a system call that a filter forbids (seccomp(2)): where it was made, its number, the
+    /// architecture whose number that is, and what the filter says.
+    pub fn forbidden_call(ip: u64, nr: u32, arch: u32, data: i32) -> SigInfo {
+        /// `SYS_SECCOMP`
+        const CODE: i32 = 1;
+        let mut i = SigInfo::new(Signal::SYS, CODE);
+        i.errno = data;
+        i.union[0] = ip;
+        i.union[1] = u64::from(nr) | u64::from(arch) << 32;
+        i
+    }
+
     /// `si_pid` (or `si_timerid`).
     pub fn pid(&self) -> i32 {
         self.union[0] as u32 as i32

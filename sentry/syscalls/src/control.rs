@@ -1,5 +1,6 @@
 //! What a task sets for itself: prctl(2), arch_prctl(2), personality(2).
 
+use crate::confine;
 use crate::user::Args;
 use abi::Errno;
 use abi::libc;
@@ -50,9 +51,8 @@ pub(crate) fn prctl(cx: &mut TaskCx, &[op, a, b, c, d, _]: &Args) -> SysResult<u
                 return Err(Errno::EINVAL.into());
             }
         }
-        // No filters can be had, so that none is in place.
-        libc::PR_GET_SECCOMP => return Ok(0),
-        libc::PR_SET_SECCOMP => return Err(Errno::EINVAL.into()),
+        libc::PR_GET_SECCOMP => return Ok(u64::from(cx.task().seccomp_mode())),
+        libc::PR_SET_SECCOMP => return confine::by_prctl(cx, a, b),
         libc::PR_CAPBSET_READ => {
             let cap = capability(a)?;
             return told(cx.creds().bounding.has(cap));
@@ -83,15 +83,11 @@ pub(crate) fn prctl(cx: &mut TaskCx, &[op, a, b, c, d, _]: &Args) -> SysResult<u
             if a != 1 {
                 return Err(Errno::EINVAL.into());
             }
-            let creds = cx.creds();
-            cx.set_creds(Creds {
-                no_new_privs: true,
-                ..Creds::clone(&creds)
-            });
+            cx.task().set_no_new_privs();
         }
         libc::PR_GET_NO_NEW_PRIVS => {
             none(&[a, b, c, d])?;
-            return told(cx.creds().no_new_privs);
+            return told(cx.task().no_new_privs());
         }
         PR_GET_TID_ADDRESS => cx.memory().write_obj(a, &cx.clear_child_tid())?,
         libc::PR_GET_THP_DISABLE => {

@@ -44,6 +44,7 @@ mod sysv_shm;
 mod barriers;
 mod caps;
 mod compare;
+mod confine;
 mod control;
 mod creds;
 mod ids;

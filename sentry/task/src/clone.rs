@@ -409,6 +409,7 @@ impl TaskCx {
             timer_slack: st.timer_slack,
             default_slack: st.timer_slack,
             io_priority: st.io_priority,
+            filter: None,
         }
     }
 
@@ -457,6 +458,7 @@ impl TaskCx {
         if full || tree.closed || st.exit.is_some() || st.exec.is_some() {
             return Err(Errno::EAGAIN);
         }
+        child.inherit_confinement(&self.task);
         if flags.contains(CloneFlags::THREAD) {
             st.threads.push(child.clone());
             if st.stop.is_some() {

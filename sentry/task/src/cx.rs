@@ -43,6 +43,8 @@ pub struct TaskCx {
     /// The extended state a new task starts with.
     pub(crate) extended: Option<Vec<u8>>,
     pub(crate) exit: Option<ExitStatus>,
+    /// The task's filter when it was last looked at.
+    pub(crate) filter: Option<Arc<seccomp::Filter>>,
 }
 
 impl TaskCx {
@@ -75,6 +77,7 @@ impl TaskCx {
             pending: Pending::None,
             extended,
             exit: None,
+            filter: None,
         }
     }
 

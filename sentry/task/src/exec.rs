@@ -11,7 +11,7 @@ use ctx::{SysErr, SysResult, Terminal};
 use loader::{ByDescriptor, LoadOptions, Loaded, Program};
 use mm::{Mm, MmLimits};
 use platform_api::Registers;
-use signal::{Actions, AltStack, SigSet};
+use signal::{Actions, AltStack, SigSet, Signal};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use vfs::{
@@ -23,17 +23,26 @@ const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
 /// What a set-id program does not inherit of a personality.
 const PER_CLEAR_ON_SETID: u32 = ADDR_NO_RANDOMIZE | 0x0010_0000 | 0x0040_0000 | 0x0020_0000;
 
+/// The number of the container's first process, kept for it from the beginning.
+pub(crate) const INIT: i32 = 1;
+
 /// A program, loaded into a fresh address space.
 struct Prepared {
     mm: Arc<Mm>,
     regs: Registers,
     creds: Arc<Creds>,
     secure: bool,
+    /// The file gave it another user or group.
+    set_id: bool,
     name: Vec<u8>,
 }
 
 /// The credentials that `program` runs with, and whether it gained anything by its file.
-fn exec_creds(cx: &dyn FsCtx, program: &Program) -> Result<(Creds, bool), Errno> {
+fn exec_creds(
+    cx: &dyn FsCtx,
+    program: &Program,
+    no_new_privs: bool,
+) -> Result<(Creds, bool), Errno> {
     let old = cx.creds();
     let mut new = Creds::clone(&old);
     let attr = program.file().attr(cx)?;
@@ -41,7 +50,7 @@ fn exec_creds(cx: &dyn FsCtx, program: &Program) -> Result<(Creds, bool), Errno>
         .file()
         .path()
         .is_some_and(|p| p.mount.flags().contains(MountFlags::NOSUID));
-    if !nosuid && !old.no_new_privs {
+    if !nosuid && !no_new_privs {
         if attr.perm & 0o4000 != 0 {
             new.euid = attr.uid;
         }
@@ -103,8 +112,11 @@ fn prepare(
     program: Program,
     limits: &MmLimits,
     personality: u32,
+    no_new_privs: bool,
 ) -> Result<Prepared, Refusal> {
-    let (creds, secure) = exec_creds(cx, &program)?;
+    let (creds, secure) = exec_creds(cx, &program, no_new_privs)?;
+    let old = cx.creds();
+    let set_id = creds.euid != old.euid || creds.egid != old.egid;
     let mm = Mm::new(kernel.engine(), kernel.memory())?;
     let name = program.name().to_vec();
     let options = LoadOptions {
@@ -129,6 +141,7 @@ fn prepare(
                 regs,
                 creds: Arc::new(creds),
                 secure,
+                set_id,
                 name,
             })
         }
@@ -157,19 +170,28 @@ impl TaskCx {
         let personality = self.personality();
         let program = Program::open(self, start, path, lookup, by, argv, envp)?;
         let kernel = self.kernel().clone();
-        match prepare(self, &kernel, program, &limits, personality) {
+        let no_new_privs = self.task.no_new_privs();
+        let prepared = prepare(self, &kernel, program, &limits, personality, no_new_privs);
+        match prepared {
             Ok(prepared) => {
                 if !self.be_alone() {
                     prepared.mm.destroy();
                     // It is being killed: what it returns does not matter.
                     return Err(Errno::EINTR.into());
                 }
+                if prepared.set_id && self.task.no_new_privs() {
+                    // Another thread gave its filters to all (seccomp(2), `TSYNC`), and this
+                    // with them, after the credentials had been decided on.
+                    prepared.mm.destroy();
+                    self.die(Signal::KILL);
+                    return Err(Errno::EPERM.into());
+                }
                 self.become_program(prepared);
                 Ok(0)
             }
             Err(Refusal::Call(e)) => Err(e),
             Err(Refusal::TooLate(e)) => {
-                self.die(signal::Signal::SEGV);
+                self.die(Signal::SEGV);
                 Err(e)
             }
         }
@@ -236,7 +258,7 @@ impl TaskCx {
         group.timers().exec();
         if let Some(n) = self.kernel().tree.lock().nodes.get_mut(&group.tgid()) {
             n.has_execed = true;
-            n.exit_signal = signal::Signal::CHLD.number();
+            n.exit_signal = Signal::CHLD.number();
         }
         self.altstack = AltStack::DISABLED;
         self.saved_mask = None;
@@ -289,13 +311,18 @@ pub struct ProcessSpec {
     pub oom_score_adj: i32,
     /// Its nice value.
     pub nice: i32,
+    /// Whether it is process 1, of which there is one.
+    pub init: bool,
     /// Whether, as process 1, it can be ended by signals all the same.
     pub mortal: bool,
+    /// Whether execs gain it nothing.
+    pub no_new_privs: bool,
+    /// What its system calls go through, the execve(2) that it starts with included.
+    pub filter: Option<Arc<seccomp::Filter>>,
 }
 
 impl Kernel {
-    /// Starts a process in a session of its own. The first one is init (process 1): the sandbox
-    /// ends with it.
+    /// Starts a process in a session of its own. With init, process 1, the sandbox ends.
     ///
     /// # Errors
     /// Those of execve(2), `EAGAIN` and `ENOMEM` for want of resources.
@@ -320,15 +347,22 @@ impl Kernel {
             spec.envp,
         )
         .map_err(errno)?;
-        let new = prepare(&cx, self, program, &limits.memory(), 0).map_err(|r| match r {
+        if let Some(filter) = &spec.filter {
+            crate::confine::may_start(filter)?;
+        }
+        let nnp = spec.no_new_privs;
+        let new = prepare(&cx, self, program, &limits.memory(), 0, nnp).map_err(|r| match r {
             Refusal::Call(e) | Refusal::TooLate(e) => e.errno(),
         })?;
 
-        let tid = self.tree.lock().allocate()?;
+        let tid = match spec.init {
+            true => INIT,
+            false => self.tree.lock().allocate()?,
+        };
         let group = ThreadGroup::new(self, tid, Arc::new(Actions::default()), limits);
         group
             .unkillable
-            .store(tid == 1 && !spec.mortal, Ordering::Relaxed);
+            .store(spec.init && !spec.mortal, Ordering::Relaxed);
         group.set_oom_score_adj(spec.oom_score_adj, true)?;
         group.timers().cpu_limit_changed();
         let (mm, fds) = (Users::new(new.mm), Users::new(spec.fds));
@@ -353,6 +387,7 @@ impl Kernel {
             timer_slack: 50_000,
             default_slack: 50_000,
             io_priority: 0,
+            filter: None,
         };
         let task = Task::new(
             self.clone(),
@@ -362,10 +397,16 @@ impl Kernel {
             state,
         );
         task.set_name(&new.name);
+        if nnp {
+            task.set_no_new_privs();
+        }
+        if let Some(filter) = spec.filter {
+            task.set_filter(filter);
+        }
         {
             let mut tree = self.tree.lock();
             group.state.lock().threads.push(task.clone());
-            tree.insert(group.clone(), 0, 0, tid, tid, signal::Signal::CHLD.number());
+            tree.insert(group.clone(), 0, 0, tid, tid, Signal::CHLD.number());
             self.pause_new(&tree, &task);
             tree.tasks.insert(tid, task.clone());
             if let Some(s) = tree.sessions.get_mut(&tid) {

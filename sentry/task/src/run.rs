@@ -1,5 +1,6 @@
 //! The loop of a task: guest code, what it wants, signals, again.
 
+use crate::confine::{self, Ruling};
 use crate::cpu::Phase;
 use crate::frame::Trap;
 use crate::users::Users;
@@ -129,9 +130,16 @@ fn system_call(cx: &mut TaskCx) {
     if let Some(t) = &tracer {
         t.enter(cx, nr, &args);
     }
-    let result = match handler {
-        Some(handler) => handler(cx, &args),
-        None => {
+    let ruling = match cx.task.seccomp.is_none() {
+        true => Ruling::Make,
+        false => confine::rule(cx, nr as u32, &args),
+    };
+    let result = match (ruling, handler) {
+        (Ruling::Answer(value), _) => Ok(value),
+        // What the handler of a signal finds there.
+        (Ruling::Undo, _) => Ok(cx.regs.orig_rax),
+        (Ruling::Make, Some(handler)) => handler(cx, &args),
+        (Ruling::Make, None) => {
             #[cfg(debug_assertions)]
             assert!(nr != PANIC_CALL, "a guest asked for it");
             cx.kernel().missing(&cx.task, nr);

@@ -1,5 +1,6 @@
 //! A task: one guest thread, as others see it.
 
+use crate::confine::Mode;
 use crate::cpu::{CpuClock, CpuTime, Phase};
 use crate::users::Users;
 use crate::vfork::VforkDone;
@@ -36,6 +37,9 @@ pub struct Task {
     /// Takes part in the group's present stop.
     pub(crate) stopped: AtomicBool,
     pub(crate) exiting: AtomicBool,
+    /// Execs gain nothing. Never unset.
+    no_new_privs: AtomicBool,
+    pub(crate) seccomp: Mode,
     pub(crate) cpu: CpuClock,
     /// `CLOCK_BOOTTIME` at its start, in nanoseconds.
     started: i64,
@@ -64,6 +68,7 @@ pub(crate) struct TaskState {
     /// What a slack of 0 sets it to: what its maker had.
     pub(crate) default_slack: u64,
     pub(crate) io_priority: i32,
+    pub(crate) filter: Option<Arc<seccomp::Filter>>,
 }
 
 impl std::fmt::Debug for Task {
@@ -93,6 +98,8 @@ impl Task {
             real_blocked: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
             exiting: AtomicBool::new(false),
+            no_new_privs: AtomicBool::new(false),
+            seccomp: Mode::default(),
             cpu: CpuClock::new(kernel.epoch()),
             started: kernel.clocks().now(time::ClockId::Boottime),
             group,
@@ -201,6 +208,16 @@ impl Task {
     /// `CLOCK_BOOTTIME` when it began, in nanoseconds.
     pub fn start_time(&self) -> i64 {
         self.started
+    }
+
+    /// Whether execs gain nothing (prctl(PR_GET_NO_NEW_PRIVS)).
+    pub fn no_new_privs(&self) -> bool {
+        self.no_new_privs.load(Ordering::SeqCst)
+    }
+
+    /// prctl(PR_SET_NO_NEW_PRIVS)
+    pub fn set_no_new_privs(&self) {
+        self.no_new_privs.store(true, Ordering::SeqCst);
     }
 
     /// Whether it has begun to exit.

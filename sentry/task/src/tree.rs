@@ -1,6 +1,7 @@
 //! Who is whose child, in which process group, in which session; all pids.
 
 use crate::cpu::CpuTime;
+use crate::exec::INIT;
 use crate::{ChildEvent, ExitStatus, Task, ThreadGroup};
 use abi::Errno;
 use ctx::Terminal;
@@ -77,7 +78,7 @@ pub(crate) struct SessionNode {
 }
 
 impl Tree {
-    /// A free pid.
+    /// A free pid, never that of init.
     pub(crate) fn allocate(&mut self) -> Result<i32, Errno> {
         if self.closed {
             return Err(Errno::ENOMEM);
@@ -86,7 +87,7 @@ impl Tree {
             self.last_pid = if self.last_pid + 1 >= PID_MAX {
                 PID_RESTART
             } else {
-                self.last_pid + 1
+                self.last_pid() + 1
             };
             let pid = self.last_pid;
             let used = self.tasks.contains_key(&pid)
@@ -102,7 +103,7 @@ impl Tree {
 
     /// The pid given out last (/proc/loadavg).
     pub(crate) fn last_pid(&self) -> i32 {
-        self.last_pid
+        self.last_pid.max(INIT)
     }
 
     /// Adds a process.

@@ -203,6 +203,10 @@ pub struct Seen {
     pub value: AtomicI64,
     /// `si_addr` of the last one.
     pub addr: AtomicUsize,
+    /// `si_errno` of the last one.
+    pub errno: AtomicI32,
+    /// `rax` where the last one came.
+    pub result: AtomicI64,
     /// The page fault error code's write bit and instruction bit.
     pub err: AtomicU64,
     /// The signals that were blocked inside the handler.
@@ -220,6 +224,8 @@ impl Seen {
             status: AtomicI32::new(0),
             value: AtomicI64::new(0),
             addr: AtomicUsize::new(0),
+            errno: AtomicI32::new(0),
+            result: AtomicI64::new(0),
             err: AtomicU64::new(0),
             mask: AtomicU64::new(0),
             stack: AtomicUsize::new(0),
@@ -262,6 +268,7 @@ extern "C" fn note(sig: i32, info: *mut libc::siginfo_t, context: *mut libc::c_v
     let (info, context) = unsafe { (&*info, &mut *context.cast::<libc::ucontext_t>()) };
     s.count.fetch_add(1, SeqCst);
     s.code.store(info.si_code, SeqCst);
+    s.errno.store(info.si_errno, SeqCst);
     // SAFETY: reads of union fields whose bytes are always there.
     unsafe {
         s.pid.store(info.si_pid(), SeqCst);
@@ -270,6 +277,7 @@ extern "C" fn note(sig: i32, info: *mut libc::siginfo_t, context: *mut libc::c_v
         s.addr.store(info.si_addr() as usize, SeqCst);
     }
     let gregs = &mut context.uc_mcontext.gregs;
+    s.result.store(gregs[libc::REG_RAX as usize], SeqCst);
     s.err.store(gregs[libc::REG_ERR as usize] as u64, SeqCst);
     s.stack.store(std::ptr::from_ref(&here) as usize, SeqCst);
     let mut mask = 0u64;

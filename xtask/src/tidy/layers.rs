@@ -14,6 +14,7 @@ const SENTRY: &[&[&str]] = &[
         "sentry-time",
         "sentry-wait",
         "sentry-signal",
+        "sentry-seccomp",
         "sentry-hostmem",
     ],
     &["sentry-ctx", "sentry-memmap"],

@@ -174,7 +174,13 @@ pub(crate) fn status(proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
     ] {
         let _ = writeln!(s, "{name}:\t{:016x}", set.bits());
     }
-    let _ = writeln!(s, "NoNewPrivs:\t{}\nSeccomp:\t0", i32::from(c.no_new_privs));
+    let _ = writeln!(
+        s,
+        "NoNewPrivs:\t{}\nSeccomp:\t{}\nSeccomp_filters:\t{}",
+        i32::from(task.no_new_privs()),
+        task.seccomp_mode(),
+        task.seccomp_filters()
+    );
     let cpus = task.affinity();
     let _ = writeln!(s, "Cpus_allowed:\t{}", mask(&cpus, proc.kernel.cpus()));
     let _ = writeln!(s, "Cpus_allowed_list:\t{}", ranges(&cpus));

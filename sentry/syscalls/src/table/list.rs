@@ -201,7 +201,7 @@ calls! {
     modify_ldt(func: Int, ptr: Ptr, bytecount: Size) => absent "as Linux without CONFIG_MODIFY_LDT_SYSCALL";
     pivot_root(new_root: Path, put_old: Path) => partial(mount::pivot_root) "EPERM";
     _sysctl(args: Ptr) => absent "gone from Linux";
-    prctl(op: Prctl, arg2: Hex, arg3: Hex, arg4: Hex, arg5: Hex) => partial(control::prctl) "no seccomp, no PR_SET_MM, no speculation control";
+    prctl(op: Prctl, arg2: Hex, arg3: Hex, arg4: Hex, arg5: Hex) => partial(control::prctl) "no PR_SET_MM, no speculation control";
     arch_prctl(op: Hex, addr: Hex) => partial(control::arch_prctl) "the FS and GS bases; no shadow stacks, no CPUID faulting";
     adjtimex(buf: Ptr) => partial(clocks::adjtimex) "reading alone, else EPERM";
     setrlimit(resource: Rlimit, rlim: Ptr) => full(limits::setrlimit);
@@ -361,7 +361,7 @@ calls! {
     sched_setattr(pid: Int, attr: Ptr, flags: Hex) => partial(sched::sched_setattr) "kept, not acted upon";
     sched_getattr(pid: Int, attr: Ptr, size: Size, flags: Hex) => full(sched::sched_getattr);
     renameat2(olddirfd: DirFd, oldpath: Path, newdirfd: DirFd, newpath: Path, flags: Hex) => partial(file_names::renameat2) "no RENAME_WHITEOUT";
-    seccomp(op: Int, flags: Hex, args: Ptr) => absent "filters in the sandbox";
+    seccomp(op: Int, flags: Hex, args: Ptr) => partial(confine::seccomp) "no user notification";
     getrandom(buf: Ptr, buflen: Size, flags: Hex) => full(info::getrandom);
     memfd_create(name: Path, flags: Hex) => partial(event_fds::memfd_create) "no huge pages";
     kexec_file_load(kernel_fd: Fd, initrd_fd: Fd, cmdline_len: Size, cmdline: Path, flags: Hex) => partial(refused::eperm) "EPERM";

@@ -25,6 +25,7 @@ mod lifecycle;
 mod limits;
 mod pause;
 mod place;
+mod profiles;
 mod programs;
 mod rootless;
 mod terminals;
@@ -68,6 +69,7 @@ fn cases() -> Vec<Case> {
         lifecycle::CASES,
         exec::CASES,
         pause::CASES,
+        profiles::CASES,
         flags::CASES,
         bad_input::CASES,
         bad_config::CASES,

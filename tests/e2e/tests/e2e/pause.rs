@@ -179,7 +179,7 @@ fn requests_that_are_not_there_yet(place: &Place<'_>) -> Result {
     equal(
         "seccomp",
         &features["linux"]["seccomp"]["enabled"],
-        &false.into(),
+        &true.into(),
     )?;
     let names = features["linux"]["capabilities"].as_array();
     ensure(

@@ -32,6 +32,8 @@ mod pipes;
 mod processes;
 mod programs;
 mod rounds;
+mod seccomp;
+mod seccomp_tasks;
 mod shared_state;
 mod signals;
 mod signals_more;
@@ -89,6 +91,7 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
     ),
     ("inotify", &[inotify::CASES, inotify_more::CASES]),
     ("ipc", &[sysv::CASES, sysv_msg::CASES, mqueues::CASES]),
+    ("seccomp", &[seccomp::CASES, seccomp_tasks::CASES]),
     ("time", &[time::CASES]),
     ("terminals", &[terminals::CASES]),
     ("misc", &[misc::CASES, hostile::CASES]),

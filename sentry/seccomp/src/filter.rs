@@ -1,0 +1,129 @@
+//! A program on top of those before it.
+
+use crate::program::Allowed;
+use crate::{Call, Program, Verdict};
+use abi::{Errno, libc};
+use std::sync::Arc;
+
+/// Instructions in all programs of a task, at most (`MAX_INSNS_PER_PATH`).
+const MAX_IN_ALL: usize = (1 << 18) / 8;
+/// What each program before counts beside its own length.
+const PENALTY: usize = 4;
+
+/// What a task's calls go through: the newest program, and the filter it was put on. Never
+/// changed, and shared by all that inherit it.
+#[derive(Debug)]
+pub struct Filter {
+    program: Program,
+    previous: Option<Arc<Filter>>,
+    /// Whether what is not allowed is to be logged.
+    log: bool,
+    /// How many programs there are.
+    count: u32,
+    /// Of all programs, with the penalty for each but the newest left out.
+    weight: usize,
+    /// What all programs allow without a look at arguments.
+    allowed: Allowed,
+}
+
+impl Filter {
+    /// Puts `program` on top of `previous`.
+    ///
+    /// # Errors
+    /// `ENOMEM` when there would be too many instructions.
+    pub fn new(
+        program: Program,
+        previous: Option<Arc<Filter>>,
+        log: bool,
+    ) -> Result<Arc<Filter>, Errno> {
+        let below = previous.as_ref().map_or(0, |p| p.weight + PENALTY);
+        let weight = program.weight() + below;
+        if weight > MAX_IN_ALL {
+            return Err(Errno::ENOMEM);
+        }
+        let mut allowed = *program.allowed();
+        if let Some(p) = &previous {
+            for (mine, theirs) in allowed.iter_mut().zip(&p.allowed) {
+                *mine &= theirs;
+            }
+        }
+        Ok(Arc::new(Filter {
+            count: previous.as_ref().map_or(0, |p| p.count) + 1,
+            program,
+            previous,
+            log,
+            weight,
+            allowed,
+        }))
+    }
+
+    /// How many programs there are: more than in any filter it was put on.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// What is to become of `call`.
+    pub fn judge(&self, call: &Call) -> Verdict {
+        let nr = call.nr as usize;
+        let always = self.allowed.get(nr / 64).copied().unwrap_or(0);
+        if always & 1 << (nr % 64) != 0 {
+            return Verdict::ALLOW;
+        }
+        // Of programs that weigh the same, the newest speaks.
+        let mut verdict = Verdict::new(self.program.run(call));
+        let mut below = &self.previous;
+        while let Some(filter) = below {
+            let other = Verdict::new(filter.program.run(call));
+            if other.outweighs(verdict) {
+                verdict = other;
+            }
+            below = &filter.previous;
+        }
+        verdict
+    }
+
+    /// Whether the newest program asked for a log of what it does not allow
+    /// (`SECCOMP_FILTER_FLAG_LOG`).
+    pub fn logs(&self) -> bool {
+        self.log
+    }
+
+    /// Whether a task with the filter `ancestor` has nothing that this one does not have.
+    pub fn is_on_top_of(this: Option<&Arc<Filter>>, ancestor: Option<&Arc<Filter>>) -> bool {
+        let Some(ancestor) = ancestor else {
+            return true;
+        };
+        let mut at = this;
+        while let Some(filter) = at {
+            if Arc::ptr_eq(filter, ancestor) {
+                return true;
+            }
+            at = filter.previous.as_ref();
+        }
+        false
+    }
+}
+
+impl Drop for Filter {
+    /// One at a time: there may be thousands in a row.
+    fn drop(&mut self) {
+        let mut next = self.previous.take();
+        while let Some(filter) = next {
+            next = Arc::into_inner(filter).and_then(|mut f| f.previous.take());
+        }
+    }
+}
+
+/// Whether the kernel knows a filter's return value (`SECCOMP_GET_ACTION_AVAIL`).
+pub fn is_available(action: u32) -> bool {
+    matches!(
+        action,
+        libc::SECCOMP_RET_KILL_PROCESS
+            | libc::SECCOMP_RET_KILL_THREAD
+            | libc::SECCOMP_RET_TRAP
+            | libc::SECCOMP_RET_ERRNO
+            | libc::SECCOMP_RET_TRACE
+            | libc::SECCOMP_RET_LOG
+            | libc::SECCOMP_RET_ALLOW
+    )
+}

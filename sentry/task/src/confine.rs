@@ -1,0 +1,236 @@
+//! What a task's system calls go through before they are made (seccomp(2)).
+//!
+//! A task has a mode, a word that others may set ([`Mode`]), and the filter behind it, which it
+//! keeps a reference of and fetches anew when the word has changed.
+
+use crate::{ExitStatus, Task, TaskCx, ThreadGroup};
+use abi::{Errno, nr};
+use ctx::SysResult;
+use seccomp::{Action, Call, Filter, Program};
+use signal::{SigInfo, Signal};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The highest error that a filter can make a call fail with.
+const MAX_ERRNO: u16 = 4095;
+
+/// How a task is confined: a word, so that one look tells an unconfined one.
+///
+/// It changes with the group's lock held, and never back.
+#[derive(Debug, Default)]
+pub(crate) struct Mode(AtomicU32);
+
+impl Mode {
+    const NONE: u32 = 0;
+    const STRICT: u32 = u32::MAX;
+
+    #[inline]
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Mode::NONE
+    }
+
+    fn is_strict(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Mode::STRICT
+    }
+
+    /// How many programs its filter has.
+    fn programs(&self) -> u32 {
+        match self.0.load(Ordering::Acquire) {
+            Mode::STRICT => 0,
+            count => count,
+        }
+    }
+
+    fn set(&self, word: u32) {
+        self.0.store(word, Ordering::Release);
+    }
+}
+
+/// Flags of an installation that matter to us.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FilterFlags {
+    /// All threads of the process get it (`TSYNC`).
+    pub all_threads: bool,
+    /// `ESRCH`, rather than the number of a thread that cannot get it (`TSYNC_ESRCH`).
+    pub esrch: bool,
+    /// What is not allowed is logged (`LOG`).
+    pub log: bool,
+}
+
+impl Task {
+    /// `SECCOMP_MODE_*`, as /proc/PID/status has it.
+    pub fn seccomp_mode(&self) -> u32 {
+        match self.seccomp.programs() {
+            _ if self.seccomp.is_strict() => abi::libc::SECCOMP_MODE_STRICT,
+            0 => abi::libc::SECCOMP_MODE_DISABLED,
+            _ => abi::libc::SECCOMP_MODE_FILTER,
+        }
+    }
+
+    /// How many programs its calls go through.
+    pub fn seccomp_filters(&self) -> u32 {
+        self.seccomp.programs()
+    }
+
+    /// Its filter.
+    fn filter(&self) -> Option<Arc<Filter>> {
+        self.state.lock().filter.clone()
+    }
+
+    /// The caller holds the group's lock, unless nobody else knows of the task yet.
+    pub(crate) fn set_filter(&self, filter: Arc<Filter>) {
+        let count = filter.count();
+        let old = self.state.lock().filter.replace(filter);
+        self.seccomp.set(count);
+        drop(old);
+    }
+
+    /// A new task is confined as its maker, whose group's lock the caller holds.
+    pub(crate) fn inherit_confinement(&self, parent: &Task) {
+        if parent.no_new_privs() {
+            self.set_no_new_privs();
+        }
+        match parent.filter() {
+            Some(filter) => self.set_filter(filter),
+            None if parent.seccomp.is_strict() => self.seccomp.set(Mode::STRICT),
+            None => {}
+        }
+    }
+}
+
+/// What becomes of a call that the task is not free to make.
+pub(crate) enum Ruling {
+    /// It is made.
+    Make,
+    /// It is not; this is its result.
+    Answer(u64),
+    /// It is not, and registers are as they were before it.
+    Undo,
+}
+
+/// Asks the filter, or what strict mode allows. Not called for tasks that are not confined.
+#[cold]
+pub(crate) fn rule(cx: &mut TaskCx, nr: u32, args: &[u64; 6]) -> Ruling {
+    if cx.task.seccomp.is_strict() {
+        const ALLOWED: [usize; 4] = [nr::read, nr::write, nr::exit, nr::rt_sigreturn];
+        if ALLOWED.contains(&(nr as usize)) {
+            return Ruling::Make;
+        }
+        cx.exit = Some(ExitStatus::Killed {
+            signal: Signal::KILL,
+        });
+        return Ruling::Undo;
+    }
+    let count = cx.task.seccomp.programs();
+    if cx.filter.as_ref().is_none_or(|f| f.count() != count) {
+        cx.filter = cx.task.filter();
+    }
+    let Some(filter) = &cx.filter else {
+        return Ruling::Make;
+    };
+    let call = Call {
+        nr,
+        ip: cx.regs.rip,
+        args: *args,
+    };
+    let verdict = filter.judge(&call);
+    let action = verdict.action();
+    if action == Action::Allow {
+        return Ruling::Make;
+    }
+    if filter.logs() || action == Action::Log {
+        tracing::debug!(tid = cx.task.tid(), nr, "seccomp: {action:?}");
+    }
+    match action {
+        Action::Allow | Action::Log => Ruling::Make,
+        Action::Errno => {
+            let errno = i64::from(verdict.data().min(MAX_ERRNO));
+            Ruling::Answer((-errno) as u64)
+        }
+        // Nobody is there who could decide.
+        Action::Notify | Action::Trace => Ruling::Answer(Errno::ENOSYS.to_return()),
+        Action::Trap => {
+            let arch = seccomp::ARCH;
+            let data = i32::from(verdict.data());
+            cx.force(SigInfo::forbidden_call(call.ip, nr, arch, data));
+            Ruling::Undo
+        }
+        Action::KillThread if !is_alone(cx.task.group()) => {
+            cx.exit = Some(ExitStatus::Killed {
+                signal: Signal::SYS,
+            });
+            Ruling::Undo
+        }
+        Action::KillThread | Action::KillProcess => {
+            cx.die(Signal::SYS);
+            Ruling::Undo
+        }
+    }
+}
+
+fn is_alone(group: &ThreadGroup) -> bool {
+    group.state.lock().threads.len() == 1
+}
+
+impl TaskCx {
+    /// Puts `program` on top of the task's filters, or of those of all threads.
+    ///
+    /// # Errors
+    /// `EINVAL` in strict mode, `ENOMEM` for too many instructions, `ESRCH` as the flags say. The
+    /// number of a thread that has filters of its own is a success.
+    pub fn install_filter(&mut self, program: Program, flags: FilterFlags) -> SysResult<u64> {
+        let me = self.task().clone();
+        let st = me.group().state.lock();
+        if me.seccomp.is_strict() {
+            return Err(Errno::EINVAL.into());
+        }
+        let old = me.filter();
+        let others = || {
+            let all = st.threads.iter().filter(|_| flags.all_threads);
+            all.filter(|t| !Arc::ptr_eq(t, &me) && !t.is_exiting())
+        };
+        let apart = |t: &&Arc<Task>| {
+            t.seccomp.is_strict() || !Filter::is_on_top_of(old.as_ref(), t.filter().as_ref())
+        };
+        if let Some(thread) = others().find(apart) {
+            return match flags.esrch {
+                true => Err(Errno::ESRCH.into()),
+                false => Ok(thread.tid() as u64),
+            };
+        }
+        let filter = Filter::new(program, old, flags.log)?;
+        for thread in others() {
+            if me.no_new_privs() {
+                thread.set_no_new_privs();
+            }
+            thread.set_filter(filter.clone());
+        }
+        me.set_filter(filter);
+        Ok(0)
+    }
+
+    /// From now on it reads, writes and exits.
+    ///
+    /// # Errors
+    /// `EINVAL` with filters in place.
+    pub fn enter_strict_mode(&mut self) -> Result<(), Errno> {
+        let me = self.task();
+        let _st = me.group().state.lock();
+        if me.seccomp.programs() != 0 {
+            return Err(Errno::EINVAL);
+        }
+        me.seccomp.set(Mode::STRICT);
+        Ok(())
+    }
+}
+
+/// Whether the execve(2) that starts a container's program passes `filter`; the error if not.
+pub(crate) fn may_start(filter: &Filter) -> Result<(), Errno> {
+    let verdict = filter.judge(&seccomp::first_exec());
+    match verdict.action() {
+        Action::Allow | Action::Log => Ok(()),
+        Action::Errno => Err(Errno::from_host(i32::from(verdict.data()))),
+        Action::Notify | Action::Trace => Err(Errno::ENOSYS),
+        Action::Trap | Action::KillThread | Action::KillProcess => Err(Errno::EPERM),
+    }
+}
