@@ -7,7 +7,7 @@ use crate::client::{Client, ClientError};
 use crate::config::Config;
 use crate::error::LaunchError;
 use crate::exec;
-use crate::hooks::{self, HookError};
+use crate::hooks::{self, Hook};
 use crate::id::ContainerId;
 use crate::sandbox::{self, Options, Sandbox};
 use crate::spawn::Process;
@@ -113,6 +113,8 @@ fn bring_up(
         cgroup: plan.as_ref().map(cgroup::Plan::dirs).unwrap_or_default(),
         platform: options.platform.name().to_owned(),
         annotations: config.annotations.clone(),
+        start_container: config.hooks.start_container.clone(),
+        poststart: config.hooks.poststart.clone(),
         poststop: config.hooks.poststop.clone(),
         process: config.process.clone(),
     };
@@ -125,11 +127,16 @@ fn bring_up(
     state.sandbox = ProcessId::of(booting.sandbox.process.pid);
     state.gofer = ProcessId::of(booting.sandbox.gofer.pid);
     dir.save(&state)?;
-    let mut sandbox = booting.finish(signals)?;
-    if let Err(e) = hooks::run("createRuntime", &config.hooks.create, &oci_state(&state)) {
-        // The processes go before their directory does.
-        sandbox.end();
-        return Err(e.into());
+    let sandbox = booting.finish(signals)?;
+    for (kind, list) in [
+        ("prestart", &config.hooks.prestart),
+        ("createRuntime", &config.hooks.create_runtime),
+        ("createContainer", &config.hooks.create_container),
+    ] {
+        if let Err(e) = hooks::run(kind, list, &oci_state(&state)) {
+            drop(lock);
+            return Err(given_up(new, state, sandbox, e.into()));
+        }
     }
     state.phase = if options.start {
         Phase::Running
@@ -146,6 +153,20 @@ fn bring_up(
     }
     drop(lock);
     Ok((new, state, sandbox))
+}
+
+/// Takes a container back that was up and could not be started.
+fn given_up(
+    new: NewContainer,
+    mut state: State,
+    mut sandbox: Sandbox,
+    why: LaunchError,
+) -> LaunchError {
+    // The processes go before their directory does.
+    sandbox.end();
+    drop(new);
+    run_poststop(&mut state);
+    why
 }
 
 /// Creates a container and leaves it.
@@ -173,11 +194,13 @@ pub fn run(
     let signals = Signals::block().map_err(crate::spawn::host("take signals as a descriptor"))?;
     let (new, mut state, mut sandbox) =
         bring_up(root, id, config, options, pid_file, Some(&signals))?;
-    let dir = new.dir()?;
-    if !options.start {
-        start_created(dir, &mut state)?;
+    if !options.start
+        && let Err(e) = start_created(new.dir()?, &mut state)
+    {
+        return Err(given_up(new, state, sandbox, e));
     }
-    run_poststart(config, &state);
+    let dir = new.dir()?;
+    run_late("poststart", &state.poststart, &state);
     let terminal = match sandbox.terminal.take() {
         // The sandbox holds the replica; the end of its hold must be ours to see.
         Some(pair) => Terminal::Held(pair.master),
@@ -242,41 +265,41 @@ pub fn run_detached(
     pid_file: Option<&Path>,
 ) -> Result<(), LaunchError> {
     let (new, mut state, mut sandbox) = bring_up(root, id, config, options, pid_file, None)?;
-    if !options.start {
-        start_created(new.dir()?, &mut state)?;
+    if !options.start
+        && let Err(e) = start_created(new.dir()?, &mut state)
+    {
+        return Err(given_up(new, state, sandbox, e));
     }
-    run_poststart(config, &state);
+    run_late("poststart", &state.poststart, &state);
     sandbox.let_go();
     new.keep();
     Ok(())
 }
 
 fn start_created(dir: &ContainerDir, state: &mut State) -> Result<(), LaunchError> {
+    let text = oci_state(state);
+    for hook in &state.start_container {
+        exec::hook(dir, hook, &state.process, &text)?;
+    }
     Client::connect(dir)?.start()?;
     state.phase = Phase::Running;
     dir.save(state)?;
     Ok(())
 }
 
-/// As the spec says, these are warned of and no more.
-fn run_poststart(config: &Config, state: &State) {
-    if let Err(e) = hooks::run("poststart", &config.hooks.poststart, &oci_state(state)) {
-        warn(&e);
+/// As the spec says, the failure of one of these is warned of, and the others are run.
+fn run_late(kind: &'static str, list: &[Hook], state: &State) {
+    let text = oci_state(state);
+    for hook in list {
+        if let Err(e) = hooks::run(kind, std::slice::from_ref(hook), &text) {
+            tracing::warn!("{e}");
+        }
     }
 }
 
 fn run_poststop(state: &mut State) {
     state.sandbox = None;
-    let text = oci_state(state);
-    for hook in &state.poststop {
-        if let Err(e) = hooks::run("poststop", std::slice::from_ref(hook), &text) {
-            warn(&e);
-        }
-    }
-}
-
-fn warn(error: &HookError) {
-    tracing::warn!("{error}");
+    run_late("poststop", &state.poststop, state);
 }
 
 /// The state as OCI wants it printed.
@@ -376,7 +399,7 @@ impl Container {
                     source,
                 })
             }
-            Err(e) if e.is_of_program() => {
+            Err(e) if e.is_of_program() || matches!(e, LaunchError::Hook(_)) => {
                 // There is nothing left to be started, and whoever watches the sandbox process is
                 // to see an end.
                 self.kill_processes();
@@ -384,10 +407,7 @@ impl Container {
             }
             other => other,
         }?;
-        // The spec's hooks are not in our state: the bundle may have changed since.
-        if let Ok(config) = crate::config::load(&self.state.bundle) {
-            run_poststart(&config, &self.state);
-        }
+        run_late("poststart", &self.state.poststart, &self.state);
         Ok(())
     }
 

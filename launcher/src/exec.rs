@@ -11,6 +11,7 @@ use crate::client::{Client, ClientError};
 use crate::console::{self, ConsoleError, Pair};
 use crate::donation::Donations;
 use crate::error::LaunchError;
+use crate::hooks::{Hook, HookError};
 use crate::sandbox::{Console, preserve, share_replica};
 use crate::spawn::{errno, host};
 use crate::state::{self, ContainerDir};
@@ -21,6 +22,7 @@ use control::message::{ExecSpec, Reply, Request, WindowSize};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use std::fs::File;
+use std::io::{Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -93,6 +95,78 @@ pub(crate) fn run(container: &ContainerDir, options: &Options) -> Result<i32, La
         _ => Terminal::None,
     };
     Ok(attach::attend(&mut process, terminal, &signals).unwrap_or(KILLED))
+}
+
+/// Runs a `startContainer` hook: inside, before the container's program and as who that will be,
+/// with `state` on standard input.
+pub(crate) fn hook(
+    container: &ContainerDir,
+    hook: &Hook,
+    own: &ProcessSpec,
+    state: &str,
+) -> Result<(), LaunchError> {
+    let failed = |answer| LaunchError::from(HookError::new("startContainer", hook, answer));
+    let path = hook.path.display().to_string();
+    let mut donations = Donations::new("sandbox");
+    let input = stream_of(state).map_err(|e| failed(format!("cannot be given the state: {e}")))?;
+    let null = File::options().write(true).open("/dev/null");
+    let null = null.map_err(|e| host("open /dev/null")(errno(&e)))?;
+    let input = donations.give("the state", input);
+    let null = donations.give("/dev/null", null.into());
+    let stderr = sys::borrow(2).map(|fd| donations.share("stderr", fd));
+    let stderr = stderr.ok().and_then(Result::ok).unwrap_or(null);
+    let spec = ExecSpec {
+        process: ProcessSpec {
+            args: match hook.args.is_empty() {
+                true => vec![path.clone()],
+                false => hook.args.clone(),
+            },
+            program: Some(path),
+            env: hook.env.clone(),
+            terminal: false,
+            console_size: None,
+            mortal: false,
+            ..own.clone()
+        },
+        stdio: [Some(input), Some(null), Some(stderr)],
+        console: None,
+        preserved: Vec::new(),
+        while_paused: false,
+        before_start: true,
+    };
+    let asked = Client::connect(container)?.exec(spec, &donations.borrow());
+    let (channel, pid) = asked.map_err(|e| failed(format!("cannot be run: {e}")))?;
+    tracing::debug!(pid, "executed a hook");
+    let mut process = Executed { channel };
+    let deadline = hook.deadline();
+    loop {
+        match process.poll_end() {
+            Some(Some(0)) => return Ok(()),
+            Some(Some(status)) => return Err(failed(format!("failed: exit status: {status}"))),
+            Some(None) => return Err(failed("failed: the sandbox ended".to_owned())),
+            None => {}
+        }
+        let left = match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
+            None => PollTimeout::NONE,
+            // It is killed when the connection goes.
+            Some(Duration::ZERO) => return Err(failed(hook.too_late())),
+            // Rounded up, lest the last millisecond is spent in turns.
+            Some(left) => {
+                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        let mut fds = [PollFd::new(process.channel.socket(), PollFlags::POLLIN)];
+        let _or_late = poll(&mut fds, left);
+    }
+}
+
+/// A file that holds `text`, at its beginning.
+fn stream_of(text: &str) -> std::io::Result<OwnedFd> {
+    let fd = rustix::fs::memfd_create("hook-state", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(fd);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
 fn terminal(options: &Options) -> Result<Option<Pair>, LaunchError> {

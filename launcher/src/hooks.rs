@@ -3,7 +3,8 @@
 //! | hook | when | namespaces | pid in its state |
 //! |---|---|---|---|
 //! | prestart, createRuntime | after the sandbox is up, before `create` returns | the runtime's | the sandbox process |
-//! | createContainer, startContainer | refused: they are to run inside the container's namespaces, which are not the host's | – | – |
+//! | createContainer | after those | the runtime's: a container has no namespaces on the host | the sandbox process |
+//! | startContainer | before the root process is started ([`crate::exec`]) | the container's: its path is one inside | the sandbox process |
 //! | poststart | after the root process was started | the runtime's | the sandbox process |
 //! | poststop | after the container was removed | the runtime's | 0 |
 
@@ -36,15 +37,34 @@ pub struct HookError {
     answer: String,
 }
 
+impl HookError {
+    pub(crate) fn new(kind: &'static str, hook: &Hook, answer: String) -> HookError {
+        HookError {
+            kind,
+            path: hook.path.clone(),
+            answer,
+        }
+    }
+}
+
+impl Hook {
+    /// When it is killed, should it begin now.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let limit = self.timeout?;
+        Some(Instant::now() + Duration::from_secs(limit.min(86_400)))
+    }
+
+    /// What is said of one that was.
+    pub(crate) fn too_late(&self) -> String {
+        format!("did not end within {} s", self.timeout.unwrap_or(0))
+    }
+}
+
 /// Runs `hooks` in order with the container's OCI state on standard input; the first failure ends
 /// it.
 pub fn run(kind: &'static str, hooks: &[Hook], state: &str) -> Result<(), HookError> {
     hooks.iter().try_for_each(|hook| {
-        run_one(hook, state).map_err(|answer| HookError {
-            kind,
-            path: hook.path.clone(),
-            answer,
-        })
+        run_one(hook, state).map_err(|answer| HookError::new(kind, hook, answer))
     })
 }
 
@@ -63,9 +83,7 @@ fn run_one(hook: &Hook, state: &str) -> Result<(), String> {
         // A hook that does not read its input is no failure.
         let _unread = input.write_all(state.as_bytes());
     }
-    let deadline = hook
-        .timeout
-        .map(|s| Instant::now() + Duration::from_secs(s.min(86_400)));
+    let deadline = hook.deadline();
     let status = loop {
         let ended = match deadline {
             None => child.wait().map(Some),
@@ -76,10 +94,7 @@ fn run_one(hook: &Hook, state: &str) -> Result<(), String> {
             None if deadline.is_some_and(|d| Instant::now() >= d) => {
                 let _ended = child.kill();
                 let _reaped = child.wait();
-                return Err(format!(
-                    "did not end within {} s",
-                    hook.timeout.unwrap_or(0)
-                ));
+                return Err(hook.too_late());
             }
             None => thread::sleep(Duration::from_millis(2)),
         }

@@ -168,6 +168,12 @@ pub struct State {
     pub platform: String,
     /// The spec's annotations.
     pub annotations: BTreeMap<String, String>,
+    /// Hooks to run inside before its program is started, as in the spec.
+    #[serde(default)]
+    pub start_container: Vec<crate::hooks::Hook>,
+    /// Hooks to run once it was.
+    #[serde(default)]
+    pub poststart: Vec<crate::hooks::Hook>,
     /// Hooks to run after it is gone, as in the spec.
     pub poststop: Vec<crate::hooks::Hook>,
     /// Its own process, from which `exec` takes what it is not told.
@@ -601,6 +607,8 @@ mod tests {
             cgroup: Vec::new(),
             platform: "p".into(),
             annotations: BTreeMap::new(),
+            start_container: Vec::new(),
+            poststart: Vec::new(),
             poststop: Vec::new(),
             process: Default::default(),
         }

@@ -15,7 +15,7 @@ pub(crate) fn run(setup: &Setup, run: &Run) -> Result<i32, Failure> {
     let (id, config, root) = prepare(setup, create)?;
     let mut options = options(setup, create, &root)?;
     // With hooks there is something to be done between create and start.
-    options.start = config.hooks.create.is_empty();
+    options.start = !config.hooks.before_start();
     let pid_file = create.pid_file.as_deref();
     if run.detach {
         options.attached = false;

@@ -67,12 +67,31 @@ pub struct Config {
 /// The hooks that are run.
 #[derive(Clone, Debug, Default)]
 pub struct Hooks {
-    /// `prestart`, then `createRuntime`.
-    pub create: Vec<Hook>,
+    /// Once the sandbox is up.
+    pub prestart: Vec<Hook>,
+    /// After those.
+    pub create_runtime: Vec<Hook>,
+    /// After those.
+    pub create_container: Vec<Hook>,
+    /// Inside, before the program.
+    pub start_container: Vec<Hook>,
     /// After start.
     pub poststart: Vec<Hook>,
     /// After delete.
     pub poststop: Vec<Hook>,
+}
+
+impl Hooks {
+    /// Whether something is to be done between the sandbox's coming up and the program's start.
+    pub fn before_start(&self) -> bool {
+        let all = [
+            &self.prestart,
+            &self.create_runtime,
+            &self.create_container,
+            &self.start_container,
+        ];
+        all.iter().any(|hooks| !hooks.is_empty())
+    }
 }
 
 /// One mount.

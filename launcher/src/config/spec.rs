@@ -249,21 +249,11 @@ fn id_maps(linux: &oci::Linux) -> Option<IdMaps> {
 }
 
 fn hooks(hooks: &oci::Hooks) -> Result<Hooks, ConfigError> {
-    if hooks
-        .create_container()
-        .iter()
-        .chain(hooks.start_container())
-        .any(|h| !h.is_empty())
-    {
-        let problem = "createContainer and startContainer hooks would run inside the container's \
-                       namespaces, which are not the host's; use createRuntime and poststart";
-        return Err(field("hooks", problem));
-    }
-    let prestart = hooks.prestart();
-    let mut create = list(prestart)?;
-    create.extend(list(hooks.create_runtime())?);
     Ok(Hooks {
-        create,
+        prestart: list(hooks.prestart())?,
+        create_runtime: list(hooks.create_runtime())?,
+        create_container: list(hooks.create_container())?,
+        start_container: list(hooks.start_container())?,
         poststart: list(hooks.poststart())?,
         poststop: list(hooks.poststop())?,
     })

@@ -20,6 +20,7 @@ mod case;
 mod exec;
 mod faults;
 mod flags;
+mod hooks;
 mod leftovers;
 mod lifecycle;
 mod limits;
@@ -70,6 +71,7 @@ fn cases() -> Vec<Case> {
         exec::CASES,
         pause::CASES,
         profiles::CASES,
+        hooks::CASES,
         flags::CASES,
         bad_input::CASES,
         bad_config::CASES,
