@@ -21,6 +21,8 @@ use serde_json::json;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+/// The version of the runtime specification that is followed.
+pub const OCI_VERSION: &str = "1.2.0";
 /// How long a killed process may take to be gone.
 const DEATH: u16 = 10_000;
 
@@ -314,7 +316,7 @@ fn oci_value(state: &State) -> serde_json::Value {
         .filter(|_| status != "stopped")
         .map_or(0, |p| p.pid);
     json!({
-        "ociVersion": "1.2.0",
+        "ociVersion": OCI_VERSION,
         "id": state.id,
         "status": status,
         "pid": pid,
@@ -367,6 +369,7 @@ impl Container {
         let mut value = oci_value(&self.state);
         value["rootfs"] = json!(self.state.rootfs);
         value["created"] = json!(state::rfc3339(self.state.created));
+        value["owner"] = json!(self.state.owner_name());
         value
     }
 

@@ -28,7 +28,7 @@ pub mod state;
 mod sys;
 mod words;
 
-pub use container::Container;
+pub use container::{Container, OCI_VERSION};
 pub use control::boot::ProcessSpec;
 pub use control::message::{ProcessInfo, Stats};
 pub use error::{EXIT_FAILURE, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, LaunchError};

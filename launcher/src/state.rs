@@ -7,6 +7,7 @@
 use crate::id::ContainerId;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{Uid, User};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -192,6 +193,12 @@ impl State {
             Phase::Paused if alive => "paused",
             _ => "stopped",
         }
+    }
+
+    /// The name of the user who made it, or the number where there is no name.
+    pub fn owner_name(&self) -> String {
+        let user = User::from_uid(Uid::from_raw(self.owner)).ok().flatten();
+        user.map_or_else(|| self.owner.to_string(), |u| u.name)
     }
 
     /// Whether nobody will come back for it: its launcher was to remove it and is gone.

@@ -391,7 +391,9 @@ fn size(text: &str) -> Result<u64, String> {
 
 /// The command line's description.
 pub(crate) fn description(build: &Build) -> clap::Command {
-    Cli::command().version(build.version)
+    // Docker's daemon reads these lines as it does runc's.
+    let lines = format!("version {}\nspec: {}", build.version, launcher::OCI_VERSION);
+    Cli::command().version(lines)
 }
 
 /// Reads the command line; help and version come back as errors that print themselves.

@@ -17,7 +17,7 @@ pub(crate) fn run(build: &Build) -> Result<i32, Failure> {
     let capabilities = config::capability_names();
     let features = json!({
         "ociVersionMin": "1.0.0",
-        "ociVersionMax": "1.2.0",
+        "ociVersionMax": launcher::OCI_VERSION,
         "hooks": [
             "prestart", "createRuntime", "createContainer", "startContainer", "poststart",
             "poststop",

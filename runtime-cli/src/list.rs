@@ -4,7 +4,6 @@ use crate::args::{List, ListFormat};
 use crate::lifecycle::print;
 use crate::setup::{Failure, Setup};
 use launcher::{Container, container, state};
-use nix::unistd::{Uid, User};
 use std::fmt::Write;
 
 /// Prints the containers.
@@ -22,25 +21,8 @@ pub(crate) fn run(setup: &Setup, how: &List) -> Result<i32, Failure> {
     Ok(0)
 }
 
-fn owner(container: &Container) -> String {
-    let uid = container.state().owner;
-    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
-    user.map_or_else(|| uid.to_string(), |u| u.name)
-}
-
 fn json(containers: &[Container]) -> String {
-    let rows: Vec<_> = containers
-        .iter()
-        .map(|container| {
-            let mut row = container.to_json();
-            if let Some(fields) = row.as_object_mut() {
-                let created = state::rfc3339(container.state().created);
-                fields.insert("created".to_owned(), created.into());
-                fields.insert("owner".to_owned(), owner(container).into());
-            }
-            row
-        })
-        .collect();
+    let rows: Vec<_> = containers.iter().map(Container::to_json).collect();
     format!("{}\n", serde_json::Value::from(rows))
 }
 
@@ -53,7 +35,7 @@ fn table(containers: &[Container]) -> String {
             c.state().status().to_owned(),
             c.state().bundle.display().to_string(),
             state::rfc3339(c.state().created),
-            owner(c),
+            c.state().owner_name(),
         ]
     }));
     let width = |column: usize| {

@@ -156,6 +156,7 @@ fn state_is_as_runcs(place: &Place<'_>) -> Result {
     ensure(created.len() == 30 && created.ends_with('Z'), || {
         format!("{state}")
     })?;
+    equal("owner", &state["owner"], &"root".into())?;
     let pid = state["pid"].as_i64().unwrap_or_default();
     let exe = std::fs::read_link(format!("/proc/{pid}/exe"))?;
     equal("whose pid", &exe, &place.runtime.program.canonicalize()?)?;
@@ -434,7 +435,7 @@ fn what_can_be_asked(place: &Place<'_>) -> Result {
         }
         equal("standard error", &outcome.err(), &String::new())
     };
-    ask(&["--version"], &["ringfence 0."])?;
+    ask(&["--version"], &["ringfence version 0.", "\nspec: 1.2.0\n"])?;
     let all = [
         "run",
         "do",
