@@ -164,3 +164,43 @@ pub(crate) fn weight(code: &[Instruction]) -> usize {
     const SOURCE_OF_RETURN: u32 = 0x18;
     PROLOGUE + code.iter().map(one).sum::<usize>()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Action, Call, Filter, Program};
+    use proptest::prelude::*;
+
+    /// Codes that there are, with small operands, so that many programs are accepted; and others.
+    fn any_instruction() -> impl Strategy<Value = Instruction> {
+        let codes = [
+            0x20u16, 0x80, 0x81, 0x00, 0x01, 0x60, 0x61, 0x02, 0x03, 0x04, 0x0c, 0x14, 0x1c, 0x24,
+            0x34, 0x3c, 0x54, 0x64, 0x6c, 0x74, 0x84, 0xa4, 0x05, 0x15, 0x1d, 0x25, 0x35, 0x45,
+            0x06, 0x16, 0x07, 0x87,
+        ];
+        let code = prop_oneof![9 => proptest::sample::select(codes.to_vec()), 1 => any::<u16>()];
+        let k = prop_oneof![4 => 0u32..8, 1 => Just(0x7fff_0000), 1 => any::<u32>()];
+        (code, 0u8..4, 0u8..4, k).prop_map(|(code, jt, jf, k)| Instruction { code, jt, jf, k })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_ends_and_what_is_known_beforehand_is_true(
+            mut code in proptest::collection::vec(any_instruction(), 0..12),
+            nr in 0u32..8,
+            args in proptest::array::uniform6(0u64..4),
+        ) {
+            code.push(Instruction { code: 0x06, jt: 0, jf: 0, k: 0x7fff_0000 });
+            if let Ok(program) = Program::check(&code) {
+                let call = Call { nr, ip: 0, args };
+                let value = program.run(&call);
+                let verdict = Filter::new(program, None, false).unwrap().judge(&call);
+                if verdict.action() == Action::Allow {
+                    prop_assert_eq!(value >> 16, 0x7fff);
+                } else {
+                    prop_assert_eq!(u32::from(verdict.data()), value & 0xffff);
+                }
+            }
+        }
+    }
+}
