@@ -4,6 +4,7 @@
 //! - [`boot`] is the one message from which the sandbox process builds its kernel.
 //! - [`gofer`] is the one message from which a gofer process learns its trees.
 //! - [`fs`] is the file protocol between the two.
+//! - [`debug`] is what people who look for a fault can ask of a sandbox.
 //! - [`message`] holds the requests to a running sandbox and the replies, after a [`hello`].
 //! - [`Channel`] carries any serde message with its descriptors over a Unix stream socket.
 //!
@@ -13,6 +14,7 @@
 pub mod boot;
 mod channel;
 pub mod codec;
+pub mod debug;
 pub mod fs;
 pub mod gofer;
 pub mod hello;

@@ -1,6 +1,7 @@
 //! Requests to a running sandbox, and its replies.
 
 use crate::boot::{FdIndex, ProcessSpec};
+use crate::debug::{Logging, Stacks, Traced};
 use serde::{Deserialize, Serialize};
 
 /// What can be asked over the control socket. One at a time on a connection.
@@ -44,6 +45,15 @@ pub enum Request {
     Checkpoint,
     /// Goes on from what [`Request::Checkpoint`] wrote. Not supported yet.
     Restore,
+    /// Writes the stacks of these threads, numbered as in the sandbox's PID namespace, into the
+    /// file that comes along; see [`crate::debug`]. Replied by [`Reply::Stacks`].
+    Stacks(Vec<i32>),
+    /// Changes what is logged. Replied by [`Reply::Done`].
+    Logging(Logging),
+    /// Writes a trace of what the tasks do into the file that comes along, for so many
+    /// milliseconds, or until the container ends or the caller closes. Replied by
+    /// [`Reply::Traced`].
+    Trace(u64),
 }
 
 /// A further process for a running container.
@@ -83,6 +93,10 @@ pub enum Reply {
     Processes(Vec<ProcessInfo>),
     /// To [`Request::Stats`].
     Stats(Stats),
+    /// To [`Request::Stacks`].
+    Stacks(Stacks),
+    /// To [`Request::Trace`].
+    Traced(Traced),
 }
 
 /// A process, as the container numbers things. Times are in nanoseconds.

@@ -2,6 +2,7 @@
 
 use crate::state::ContainerDir;
 use crate::words::printable;
+use control::debug::{Logging, Stacks, Traced};
 use control::hello::{Hello, HelloError};
 use control::message::{
     ExecSpec, Failure, ProcessInfo, Reply, Request, SandboxState, Stats, WindowSize,
@@ -79,6 +80,14 @@ pub(crate) fn checked(failure: Failure) -> Failure {
     }
 }
 
+/// A name and a state as they may be shown.
+fn shown(command: &mut String, state: &mut char) {
+    *command = printable(command, MAX_TEXT).replace('\n', "?");
+    if !state.is_ascii_uppercase() {
+        *state = '?';
+    }
+}
+
 /// A connection to a running sandbox.
 #[derive(Debug)]
 pub struct Client(Channel);
@@ -107,13 +116,24 @@ impl Client {
     }
 
     fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
+        self.ask_with(request, &[])
+    }
+
+    /// Asks, with descriptors.
+    fn ask_with(
+        &mut self,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<Reply, ClientError> {
         let patience = match request {
             Request::Wait => None,
             Request::Start => Some(START_PATIENCE),
+            Request::Trace(duration) => Duration::from_millis(*duration).checked_add(PATIENCE),
             _ => Some(PATIENCE),
         };
-        self.0.set_deadline(patience.map(|p| Instant::now() + p));
-        self.0.send(request, &[])?;
+        self.0
+            .set_deadline(patience.and_then(|p| Instant::now().checked_add(p)));
+        self.0.send(request, fds)?;
         match self.0.recv::<Reply>()?.0 {
             Reply::Failed(failure) => Err(checked(failure).into()),
             reply => Ok(reply),
@@ -194,10 +214,7 @@ impl Client {
         match self.ask(&Request::Processes)? {
             Reply::Processes(mut list) => {
                 for process in &mut list {
-                    process.command = printable(&process.command, MAX_TEXT).replace('\n', "?");
-                    if !process.state.is_ascii_uppercase() {
-                        process.state = '?';
-                    }
+                    shown(&mut process.command, &mut process.state);
                 }
                 Ok(list)
             }
@@ -209,6 +226,50 @@ impl Client {
     pub fn stats(&mut self) -> Result<Stats, ClientError> {
         match self.ask(&Request::Stats)? {
             Reply::Stats(stats) => Ok(stats),
+            _ => Err(ClientError::Answer),
+        }
+    }
+
+    /// Has threads write their stacks into a file; see [`crate::debug`].
+    pub(crate) fn stacks(
+        &mut self,
+        threads: Vec<i32>,
+        file: BorrowedFd<'_>,
+    ) -> Result<Stacks, ClientError> {
+        match self.ask_with(&Request::Stacks(threads), &[file])? {
+            Reply::Stacks(mut stacks) => {
+                for task in &mut stacks.tasks {
+                    shown(&mut task.command, &mut task.state);
+                    let call = task.call.take();
+                    task.call = call.map(|c| printable(&c, MAX_TEXT).replace('\n', "?"));
+                }
+                Ok(stacks)
+            }
+            _ => Err(ClientError::Answer),
+        }
+    }
+
+    /// Changes what is logged.
+    pub(crate) fn set_logging(
+        &mut self,
+        wanted: Logging,
+        file: Option<BorrowedFd<'_>>,
+    ) -> Result<(), ClientError> {
+        match self.ask_with(&Request::Logging(wanted), file.as_slice())? {
+            Reply::Done => Ok(()),
+            _ => Err(ClientError::Answer),
+        }
+    }
+
+    /// Traces into a file.
+    pub(crate) fn trace(
+        &mut self,
+        file: BorrowedFd<'_>,
+        duration: Duration,
+    ) -> Result<Traced, ClientError> {
+        let duration = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        match self.ask_with(&Request::Trace(duration), &[file])? {
+            Reply::Traced(traced) => Ok(traced),
             _ => Err(ClientError::Answer),
         }
     }

@@ -283,7 +283,8 @@ fn start_created(dir: &ContainerDir, state: &mut State) -> Result<(), LaunchErro
     for hook in &state.start_container {
         exec::hook(dir, hook, &state.process, &text)?;
     }
-    Client::connect(dir)?.start()?;
+    let mut client = Client::connect(dir)?;
+    client.start()?;
     state.phase = Phase::Running;
     dir.save(state)?;
     Ok(())
@@ -524,7 +525,11 @@ impl Container {
         Ok(())
     }
 
-    fn must_live(&self, what: &'static str) -> Result<(), LaunchError> {
+    pub(crate) fn dir(&self) -> &ContainerDir {
+        &self.dir
+    }
+
+    pub(crate) fn must_live(&self, what: &'static str) -> Result<(), LaunchError> {
         match self.state.status() {
             "created" | "running" | "paused" => Ok(()),
             status => Err(self.status_error(what, status, "; it has no processes")),

@@ -116,6 +116,14 @@ pub enum LaunchError {
         /// The host's answer.
         source: io::Error,
     },
+    /// The host does not show us a sandbox process.
+    #[error("cannot {what}: {source}")]
+    Look {
+        /// The step.
+        what: &'static str,
+        /// The host's answer.
+        source: io::Error,
+    },
     /// A file the caller wants written.
     #[error("cannot write {path}: {source}")]
     Write {

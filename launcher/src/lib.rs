@@ -14,6 +14,7 @@ pub mod config;
 pub mod confine;
 pub mod console;
 pub mod container;
+pub mod debug;
 mod donation;
 mod error;
 pub mod exec;
@@ -30,6 +31,7 @@ mod words;
 
 pub use container::{Container, OCI_VERSION};
 pub use control::boot::ProcessSpec;
+pub use control::debug::{Logging, Module, SlotHead, TaskInfo, Traced};
 pub use control::message::{ProcessInfo, Stats};
 pub use error::{EXIT_FAILURE, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, LaunchError};
 pub use id::ContainerId;

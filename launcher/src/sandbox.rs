@@ -550,9 +550,13 @@ fn log_file(debug: &Debug, process: &str) -> Result<Option<File>, LaunchError> {
     let Some(dir) = &debug.dir else {
         return Ok(None);
     };
+    append_log(dir, process).map(Some)
+}
+
+/// The same in a given directory.
+pub(crate) fn append_log(dir: &Path, process: &str) -> Result<File, LaunchError> {
     let path = dir.join(format!("{process}.log"));
     std::fs::create_dir_all(dir)
         .and_then(|()| File::options().create(true).append(true).open(&path))
-        .map(Some)
         .map_err(|source| LaunchError::DebugLog { path, source })
 }

@@ -1,9 +1,11 @@
 //! What can be said on the command line.
 
 use crate::Build;
+use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Runs containers and commands on a Linux kernel in user space.
 #[derive(Debug, Parser)]
@@ -53,9 +55,12 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) debug_log: Option<PathBuf>,
 
-    /// Log each system call of the guest (into --debug-log's directory)
-    #[arg(long, global = true, requires = "debug_log")]
-    pub(crate) strace: bool,
+    /// Log each system call of the guest (into --debug-log's directory); `debug` takes `off`, too
+    #[arg(
+        long, global = true, num_args = 0..=1, require_equals = true,
+        default_missing_value = "on", value_name = "SWITCH"
+    )]
+    pub(crate) strace: Option<Switch>,
 
     /// Make namespaces without privileges; always so for an ordinary user
     #[arg(
@@ -81,9 +86,16 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "PATH", hide = true)]
     pub(crate) criu: Option<PathBuf>,
 
-    /// Accepted for other runtimes' callers: `debug` is as --debug, others are the default
+    /// Accepted for other runtimes' callers: `debug` is as --debug, others are the default. The
+    /// command `debug` gives it to the sandbox
     #[arg(long, global = true, value_name = "LEVEL", hide = true)]
     pub(crate) log_level: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -159,6 +171,8 @@ pub(crate) enum Command {
     Platforms,
     /// Show help on a command, or on `syscalls`
     Help(Help),
+    /// Look into a running sandbox: its threads' stacks, its log, a trace
+    Debug(Debug),
     /// Print what a container's tasks are doing
     #[command(hide = true)]
     Dump(Id),
@@ -361,6 +375,36 @@ pub(crate) struct Spec {
     pub(crate) bundle: PathBuf,
 }
 
+/// With none of its options it prints stacks.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+--log-level LEVEL (off, error, warn, info, debug) and --strace=on or --strace=off change what the \
+sandbox logs from now on, and --debug-log DIR where to.")]
+pub(crate) struct Debug {
+    /// The container's id
+    pub(crate) id: String,
+    /// Print what each thread of the sandbox's kernel and each task of the container does
+    #[arg(long)]
+    pub(crate) stacks: bool,
+    /// Log levels by target, such as `task=debug,mm=off`
+    #[arg(long, value_name = "TARGET=LEVEL,…")]
+    pub(crate) log_filter: Option<String>,
+    /// File for a trace of system calls, faults, sleeps and wake-ups, which Perfetto opens
+    #[arg(long, value_name = "FILE", requires = "duration")]
+    pub(crate) trace: Option<PathBuf>,
+    /// How many seconds the trace takes
+    #[arg(long, value_name = "SECONDS", requires = "trace", value_parser = seconds)]
+    pub(crate) duration: Option<Duration>,
+}
+
+/// A time above zero, at most a day.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok();
+    let seconds = seconds.filter(|s| *s > 0.0 && *s <= 86_400.0);
+    let bad = || "give a number of seconds above zero, at most 86400".to_owned();
+    Ok(Duration::from_secs_f64(seconds.ok_or_else(bad)?))
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Help {
     /// A command, or `syscalls`
@@ -398,8 +442,18 @@ pub(crate) fn description(build: &Build) -> clap::Command {
 
 /// Reads the command line; help and version come back as errors that print themselves.
 pub(crate) fn parse(build: &Build, arguments: &[OsString]) -> Result<Cli, clap::Error> {
-    let matches = description(build).try_get_matches_from(arguments)?;
-    Cli::from_arg_matches(&matches)
+    let mut command = description(build);
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    if !matches!(cli.command, Command::Debug(_)) {
+        let problem = match (cli.global.strace, &cli.global.debug_log) {
+            (Some(Switch::On), None) => "--strace writes into --debug-log's directory: give it",
+            (Some(Switch::Off), _) => "--strace=off is for the command `debug`",
+            _ => return Ok(cli),
+        };
+        return Err(command.error(ErrorKind::MissingRequiredArgument, problem));
+    }
+    Ok(cli)
 }
 
 #[cfg(test)]
@@ -449,6 +503,22 @@ mod tests {
         ] {
             let words: Vec<OsString> = line.split_ascii_whitespace().map(OsString::from).collect();
             parse(&Build::default(), &words).unwrap();
+        }
+    }
+
+    #[test]
+    fn strace_is_a_switch_that_only_debug_turns_off() {
+        let on = read("ringfence --strace --debug-log /d do true").unwrap();
+        assert_eq!(on.global.strace, Some(Switch::On));
+        let off = read("ringfence debug --strace=off --log-level warn c").unwrap();
+        assert_eq!(off.global.strace, Some(Switch::Off));
+        for line in [
+            "ringfence --strace do true",
+            "ringfence --strace=off --debug-log /d do true",
+            "ringfence debug --trace /t c",
+            "ringfence debug --trace /t --duration 0 c",
+        ] {
+            assert!(read(line).is_err(), "{line}");
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod args;
 mod command;
+mod debug;
 mod exec;
 mod features;
 mod help;
@@ -17,6 +18,7 @@ mod log;
 mod observe;
 mod platform_list;
 mod setup;
+mod symbols;
 
 // The façade links the platforms in; nothing else names it.
 use platforms as _;

@@ -1,7 +1,7 @@
 //! From the command line to what the launcher takes.
 
-use crate::args::{Cli, Command, Global, Network, Overlay, Rootless};
-use crate::{Build, command, exec, features, help, lifecycle, list, observe, platform_list};
+use crate::args::{Cli, Command, Global, Network, Overlay, Rootless, Switch};
+use crate::{Build, command, debug, exec, features, help, lifecycle, list, observe, platform_list};
 use launcher::identity::Identity;
 use launcher::sandbox::{self, Console, Debug, Options};
 use launcher::{EXIT_FAILURE, LaunchError, StateRoot};
@@ -68,6 +68,7 @@ pub(crate) fn dispatch(build: &Build, cli: Cli) -> Result<i32, Failure> {
         Command::Features => features::run(build),
         Command::Kill(kill) => lifecycle::kill(&setup, &kill),
         Command::Delete(delete) => lifecycle::delete(&setup, &delete),
+        Command::Debug(what) => debug::run(&setup, &what),
         Command::Dump(id) => lifecycle::dump(&setup, &id.id),
         Command::List(how) => list::run(&setup, &how),
         Command::Ps(ps) => observe::ps(&setup, &ps),
@@ -135,7 +136,7 @@ impl Setup {
                 dir: self.global.debug_log.clone(),
                 verbose: self.global.debug,
                 json: self.global.log_format == crate::args::LogFormat::Json,
-                strace: self.global.strace,
+                strace: self.global.strace == Some(Switch::On),
             },
         })
     }

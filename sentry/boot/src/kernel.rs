@@ -6,8 +6,9 @@ use crate::mounts::{self, Builder, Parts, Trees, root};
 use crate::process::DonatedFds;
 use crate::program::{self, Surroundings};
 use crate::streams::Streams;
-use crate::{exec, observe, search, server};
+use crate::{debug, exec, observe, search, server};
 use control::boot::BootArgs;
+use control::debug::{Logging, Stacks, Traced};
 use control::message::{
     ExecSpec, Failure, FailureKind, ProcessInfo, SandboxState, Stats, WindowSize,
 };
@@ -78,7 +79,7 @@ pub fn assemble(
         clocks: clocks.clone(),
         timers: TimerQueue::new(),
         calls: syscalls::CALLS,
-        tracer: args.debug.strace.then(strace::Strace::tracer),
+        tracer: Some(strace::Strace::tracer()),
         uts: uts(args),
         cpus: args.cpus.max(1),
         memory_limit,
@@ -87,6 +88,7 @@ pub fn assemble(
         devices: parts.devices.clone(),
     })
     .map_err(BootError::guest("make the kernel for", "/"))?;
+    kernel.set_strace(args.debug.strace);
     mounts::services(&kernel, args.memory_limit).install(&kernel);
 
     let mounts = root(args, fds, &parts)?;
@@ -269,6 +271,22 @@ impl server::Kernel for Sandbox {
 
     fn stats(&self) -> Stats {
         observe::stats(&self.kernel)
+    }
+
+    fn stacks(&self, threads: &[i32], fds: Vec<OwnedFd>) -> Result<Stacks, Failure> {
+        debug::stacks(self, threads, fds)
+    }
+
+    fn logging(&self, wanted: &Logging, fds: Vec<OwnedFd>) -> Result<(), Failure> {
+        debug::logging(self, wanted, fds)
+    }
+
+    fn begin_trace(&self, fds: Vec<OwnedFd>) -> Result<(), Failure> {
+        debug::begin_trace(self, fds)
+    }
+
+    fn end_trace(&self) -> Traced {
+        debug::end_trace(self)
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`process::main`] is the whole life of a sandbox process; [`seccomp`] tells the launcher which
 //! host calls the sentry makes; [`server`] answers the launcher while the container runs.
 
+mod debug;
 mod error;
 mod exec;
 pub mod kernel;

@@ -146,6 +146,14 @@ pub fn sentry_rules() -> Vec<HostRule> {
                 value: libc::PR_SET_VMA as u32,
             }],
         ),
+        // For a report of stacks: a thread is asked for its own.
+        HostRule::with(
+            libc::SYS_tgkill,
+            &[ArgCheck::Dword {
+                arg: 2,
+                value: control::debug::STACK_SIGNAL as u32,
+            }],
+        ),
         // By descriptor alone: the empty root has no names anyway.
         HostRule::with(
             libc::SYS_newfstatat,

@@ -7,6 +7,7 @@
 use crate::error::BootError;
 use crate::process::{EXIT_GOFER_GONE, EXIT_LAUNCHER_GONE};
 use control::Channel;
+use control::debug::{Logging, Stacks, Traced};
 use control::hello::Hello;
 use control::message::{
     ExecSpec, Failure, FailureKind, ProcessInfo, Reply, Request, SandboxState, Stats, WindowSize,
@@ -19,7 +20,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the control server can ask of the kernel. All calls come from its threads, several at
 /// once.
@@ -47,6 +48,14 @@ pub trait Kernel: Send + Sync {
     fn pause(&self) -> Result<(), Failure>;
     /// Lets them go on.
     fn resume(&self);
+    /// Has these threads write their stacks into the file that came along.
+    fn stacks(&self, threads: &[i32], fds: Vec<OwnedFd>) -> Result<Stacks, Failure>;
+    /// Changes what is logged; a log file may have come along.
+    fn logging(&self, wanted: &Logging, fds: Vec<OwnedFd>) -> Result<(), Failure>;
+    /// Begins a trace into the file that came along.
+    fn begin_trace(&self, fds: Vec<OwnedFd>) -> Result<(), Failure>;
+    /// Ends it.
+    fn end_trace(&self) -> Traced;
 }
 
 /// A process that [`Kernel::exec`] started. When dropped, it is killed.
@@ -233,12 +242,19 @@ impl Shared {
                     }
                     Err(failure) => channel.send(&Reply::Failed(failure), &[])?,
                 },
-                _ => channel.send(&self.answer(request), &[])?,
+                Request::Trace(duration) => match self.kernel.begin_trace(fds) {
+                    Ok(()) => self.counted(|| {
+                        self.sit_out(channel, Duration::from_millis(duration));
+                        channel.send(&Reply::Traced(self.kernel.end_trace()), &[])
+                    })?,
+                    Err(failure) => channel.send(&Reply::Failed(failure), &[])?,
+                },
+                _ => channel.send(&self.answer(request, fds), &[])?,
             }
         }
     }
 
-    fn answer(&self, request: Request) -> Reply {
+    fn answer(&self, request: Request, fds: Vec<OwnedFd>) -> Reply {
         let done = |result: Result<(), Failure>| match result {
             Ok(()) => Reply::Done,
             Err(failure) => Reply::Failed(failure),
@@ -263,6 +279,11 @@ impl Shared {
             Request::Dump => Reply::Text(self.kernel.dump()),
             Request::Processes => Reply::Processes(self.kernel.processes()),
             Request::Stats => Reply::Stats(self.kernel.stats()),
+            Request::Stacks(threads) => match self.kernel.stacks(&threads, fds) {
+                Ok(stacks) => Reply::Stacks(stacks),
+                Err(failure) => Reply::Failed(failure),
+            },
+            Request::Logging(wanted) => done(self.kernel.logging(&wanted, fds)),
             _ => Reply::Failed(Failure::new(
                 FailureKind::Invalid,
                 "this sandbox does not know that request",
@@ -281,6 +302,29 @@ impl Shared {
         let result = work();
         count(|n| n.saturating_sub(1));
         result
+    }
+
+    /// Until `duration` is over, the root process ended, or the caller went away.
+    fn sit_out(&self, channel: &Channel, duration: Duration) {
+        let deadline = Instant::now().checked_add(duration);
+        loop {
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            // Rounded up, so that the last wait is not a busy one.
+            let left = left.map_or(PollTimeout::NONE, |left| {
+                let whole = left.as_micros().div_ceil(1000);
+                PollTimeout::try_from(whole).unwrap_or(PollTimeout::MAX)
+            });
+            let mut fds = [
+                PollFd::new(self.ended.as_fd(), PollFlags::POLLIN),
+                // Hang-up is reported without being asked for.
+                PollFd::new(channel.socket(), PollFlags::empty()),
+            ];
+            match poll(&mut fds, left) {
+                Ok(0) if left == PollTimeout::MAX => {}
+                Err(Errno::EINTR) => {}
+                _ => return,
+            }
+        }
     }
 
     /// Until the root process ended, or the caller went away.
@@ -364,6 +408,21 @@ mod tests {
             Ok(())
         }
         fn resume(&self) {}
+        fn stacks(&self, _: &[i32], fds: Vec<OwnedFd>) -> Result<Stacks, Failure> {
+            match fds.len() {
+                1 => Ok(Stacks::default()),
+                _ => Err(Failure::new(FailureKind::Invalid, "no file")),
+            }
+        }
+        fn logging(&self, _: &Logging, _: Vec<OwnedFd>) -> Result<(), Failure> {
+            Ok(())
+        }
+        fn begin_trace(&self, _: Vec<OwnedFd>) -> Result<(), Failure> {
+            Ok(())
+        }
+        fn end_trace(&self) -> Traced {
+            Traced { events: 3, lost: 0 }
+        }
         fn exec(&self, spec: &ExecSpec, _: Vec<OwnedFd>) -> Result<Arc<dyn Process>, Failure> {
             match spec.process.args.first() {
                 Some(_) => Ok(Arc::new(FakeProcess::new())),
@@ -507,6 +566,41 @@ mod tests {
         while *server.shared.waiting.lock().unwrap() > 0 {
             thread::yield_now();
         }
+    }
+
+    #[test]
+    fn descriptors_go_with_their_request() {
+        let (_server, mut channel) = connected();
+        assert!(matches!(
+            ask(&mut channel, &Request::Stacks(vec![1])),
+            Reply::Failed(_)
+        ));
+        let file = tempfile::tempfile().unwrap();
+        channel
+            .send(&Request::Stacks(vec![1]), &[file.as_fd()])
+            .unwrap();
+        assert_eq!(
+            channel.recv::<Reply>().unwrap().0,
+            Reply::Stacks(Stacks::default())
+        );
+    }
+
+    #[test]
+    fn a_trace_is_over_with_the_container() {
+        let (server, mut channel) = connected();
+        let Reply::Traced(traced) = ask(&mut channel, &Request::Trace(1)) else {
+            panic!()
+        };
+        assert_eq!(traced.events, 3);
+        channel.send(&Request::Trace(u64::MAX), &[]).unwrap();
+        while *server.shared.waiting.lock().unwrap() == 0 {
+            thread::yield_now();
+        }
+        server.finish(0);
+        assert!(matches!(
+            channel.recv::<Reply>().unwrap().0,
+            Reply::Traced(_)
+        ));
     }
 
     #[test]

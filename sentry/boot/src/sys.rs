@@ -10,6 +10,8 @@ use control::message::WindowSize;
 use nix::errno::Errno;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+pub(crate) mod stacks;
+
 /// Takes over a descriptor that was donated by number across exec.
 pub(crate) fn adopt(number: RawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: fcntl on any number is harmless; it tells whether the descriptor is open.

@@ -70,7 +70,8 @@ impl CpuClock {
         clock
     }
 
-    fn now(&self) -> u64 {
+    /// Nanoseconds since the kernel's epoch.
+    pub(crate) fn now(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
@@ -106,10 +107,21 @@ impl CpuClock {
         }
     }
 
+    /// When the present phase began, in nanoseconds since the kernel's epoch. Exact for the task
+    /// itself.
+    pub(crate) fn since(&self) -> u64 {
+        self.since.load(Ordering::Relaxed)
+    }
+
+    /// The same if it is this one; for others, who may look while it changes.
+    pub(crate) fn in_phase(&self, phase: Phase) -> Option<u64> {
+        let since = self.since.load(Ordering::SeqCst);
+        (self.phase() == phase).then_some(since)
+    }
+
     /// What tells its present stay in guest code from any other; `None` outside.
     pub(crate) fn stay(&self) -> Option<u64> {
-        let since = self.since.load(Ordering::SeqCst);
-        (self.phase() == Phase::Guest).then_some(since)
+        self.in_phase(Phase::Guest)
     }
 
     /// CPU time so far, the present phase included.

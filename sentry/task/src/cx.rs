@@ -294,8 +294,12 @@ impl Ctx for TaskCx {
             return Wake::Interrupted;
         }
         self.task.cpu.enter(Phase::Parked);
+        let start = self.task.cpu.since();
         let woken = self.task.waker().park(deadline);
         self.task.cpu.enter(Phase::Sentry);
+        if self.kernel.watch.get().trace() {
+            self.trace_sleep(start, woken);
+        }
         if self.task.work.load(Ordering::SeqCst) {
             if self.wanted_elsewhere() {
                 return Wake::Interrupted;
@@ -378,8 +382,12 @@ impl TaskCx {
                 return false;
             }
             self.task.cpu.enter(Phase::Parked);
-            self.task.waker().park(None);
+            let start = self.task.cpu.since();
+            let woken = self.task.waker().park(None);
             self.task.cpu.enter(Phase::Sentry);
+            if self.kernel.watch.get().trace() {
+                self.trace_sleep(start, woken);
+            }
         }
     }
 

@@ -29,6 +29,9 @@ impl TaskCx {
         if let Some(tracer) = self.kernel().tracer() {
             tracer.ended(&me, status);
         }
+        if self.kernel().watch.get().trace() {
+            self.trace_end();
+        }
         self.release_memory_words();
         self.leave_memory(None);
         // Before anybody can learn of the end. Of threads that end at the same moment none may be

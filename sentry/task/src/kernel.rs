@@ -4,6 +4,7 @@ use crate::oom::Killer;
 use crate::pages::{VdsoPages, VdsoSpec};
 use crate::pause::Pause;
 use crate::pool::Pool;
+use crate::trace::{Trace, Watch};
 use crate::tree::Tree;
 use crate::uts::Uts;
 use crate::{ExitStatus, Task, TaskCx, ThreadGroup};
@@ -65,7 +66,7 @@ pub struct KernelConfig {
     pub timers: Arc<TimerQueue>,
     /// The system calls.
     pub calls: CallTable,
-    /// Watches them.
+    /// Watches them while [`Kernel::set_strace`] says so.
     pub tracer: Option<Arc<dyn Tracer>>,
     /// What uname(2) says.
     pub uts: Uts,
@@ -103,6 +104,8 @@ pub struct Kernel {
     ipc: ipc::Ipc,
     calls: CallTable,
     tracer: Option<Arc<dyn Tracer>>,
+    pub(crate) watch: Watch,
+    pub(crate) trace: Trace,
     cpus: u32,
     memory_limit: u64,
     pids_limit: Option<u64>,
@@ -148,6 +151,8 @@ impl Kernel {
             ipc,
             calls: config.calls,
             tracer: config.tracer,
+            watch: Watch::default(),
+            trace: Trace::default(),
             cpus,
             memory_limit: config.memory_limit,
             pids_limit: config.pids_limit,
@@ -210,9 +215,14 @@ impl Kernel {
         &self.ipc
     }
 
-    /// Who watches system calls.
+    /// Who watches system calls, if they are watched now.
     pub fn tracer(&self) -> Option<&Arc<dyn Tracer>> {
-        self.tracer.as_ref()
+        self.tracer.as_ref().filter(|_| self.watch.get().strace())
+    }
+
+    /// Whether the tracer watches system calls from now on. A call under way is not in it.
+    pub fn set_strace(&self, on: bool) {
+        self.watch.set_strace(on);
     }
 
     /// Virtual CPUs.

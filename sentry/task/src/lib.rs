@@ -47,6 +47,7 @@ mod send;
 mod signalfd;
 mod status;
 mod task;
+mod trace;
 mod tree;
 mod users;
 mod uts;

@@ -133,10 +133,12 @@ fn worker(owner: &Arc<Kernel>, to_self: &Sender<Job>, inbox: &Receiver<Job>, rea
         }
     };
     let _ = ready.send(true);
+    let thread = nix::unistd::gettid().as_raw();
     // A thread that waits to be used again must not keep the kernel alive by itself, but its
     // sender in the pool does that anyway until the pool is drained.
     while let Ok(Job { kernel, start }) = inbox.recv() {
         let mut mm = start.mm_id();
+        start.task.runs_on(thread);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let mut cx = TaskCx::new(start, context);
             crate::run::run(&mut cx);

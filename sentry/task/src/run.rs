@@ -83,7 +83,12 @@ fn step(cx: &mut TaskCx) {
     match exit {
         Ok(Exit::Syscall) => system_call(cx),
         Ok(Exit::Fault { addr, access, bus }) => {
-            if let Err(f) = cx.mm().handle_fault(addr, access, bus) {
+            let start = cx.task.cpu.since();
+            let handled = cx.mm().handle_fault(addr, access, bus);
+            if cx.kernel().watch.get().trace() {
+                cx.trace_fault(addr, start, handled.is_ok());
+            }
+            if let Err(f) = handled {
                 if f.signo == abi::libc::SIGKILL {
                     cx.starved();
                     return;
@@ -126,10 +131,16 @@ fn system_call(cx: &mut TaskCx) {
     let nr = u64::from(cx.regs.orig_rax as u32);
     let args = cx.regs.args();
     let handler = cx.kernel().handler(nr);
-    let tracer = cx.kernel().tracer().cloned();
+    let watched = cx.kernel().watch.get();
+    let tracer = match watched.strace() {
+        true => cx.kernel().tracer().cloned(),
+        false => None,
+    };
     if let Some(t) = &tracer {
         t.enter(cx, nr, &args);
     }
+    let start = cx.task.cpu.since();
+    cx.task.begin_call(nr);
     let ruling = match cx.task.seccomp.is_none() {
         true => Ruling::Make,
         false => confine::rule(cx, nr as u32, &args),
@@ -146,8 +157,12 @@ fn system_call(cx: &mut TaskCx) {
             Err(SysErr::Errno(Errno::ENOSYS))
         }
     };
+    cx.task.end_call();
     if let Some(t) = &tracer {
         t.exit(cx, nr, &args, &result);
+    }
+    if watched.trace() {
+        cx.trace_call(nr, start, &result);
     }
     // A temporary mask is for the wait: what comes after it meets the old one.
     let interrupted = matches!(

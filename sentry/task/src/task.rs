@@ -9,7 +9,7 @@ use auth::Creds;
 use mm::Mm;
 use platform_api::Interrupter;
 use signal::{Pending, SigSet, Signal};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use sync::{Mutex, ranks};
 use vfs::{FdTable, MountNamespace};
@@ -43,7 +43,13 @@ pub struct Task {
     pub(crate) cpu: CpuClock,
     /// `CLOCK_BOOTTIME` at its start, in nanoseconds.
     started: i64,
+    /// The host thread that runs it, as numbered in the sandbox's PID namespace.
+    thread: AtomicI32,
+    /// The call under way; [`NO_CALL`] outside.
+    call: AtomicU32,
 }
+
+const NO_CALL: u32 = u32::MAX;
 
 /// What a task shares and what it is called.
 pub(crate) struct TaskState {
@@ -102,6 +108,8 @@ impl Task {
             seccomp: Mode::default(),
             cpu: CpuClock::new(kernel.epoch()),
             started: kernel.clocks().now(time::ClockId::Boottime),
+            thread: AtomicI32::new(0),
+            call: AtomicU32::new(NO_CALL),
             group,
             kernel,
         })
@@ -133,6 +141,37 @@ impl Task {
 
     pub(crate) fn set_interrupter(&self, interrupter: Arc<dyn Interrupter>) {
         let _ = self.interrupter.set(interrupter);
+    }
+
+    pub(crate) fn runs_on(&self, thread: i32) {
+        self.thread.store(thread, Ordering::Relaxed);
+    }
+
+    /// The host thread that runs it, as numbered in the sandbox's PID namespace; 0 before it first
+    /// ran.
+    pub fn thread(&self) -> i32 {
+        self.thread.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn begin_call(&self, nr: u64) {
+        self.call.store(nr as u32, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn end_call(&self) {
+        self.call.store(NO_CALL, Ordering::Relaxed);
+    }
+
+    /// The number of the system call under way.
+    pub fn call(&self) -> Option<u64> {
+        let nr = self.call.load(Ordering::Relaxed);
+        (nr != NO_CALL).then_some(u64::from(nr))
+    }
+
+    /// Whether it runs guest code.
+    pub fn is_in_guest(&self) -> bool {
+        self.cpu.phase() == Phase::Guest
     }
 
     /// Its credentials.

@@ -12,4 +12,4 @@ mod waker;
 
 pub use events::Events;
 pub use queue::{EntryId, Listener, Queue};
-pub use waker::Waker;
+pub use waker::{Waker, note_wakes};

@@ -1,10 +1,24 @@
 //! The waker of a host thread that runs a task.
 
 use crate::{Events, Listener};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
+
+/// How many want to know when somebody was woken.
+static NOTED: AtomicUsize = AtomicUsize::new(0);
+/// What the times of wakes count from.
+static EPOCH: OnceLock<Instant> = OnceLock::new();
+
+/// Whether wakers keep the time of a wake from now on; calls with `true` and `false` are paired.
+pub fn note_wakes(on: bool) {
+    EPOCH.get_or_init(Instant::now);
+    match on {
+        true => NOTED.fetch_add(1, Ordering::Relaxed),
+        false => NOTED.fetch_sub(1, Ordering::Relaxed),
+    };
+}
 
 /// Wakes one parked host thread. A wake that comes before the park is not lost.
 ///
@@ -14,6 +28,8 @@ use std::time::{Duration, Instant};
 pub struct Waker {
     notified: AtomicBool,
     thread: OnceLock<Thread>,
+    /// When it was woken last, in nanoseconds since [`EPOCH`]; 0 for never.
+    woken: AtomicU64,
 }
 
 impl Waker {
@@ -33,8 +49,24 @@ impl Waker {
         if !self.notified.swap(true, Ordering::SeqCst)
             && let Some(t) = self.thread.get()
         {
+            if NOTED.load(Ordering::Relaxed) != 0 {
+                self.note();
+            }
             t.unpark();
         }
+    }
+
+    #[cold]
+    fn note(&self) {
+        let since = EPOCH.get().map_or(Duration::ZERO, Instant::elapsed);
+        let since = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        self.woken.store(since, Ordering::Relaxed);
+    }
+
+    /// When it was woken last, of the wakes while [`note_wakes`] holds.
+    pub fn woken_at(&self) -> Option<Instant> {
+        let since = Some(self.woken.load(Ordering::Relaxed)).filter(|t| *t > 0)?;
+        EPOCH.get()?.checked_add(Duration::from_nanos(since))
     }
 
     /// Sleeps until woken or until `deadline`; returns whether it was woken. Only the bound

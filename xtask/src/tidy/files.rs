@@ -16,6 +16,7 @@ const UNSAFE: &[&str] = &[
     "sentry/hostmem/src/",
     "sentry/vdso/src/",
     "sentry/boot/src/sys.rs",
+    "sentry/boot/src/sys/",
     "control/src/sys.rs",
     "gofer/src/sys.rs",
     "launcher/src/sys.rs",

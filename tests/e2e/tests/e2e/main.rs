@@ -17,6 +17,7 @@ mod bad_config;
 mod bad_input;
 mod bad_programs;
 mod case;
+mod debug;
 mod exec;
 mod faults;
 mod flags;
@@ -72,6 +73,7 @@ fn cases() -> Vec<Case> {
         pause::CASES,
         profiles::CASES,
         hooks::CASES,
+        debug::CASES,
         flags::CASES,
         bad_input::CASES,
         bad_config::CASES,
