@@ -6,6 +6,11 @@
 use crate::message::{Failure, WindowSize};
 use serde::{Deserialize, Serialize};
 
+/// What the launcher says, as a plain byte on the connection of the boot message, when it has
+/// brought a sandbox up that is to outlive it. Where the connection closes without, the sandbox
+/// ends.
+pub const LET_GO: u8 = b'.';
+
 /// Index into the descriptors that came with the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FdIndex(pub u32);
@@ -53,7 +58,7 @@ pub struct BootArgs {
     pub control: Option<FdIndex>,
     /// BPF to install once the platform is booted, as `struct sock_filter` bytes.
     pub seccomp: Vec<u8>,
-    /// Whether the sandbox ends when the launcher does.
+    /// Whether the sandbox ends when the launcher does, and is never let go ([`LET_GO`]).
     pub attached: bool,
     /// Start the root process at once and reply [`BootReply::Started`], instead of waiting for a
     /// start request.

@@ -12,6 +12,7 @@ use crate::id::ContainerId;
 use crate::sandbox::{self, Options, Sandbox};
 use crate::spawn::Process;
 use crate::state::{self, ContainerDir, Locked, Phase, ProcessId, State, StateError, StateRoot};
+use crate::step;
 use crate::sys;
 use control::boot::ProcessSpec;
 use control::message::{ProcessInfo, Stats, WindowSize};
@@ -101,6 +102,7 @@ fn bring_up(
     root.collect();
     let plan = cgroup::plan(config.cgroup.as_ref(), id.as_str(), options.systemd_cgroup)?;
     let (mut new, lock) = reserve(root, id)?;
+    step::reached("create-reserved");
     let mut state = State {
         id: id.to_string(),
         bundle: config.bundle.clone(),
@@ -121,6 +123,7 @@ fn bring_up(
         process: config.process.clone(),
     };
     new.dir()?.save(&state)?;
+    step::reached("create-named");
     // The state names it by now: should we be killed, the next command removes it.
     new.group = plan.map(cgroup::Plan::make).transpose()?.flatten();
     let dir = new.dir()?;
@@ -129,7 +132,9 @@ fn bring_up(
     state.sandbox = ProcessId::of(booting.sandbox.process.pid);
     state.gofer = ProcessId::of(booting.sandbox.gofer.pid);
     dir.save(&state)?;
+    step::reached("create-recorded");
     let sandbox = booting.finish(signals)?;
+    step::reached("create-up");
     for (kind, list) in [
         ("prestart", &config.hooks.prestart),
         ("createRuntime", &config.hooks.create_runtime),
@@ -146,6 +151,7 @@ fn bring_up(
         Phase::Created
     };
     dir.save(&state)?;
+    step::reached("create-marked");
     if let Some(path) = pid_file {
         let pid = sandbox.process.pid.to_string();
         state::write_atomically(path, pid.as_bytes()).map_err(|source| LaunchError::Write {
@@ -154,6 +160,7 @@ fn bring_up(
         })?;
     }
     drop(lock);
+    step::reached("create-unlocked");
     Ok((new, state, sandbox))
 }
 
@@ -181,6 +188,7 @@ pub fn create(
 ) -> Result<(), LaunchError> {
     let (new, _state, mut sandbox) = bring_up(root, id, config, options, pid_file, None)?;
     sandbox.let_go();
+    step::reached("create-let-go");
     new.keep();
     Ok(())
 }
@@ -284,9 +292,12 @@ fn start_created(dir: &ContainerDir, state: &mut State) -> Result<(), LaunchErro
         exec::hook(dir, hook, &state.process, &text)?;
     }
     let mut client = Client::connect(dir)?;
+    step::reached("start-connected");
     client.start()?;
+    step::reached("start-started");
     state.phase = Phase::Running;
     dir.save(state)?;
+    step::reached("start-marked");
     Ok(())
 }
 
@@ -517,9 +528,12 @@ impl Container {
             let hint = "; stop it first (`ringfence kill ID KILL`), or give --force";
             return Err(self.status_error("delete", status, hint));
         }
+        step::reached("delete-locked");
         self.kill_processes();
+        step::reached("delete-killed");
         cgroup::remove(&self.state.cgroup);
         self.dir.remove()?;
+        step::reached("delete-removed");
         drop(lock);
         run_poststop(&mut self.state);
         Ok(())

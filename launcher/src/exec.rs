@@ -15,6 +15,7 @@ use crate::hooks::{Hook, HookError};
 use crate::sandbox::{Console, preserve, share_replica};
 use crate::spawn::{errno, host};
 use crate::state::{self, ContainerDir};
+use crate::step;
 use crate::sys;
 use control::Channel;
 use control::boot::ProcessSpec;
@@ -78,12 +79,14 @@ pub(crate) fn run(container: &ContainerDir, options: &Options) -> Result<i32, La
     }
     spec.preserved = preserve(&mut donations, options.preserve_fds)?;
     let client = Client::connect(container)?;
+    step::reached("exec-connected");
     if let (Some(pair), Console::Socket(path)) = (&terminal, &options.console) {
         pair.send_master(path)?;
     }
     let (channel, pid) = client.exec(spec, &donations.borrow())?;
     drop(donations);
     tracing::debug!(pid, "executed");
+    step::reached("exec-running");
     let mut process = Executed { channel };
     if options.detach {
         let replica = terminal.map(|pair| pair.replica);
@@ -213,6 +216,7 @@ fn stand_in(
         let status = attach::attend(&mut process, terminal, signals);
         std::process::exit(status.unwrap_or(KILLED));
     };
+    step::reached("exec-stand-in");
     write_pid(options, pid.unsigned_abs()).inspect_err(|_| {
         let child = nix::unistd::Pid::from_raw(pid);
         let _gone = nix::sys::signal::kill(child, Signal::SIGKILL);

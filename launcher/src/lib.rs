@@ -26,6 +26,7 @@ pub mod sandbox;
 mod seccomp;
 pub mod spawn;
 pub mod state;
+mod step;
 mod sys;
 mod words;
 

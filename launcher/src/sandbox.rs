@@ -15,11 +15,11 @@ use crate::error::LaunchError;
 use crate::identity::{IdMaps, Identity, NOBODY};
 use crate::spawn::{Process, SpawnError, Spawner, Start, errno, host};
 use crate::state::ContainerDir;
-use crate::{seccomp, sys};
+use crate::{seccomp, step, sys};
 use control::ChannelError;
 use control::boot::{
-    BootArgs, BootReply, DebugSpec, FdIndex, MountSource, MountSpec, OverlayMode, ProcessSpec,
-    RootSpec,
+    BootArgs, BootReply, DebugSpec, FdIndex, LET_GO, MountSource, MountSpec, OverlayMode,
+    ProcessSpec, RootSpec,
 };
 use control::gofer::{GoferArgs, Tree};
 use control::message::Failure;
@@ -189,16 +189,20 @@ pub(crate) fn boot(
     let terminal = terminal(config, options)?;
     // The sandbox process first: it has more to do before the two meet.
     let mut process = spawner.start(sandbox_start(options, terminal.as_ref()))?;
+    step::reached("create-sandbox-cloned");
     // Into the group before they do anything: what they start is born into it.
     if let Some(group) = group {
         group.add(process.pid)?;
     }
     process.admit(Some(&IdMaps::sandbox(&options.identity)))?;
+    step::reached("create-sandbox-admitted");
     let mut gofer = spawner.start(gofer_start(options, config, &mut trees))?;
+    step::reached("create-gofer-cloned");
     if let Some(group) = group {
         group.add(gofer.pid)?;
     }
     gofer.admit(gofer_maps(options, config).as_ref())?;
+    step::reached("create-gofer-admitted");
 
     // The message to the sandbox process.
     let connections: Vec<FdIndex> = std::mem::take(&mut trees.ends)
@@ -294,7 +298,9 @@ pub(crate) fn boot(
     };
     let sent = process.channel.send(&args, &donations.borrow());
     talked("sandbox process", sent, &mut process)?;
+    step::reached("create-sandbox-told");
     send_to_gofer(container, config, options, &mut gofer, trees)?;
+    step::reached("create-gofer-told");
     if let (Some(pair), Console::Socket(path)) = (&terminal, &options.console) {
         pair.send_master(path)?;
     }
@@ -365,6 +371,10 @@ impl Sandbox {
 
     /// Lets both run on without us.
     pub(crate) fn let_go(&mut self) {
+        // One that ended meanwhile is stopped, and no failure of ours.
+        if let Err(e) = nix::unistd::write(self.process.channel.socket(), &[LET_GO]) {
+            tracing::debug!("the sandbox does not hear that it is let go: {e}");
+        }
         self.process.let_go();
         self.gofer.let_go();
     }

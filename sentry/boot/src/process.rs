@@ -28,7 +28,7 @@ pub const EXIT_BOOT_FAILED: i32 = 71;
 pub const EXIT_FORBIDDEN_CALL: i32 = 72;
 /// Exit status when the process that serves the container's files went away.
 pub const EXIT_GOFER_GONE: i32 = 73;
-/// Exit status when the launcher of an attached sandbox went away.
+/// Exit status when the launcher went away and had not let go of the sandbox.
 pub const EXIT_LAUNCHER_GONE: i32 = 128 + 9;
 
 /// The descriptors that came with the boot message, each to be taken once.
@@ -173,13 +173,8 @@ fn boot(channel: &mut Channel, assemble: Assemble) -> Result<Booted, BootError> 
         BootReply::Ready
     };
     channel.send(&reply, &[])?;
-    let launcher = if args.attached {
-        Some(dup(channel)?)
-    } else {
-        None
-    };
     let watched = server::Watched {
-        launcher,
+        launcher: Some(dup(channel)?),
         gofer: Some(gofer),
     };
     let server = server::spawn(listener, watched, kernel.clone())?;

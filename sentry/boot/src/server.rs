@@ -1,6 +1,6 @@
 //! The control server: answers the launcher's requests about this sandbox.
 //!
-//! One thread accepts and watches the launcher of an attached sandbox; each connection has a
+//! One thread accepts and watches the launcher until that lets go; each connection has a
 //! thread of its own, so that a `wait` holds nobody up. All sleep when there is nothing to do. A
 //! connection that breaks the protocol is closed; nobody else notices.
 
@@ -97,7 +97,7 @@ struct Shared {
 
 /// Those without whom the sandbox ends: watched for the closing of their ends.
 pub(crate) struct Watched {
-    /// Of an attached sandbox.
+    /// Who made the sandbox, until a byte comes from him ([`control::boot::LET_GO`]).
     pub(crate) launcher: Option<OwnedFd>,
     /// Who serves the container's root.
     pub(crate) gofer: Option<OwnedFd>,
@@ -124,7 +124,7 @@ pub(crate) fn spawn(
         thread::Builder::new()
             .name("control".into())
             .stack_size(STACK)
-            .spawn(move || shared.accept(listener.as_ref(), &watched))
+            .spawn(move || shared.accept(listener.as_ref(), watched))
             .map_err(|e| BootError::Host {
                 what: "start the control thread",
                 answer: Errno::from_raw(e.raw_os_error().unwrap_or(0)),
@@ -153,12 +153,14 @@ impl Server {
 }
 
 impl Shared {
-    fn accept(self: Arc<Self>, listener: Option<&OwnedFd>, watched: &Watched) {
-        let (launcher, gofer) = (watched.launcher.as_ref(), watched.gofer.as_ref());
+    fn accept(self: Arc<Self>, listener: Option<&OwnedFd>, watched: Watched) {
+        let mut held_by = watched.launcher;
+        let gofer = watched.gofer.as_ref();
         loop {
+            let launcher = held_by.as_ref();
             let mut fds = Vec::with_capacity(3);
+            fds.extend(launcher.map(|l| PollFd::new(l.as_fd(), PollFlags::POLLIN)));
             // Hang-up is reported without being asked for.
-            fds.extend(launcher.map(|l| PollFd::new(l.as_fd(), PollFlags::empty())));
             fds.extend(gofer.map(|g| PollFd::new(g.as_fd(), PollFlags::empty())));
             fds.extend(listener.map(|l| PollFd::new(l.as_fd(), PollFlags::POLLIN)));
             if poll(&mut fds, PollTimeout::NONE).is_err() {
@@ -169,11 +171,19 @@ impl Shared {
                     Some(raw(p.as_fd())) == fd.map(|f| raw(f.as_fd())) && p.any() == Some(true)
                 })
             };
-            if ready(launcher) {
-                tracing::info!("the launcher is gone");
-                std::process::exit(EXIT_LAUNCHER_GONE);
+            let (launcher_speaks, gofer_gone) = (ready(launcher), ready(gofer));
+            if let Some(launcher) = launcher.filter(|_| launcher_speaks) {
+                match nix::unistd::read(launcher, &mut [0]) {
+                    Ok(1..) => held_by = None,
+                    Err(Errno::EINTR) => {}
+                    _ => {
+                        tracing::info!("the launcher is gone");
+                        std::process::exit(EXIT_LAUNCHER_GONE);
+                    }
+                }
+                continue;
             }
-            if ready(gofer) {
+            if gofer_gone {
                 // It serves until we close: somebody killed it, or it crashed.
                 tracing::error!("the gofer is gone");
                 crate::log::tell_launcher!("the gofer ended, and with it the container's files");

@@ -14,7 +14,7 @@ cases!("faults":
 );
 
 /// A debug build, which can be made to panic, under a name of this test's own.
-fn debug_runtime(place: &Place<'_>) -> Result<Runtime> {
+pub(crate) fn debug_runtime(place: &Place<'_>) -> Result<Runtime> {
     let program = place.dir.join("debug-ringfence");
     std::fs::copy(build::debug_runtime()?, &program)?;
     Ok(Runtime {

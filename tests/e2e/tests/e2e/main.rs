@@ -30,6 +30,8 @@ mod place;
 mod profiles;
 mod programs;
 mod rootless;
+mod steps;
+mod strain;
 mod terminals;
 mod world;
 
@@ -82,6 +84,8 @@ fn cases() -> Vec<Case> {
         rootless::CASES,
         faults::CASES,
         limits::CASES,
+        steps::CASES,
+        strain::CASES,
     ]
     .concat()
 }
