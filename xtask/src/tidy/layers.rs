@@ -61,6 +61,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("parity-tests", &[]),
     ("bench-probe", &[]),
     ("e2e-tests", &[]),
+    ("fuzz-tests", &["control", "launcher"]),
     ("xtask", &["test-support"]),
 ];
 /// What nothing below the sentry reaches, at any depth: the kernel parses no
