@@ -100,7 +100,7 @@ pub struct Options<'a> {
     pub debug: Debug,
 }
 
-/// The processes of a container that just came up. Dropped without [`Sandbox::let_go`], they are
+/// The processes of a container that just came up. Dropped without being let go, they are
 /// killed.
 pub struct Sandbox {
     pub(crate) process: Process,
