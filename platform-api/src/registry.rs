@@ -121,7 +121,7 @@ mod tests {
         fn priority(&self) -> u32 {
             self.1
         }
-        fn probe(&self) -> Probe {
+        fn probe(&self, _: Option<&Path>) -> Probe {
             Probe::Unavailable {
                 reason: String::new(),
                 remedy: String::new(),
