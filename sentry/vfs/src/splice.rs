@@ -107,6 +107,10 @@ pub fn sendfile(
     if let (Some(pipe), Some(_)) = (Pipe::of(input), Pipe::of(output)) {
         return from_pipe(cx, pipe, output, None, count, input.nonblocking());
     }
+    // What lseek(2) takes is looked at no further for nothing.
+    if count == 0 && input.ops().stays_at_start() {
+        return Ok(0);
+    }
     if !input.seekable() || input.is_dir() {
         return Err(Errno::EINVAL.into());
     }
