@@ -69,11 +69,18 @@ pub(crate) fn stat(proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
     let info = task.mm().map(|m| m.exec_info()).unwrap_or_default();
     let ticks = |ns: u64| ns / NANOS_PER_TICK;
     let start = (task.start_time().max(0) as u64) / NANOS_PER_TICK;
+    let (nice, scheduling) = (task.nice(), task.scheduling());
+    let priority = match scheduling.priority {
+        0 => 20 + nice,
+        real_time => -1 - real_time,
+    };
+    let (ignored, caught) = group.actions().ignored_and_caught();
+    let [ignored, caught] = [ignored, caught].map(|set| set.bits() & 0x7fff_ffff);
     let rss_limit = group.limits().get(Resource::Rss).soft;
     let mut s = format!("{} (", task.tid()).into_bytes();
     s.extend(task.name());
     let rest = format!(
-        ") {} {} {} {} {} {} 4194304 0 0 0 0 {} {} {} {} 20 0 {} 0 {start} {} {} {rss_limit} {} {} {} 0 0 {} {} 0 0 0 0 0 17 0 0 0 0 0 0 {} {} {} {} {} {} {} 0\n",
+        ") {} {} {} {} {} {} 4194304 0 0 0 0 {} {} {} {} {priority} {nice} {} 0 {start} {} {} {rss_limit} {} {} {} 0 0 {} {} {ignored} {caught} 0 0 0 17 0 {} {} 0 0 0 {} {} {} {} {} {} {} 0\n",
         char::from(task.state_letter()),
         p.parent,
         p.group,
@@ -92,6 +99,8 @@ pub(crate) fn stat(proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
         info.stack_start,
         task.pending().bits() & 0x7fff_ffff,
         task.blocked().bits() & 0x7fff_ffff,
+        scheduling.priority,
+        scheduling.policy,
         info.data_start,
         info.data_end,
         info.data_end,

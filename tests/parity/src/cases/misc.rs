@@ -26,6 +26,7 @@ cases!(
     devices_listed,
     proc_self,
     proc_stat_line,
+    proc_stat_scheduling,
     proc_status_fields,
     proc_cmdline_and_environ,
     proc_fd_directory,
@@ -243,6 +244,20 @@ fn proc_stat_line(o: Out) {
     tell!(o, "pid" => pid == k!(SYS_getpid).to_string(), "comm" => comm, "state" => f[0], "ppid" => f[1] == k!(SYS_getppid).to_string(), "pgrp" => f[2] == k!(SYS_getpgrp).to_string(), "fields" => f.len() + 2, "threads" => f[17], "priority" => f[15], "nice" => f[16]);
     let t = text("/proc/self/statm");
     tell!(o, "statm" => t.split_whitespace().count());
+}
+
+fn proc_stat_scheduling(o: Out) {
+    let told = || {
+        let s = text("/proc/self/stat");
+        let (_, rest) = s.rsplit_once(") ").unwrap_or_default();
+        let f: Vec<&str> = rest.split_whitespace().collect();
+        let signals = format!("signals {} {}", f[30], f[31]);
+        format!("{signals}, {} {} {} {}", f[15], f[16], f[37], f[38])
+    };
+    k!(SYS_setpriority, PRIO_PROCESS, 0, 7);
+    tell!(o, "nice" => told(), "batch" => k!(SYS_sched_setscheduler, 0, SCHED_BATCH, &0i32), "told" => told());
+    let inherited = in_child(|| i32::from(told().ends_with(" 3")));
+    tell!(o, "a child" => inherited, "real time" => k!(SYS_sched_setscheduler, 0, SCHED_FIFO, &5i32), "told" => told());
 }
 
 fn proc_status_fields(o: Out) {
