@@ -108,7 +108,7 @@ pub fn sendfile(
         return from_pipe(cx, pipe, output, None, count, input.nonblocking());
     }
     // What lseek(2) takes is looked at no further for nothing.
-    if count == 0 && input.ops().stays_at_start() {
+    if count == 0 && (input.ops().stays_at_start() || input.is_dir()) {
         return Ok(0);
     }
     if !input.seekable() || input.is_dir() {

@@ -36,6 +36,12 @@ impl Inbox {
         self.packets.is_empty()
     }
 
+    /// Whether a close with this unread resets the connection: Linux (6.15) skips one empty message.
+    pub(crate) fn resets(&self) -> bool {
+        let empty = self.packets.front().is_some_and(|p| p.rest().is_empty());
+        self.packets.len() > usize::from(empty)
+    }
+
     /// Bytes waiting.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

@@ -85,7 +85,7 @@ impl UnixSocket {
     pub(crate) fn close_down(&self) {
         let mut s = self.state.lock();
         s.closed = true;
-        let unread = !s.inbox.is_empty();
+        let unread = s.inbox.resets();
         let connection = std::mem::replace(&mut s.connection, Connection::Gone(Address::Unnamed));
         let left = s.inbox.clear();
         let address = std::mem::replace(&mut s.address, Address::Unnamed);
