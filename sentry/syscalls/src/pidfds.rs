@@ -66,7 +66,7 @@ pub(crate) fn pidfd_send_signal(
     }
     match (info, flags) {
         (None, TO_THREAD) => cx.kill_thread(Some(pid), pid, signal)?,
-        (None, TO_GROUP) => cx.kill(-pid, signal)?,
+        (None, TO_GROUP) => cx.kill_group(pid, signal)?,
         (None, _) => cx.kill(pid, signal)?,
         (Some(info), TO_THREAD) => cx.queue_info(pid, Some(pid), signal, info)?,
         (Some(info), TO_GROUP) => {

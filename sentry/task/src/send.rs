@@ -213,6 +213,14 @@ fn may_signal(
         || (signal == Some(Signal::CONT) && same_session())
 }
 
+/// The signal that a call asks to send; 0 only looks whether one could.
+fn wanted(number: i32) -> Result<Option<Signal>, Errno> {
+    match number {
+        0 => Ok(None),
+        number => Signal::new(number).map(Some),
+    }
+}
+
 impl TaskCx {
     /// Checks that it may send `signal` (`None`: signal 0) to a process.
     ///
@@ -260,11 +268,7 @@ impl TaskCx {
     /// # Errors
     /// `EINVAL`, `ESRCH`, `EPERM`.
     pub fn kill(&self, pid: i32, signal: i32) -> Result<(), Errno> {
-        let signal = if signal == 0 {
-            None
-        } else {
-            Some(Signal::new(signal)?)
-        };
+        let signal = wanted(signal)?;
         let me = self.task().tgid();
         match pid {
             1.. => {
@@ -281,6 +285,14 @@ impl TaskCx {
             }),
             _ => self.kill_many(signal, false, |tree| tree.members(-pid)),
         }
+    }
+
+    /// As kill(2) with the negative id of a process group, which for group 1 would mean all.
+    ///
+    /// # Errors
+    /// `EINVAL`, `ESRCH`, `EPERM`, `EAGAIN`.
+    pub fn kill_group(&self, pgid: i32, signal: i32) -> Result<(), Errno> {
+        self.kill_many(wanted(signal)?, false, |tree| tree.members(pgid))
     }
 
     /// kill(2) takes the id of any thread for that of its process.
@@ -333,11 +345,7 @@ impl TaskCx {
         if tgid.is_some_and(|t| t != task.tgid()) {
             return Err(Errno::ESRCH);
         }
-        let signal = if signal == 0 {
-            None
-        } else {
-            Some(Signal::new(signal)?)
-        };
+        let signal = wanted(signal)?;
         self.may_signal(task.group(), signal)?;
         match signal {
             Some(s) => task
@@ -364,12 +372,7 @@ impl TaskCx {
             return Err(Errno::EPERM);
         }
         info.signo = signal;
-        let number = signal;
-        let signal = if signal == 0 {
-            None
-        } else {
-            Some(Signal::new(number)?)
-        };
+        let signal = wanted(signal)?;
         let task = self
             .kernel()
             .task(thread.unwrap_or(pid))

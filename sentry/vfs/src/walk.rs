@@ -135,21 +135,21 @@ impl<'a> Walker<'a> {
         if path.len() >= PATH_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
-        let start = match start {
-            Start::Fd(fd) => Start::At(cx.fds().get_path_ok(fd)?.place()),
-            start => start,
+        let place = match start {
+            Start::Cwd => None,
+            Start::At(place) => Some(place),
+            Start::Fd(fd) => Some(cx.fds().get_path_ok(fd)?.place()),
         };
         let confined = flags.intersects(LookupFlags::BENEATH | LookupFlags::IN_ROOT);
-        let (root, at) = match start {
-            Start::Cwd if path.first() == Some(&b'/') && !confined => {
+        let (root, at) = match place {
+            None if path.first() == Some(&b'/') && !confined => {
                 let root = cx.root();
                 (root.clone(), root)
             }
-            Start::Cwd if confined => (cx.cwd(), cx.cwd()),
-            Start::Cwd => (cx.root(), cx.cwd()),
-            Start::At(place) if confined => (place.clone(), place),
-            Start::At(place) => (cx.root(), place),
-            Start::Fd(_) => return Err(Errno::EBADF),
+            None if confined => (cx.cwd(), cx.cwd()),
+            None => (cx.root(), cx.cwd()),
+            Some(place) if confined => (place.clone(), place),
+            Some(place) => (cx.root(), place),
         };
         Ok(Walker {
             cx,

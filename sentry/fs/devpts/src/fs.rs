@@ -352,12 +352,8 @@ impl Inode for SlaveInode {
     }
     fn set_attr(&self, cx: &dyn Ctx, set: &SetAttr) -> Result<(), Errno> {
         let mut a = self.attr.lock();
-        a.perm = set.perm.unwrap_or(a.perm);
-        a.uid = set.uid.unwrap_or(a.uid);
-        a.gid = set.gid.unwrap_or(a.gid);
-        a.atime = set.atime.unwrap_or(a.atime);
-        a.mtime = set.mtime.unwrap_or(a.mtime);
-        a.ctime = set.ctime.unwrap_or_else(|| cx.clocks().wall());
+        a.ctime = cx.clocks().wall();
+        a.change(set);
         Ok(())
     }
     fn open(

@@ -4,7 +4,6 @@ use super::queue::{Messages, Notification};
 use super::{Charge, MqAttr, Mqueues};
 use abi::Errno;
 use abi::stat::Statfs;
-use abi::time::Timespec;
 use ctx::{Ctx, Dst, SysErr, SysResult};
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -13,6 +12,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 use sync::{Mutex, ranks};
 use time::Clocks;
+use vfs::anon::plain_attr;
 use vfs::{
     Attr, Caching, DirSink, File, FileOps, FileType, Inode, NewFile, NewKind, OpenFlags, SetAttr,
     VfsPath,
@@ -23,55 +23,6 @@ use wait::{Events, Queue};
 const MAGIC: i64 = 0x1980_0202;
 /// `FILENT_SIZE`
 const FILE_SIZE: u64 = 80;
-
-#[derive(Clone)]
-struct Meta {
-    perm: u32,
-    uid: u32,
-    gid: u32,
-    atime: Timespec,
-    mtime: Timespec,
-    ctime: Timespec,
-    nlink: u64,
-}
-
-impl Meta {
-    fn new(perm: u32, uid: u32, gid: u32, now: Timespec) -> Meta {
-        Meta {
-            perm,
-            uid,
-            gid,
-            atime: now,
-            mtime: now,
-            ctime: now,
-            nlink: 1,
-        }
-    }
-
-    fn attr(&self, dev: u64, ino: u64, kind: FileType, size: u64) -> Attr {
-        Attr {
-            dev,
-            ino,
-            uid: self.uid,
-            gid: self.gid,
-            nlink: self.nlink,
-            size,
-            atime: self.atime,
-            mtime: self.mtime,
-            ctime: self.ctime,
-            ..vfs::anon::plain_attr(kind, self.perm, ino, self.ctime)
-        }
-    }
-
-    fn set(&mut self, set: &SetAttr) {
-        self.perm = set.perm.unwrap_or(self.perm);
-        self.uid = set.uid.unwrap_or(self.uid);
-        self.gid = set.gid.unwrap_or(self.gid);
-        self.atime = set.atime.unwrap_or(self.atime);
-        self.mtime = set.mtime.unwrap_or(self.mtime);
-        self.ctime = set.ctime.unwrap_or(self.ctime);
-    }
-}
 
 fn statfs() -> Statfs {
     Statfs {
@@ -88,19 +39,21 @@ pub(super) struct Root {
     queues: Weak<Mqueues>,
     dev: u64,
     next_ino: AtomicU64,
-    meta: Mutex<Meta, ranks::Leaf>,
+    meta: Mutex<Attr, ranks::Leaf>,
     names: Mutex<BTreeMap<Box<[u8]>, Arc<QueueFile>>, ranks::Inode>,
 }
 
 impl Root {
     pub(super) fn new(queues: Weak<Mqueues>, clocks: &Clocks) -> Arc<Root> {
+        let dev = vfs::anon::next_dev();
         Arc::new(Root {
             queues,
-            dev: vfs::anon::next_dev(),
+            dev,
             next_ino: AtomicU64::new(2),
-            meta: Mutex::new(Meta {
+            meta: Mutex::new(Attr {
+                dev,
                 nlink: 2,
-                ..Meta::new(0o1777, 0, 0, clocks.wall())
+                ..plain_attr(FileType::Directory, 0o1777, 1, clocks.wall())
             }),
             names: Mutex::new(BTreeMap::new()),
         })
@@ -118,11 +71,17 @@ impl Root {
         let (maxmsg, msgsize, charge) = queues.admit(cx, attr)?;
         let creds = cx.creds();
         let now = queues.clocks.wall();
+        let ino = self.next_ino.fetch_add(1, Ordering::Relaxed);
         let file = Arc::new(QueueFile {
             messages: Messages::new(maxmsg, msgsize),
-            dev: self.dev,
-            ino: self.next_ino.fetch_add(1, Ordering::Relaxed),
-            meta: Mutex::new(Meta::new(perm, creds.fsuid, creds.fsgid, now)),
+            ino,
+            meta: Mutex::new(Attr {
+                dev: self.dev,
+                uid: creds.fsuid,
+                gid: creds.fsgid,
+                size: FILE_SIZE,
+                ..plain_attr(FileType::Regular, perm, ino, now)
+            }),
             _charge: charge,
         });
         let mut names = self.names.lock();
@@ -139,8 +98,8 @@ impl Root {
 impl Inode for Root {
     fn attr(&self, _cx: &dyn Ctx) -> Result<Attr, Errno> {
         let size = self.names.lock().len() as u64 * 20;
-        let meta = self.meta.lock();
-        Ok(meta.attr(self.dev, 1, FileType::Directory, size))
+        let meta = self.meta.lock().clone();
+        Ok(Attr { size, ..meta })
     }
 
     fn kind(&self) -> FileType {
@@ -148,7 +107,7 @@ impl Inode for Root {
     }
 
     fn set_attr(&self, _cx: &dyn Ctx, set: &SetAttr) -> Result<(), Errno> {
-        self.meta.lock().set(set);
+        self.meta.lock().change(set);
         Ok(())
     }
 
@@ -247,9 +206,8 @@ impl FileOps for Root {
 /// A queue, as a file: what the `mq_*` calls find behind a descriptor.
 pub struct QueueFile {
     messages: Messages,
-    dev: u64,
     ino: u64,
-    meta: Mutex<Meta, ranks::Leaf>,
+    meta: Mutex<Attr, ranks::Leaf>,
     _charge: Charge,
 }
 
@@ -318,8 +276,7 @@ impl QueueFile {
 
 impl Inode for QueueFile {
     fn attr(&self, _cx: &dyn Ctx) -> Result<Attr, Errno> {
-        let meta = self.meta.lock();
-        Ok(meta.attr(self.dev, self.ino, FileType::Regular, FILE_SIZE))
+        Ok(self.meta.lock().clone())
     }
 
     fn kind(&self) -> FileType {
@@ -327,7 +284,7 @@ impl Inode for QueueFile {
     }
 
     fn set_attr(&self, _cx: &dyn Ctx, set: &SetAttr) -> Result<(), Errno> {
-        self.meta.lock().set(set);
+        self.meta.lock().change(set);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use crate::case::{Result, cases, ensure, equal, exited, refused, said};
 use crate::place::{Place, eventually};
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 use test_support::run;
 
@@ -17,6 +17,7 @@ cases!("lifecycle":
     state_is_as_runcs,
     signals_by_name_and_number,
     kill_all_reaches_every_process,
+    the_group_of_the_first_process_is_not_all,
     a_running_container_is_not_deleted,
     an_id_is_taken_once,
     commands_in_the_wrong_state,
@@ -200,6 +201,29 @@ fn kill_all_reaches_every_process(place: &Place<'_>) -> Result {
     run.wait_for("inner")?;
     run.wait_for("outer")?;
     equal("end", &run.finish(), &"exit 4".to_owned())
+}
+
+/// Process 1 is the leader of group 1, whose negative id kill(2) takes for everybody.
+fn the_group_of_the_first_process_is_not_all(place: &Place<'_>) -> Result {
+    let script = "
+import ctypes, os, signal, time
+signal.signal(signal.SIGUSR1, lambda *_: print('first', flush=True))
+child = os.fork()
+if child == 0:
+    os.setsid()
+    while True: time.sleep(1)
+while os.getpgid(child) == 1: time.sleep(0.01)
+PIDFD_SEND_SIGNAL, TO_GROUP = 424, 4
+libc = ctypes.CDLL(None, use_errno=True)
+sent = libc.syscall(PIDFD_SEND_SIGNAL, os.pidfd_open(1), signal.SIGUSR1, None, TO_GROUP)
+print(os.getpid(), os.getpgid(0), sent, flush=True)
+os.kill(child, signal.SIGTERM)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+";
+    let mut bundle = place.bundle(&["python3", "-B", "-c", script])?;
+    bundle.config["root"]["path"] = json!(place.debian()?);
+    bundle.write()?;
+    said(&place.run(&bundle.dir, "c"), 0, "first\n1 1 0\n-15\n")
 }
 
 fn detached(place: &Place<'_>, id: &str, script: &str) -> Result {

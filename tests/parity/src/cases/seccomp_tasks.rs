@@ -117,6 +117,14 @@ fn seccomp_strict_mode(o: Out) {
     tell!(o, "watcher" => status_of);
 }
 
+/// Waits until the caller is the only thread of its process.
+fn until_alone() {
+    let tasks = || std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    while tasks() > 1 {
+        thread::yield_now();
+    }
+}
+
 fn seccomp_strict_threads(o: Out) {
     let how = in_child(|| {
         let t = thread::spawn(|| {
@@ -124,10 +132,7 @@ fn seccomp_strict_threads(o: Out) {
             k!(SYS_getpid);
         });
         // It is gone without a word: its join never comes.
-        let tasks = || std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
-        while tasks() > 1 {
-            thread::yield_now();
-        }
+        until_alone();
         std::mem::forget(t);
         4
     });
@@ -189,10 +194,7 @@ fn seccomp_kill_one_thread(o: Out) {
             install(&answer(SYS_getppid, SECCOMP_RET_KILL_THREAD));
             k!(SYS_getppid);
         });
-        let tasks = || std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
-        while tasks() > 1 {
-            thread::yield_now();
-        }
+        until_alone();
         std::mem::forget(t);
         4
     });
