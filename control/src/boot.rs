@@ -15,16 +15,16 @@ pub const LET_GO: u8 = b'.';
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FdIndex(pub u32);
 
-/// Everything about one sandbox and its root container.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct BootArgs {
-    /// The container's id.
-    pub container: String,
-    /// Of the container's UTS namespace.
+/// One container: its processes' world, and what it gets of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerSpec {
+    /// Its id.
+    pub id: String,
+    /// Of its UTS namespace.
     pub hostname: String,
     /// NIS domain, empty when none.
     pub domainname: String,
-    /// The root process.
+    /// Its first process.
     pub process: ProcessSpec,
     /// The root file system.
     pub root: RootSpec,
@@ -36,24 +36,31 @@ pub struct BootArgs {
     pub readonly_paths: Vec<String>,
     /// Kernel parameters of the container's namespaces (`kernel.shmmax`, …).
     pub sysctls: Vec<(String, String)>,
-    /// Name of the platform, as registered.
-    pub platform: String,
-    /// The platform's device, if it has one.
-    pub device: Option<FdIndex>,
-    /// How many CPUs the container is shown, at least one.
+    /// How many CPUs it is shown, at least one.
     pub cpus: u32,
     /// Bytes of application memory allowed.
     pub memory_limit: Option<u64>,
     /// Tasks allowed at once.
     pub pids_limit: Option<u64>,
-    /// The container's standard input, output and error; absent ones are closed. Raw host
-    /// descriptors that may block.
+    /// Its standard input, output and error; absent ones are closed. Raw host descriptors that may
+    /// block.
     pub stdio: [Option<FdIndex>; 3],
     /// Replica of a host pseudo-terminal (in raw mode; the sentry keeps line discipline) when
     /// `process.terminal`; then `stdio` is empty.
     pub console: Option<FdIndex>,
-    /// Further descriptors for the root process, from number 3 on.
+    /// Further descriptors for the first process, from number 3 on.
     pub preserved: Vec<FdIndex>,
+}
+
+/// Everything about one sandbox and its root container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BootArgs {
+    /// The root container.
+    pub container: ContainerSpec,
+    /// Name of the platform, as registered.
+    pub platform: String,
+    /// The platform's device, if it has one.
+    pub device: Option<FdIndex>,
     /// The listening control socket.
     pub control: Option<FdIndex>,
     /// BPF to install once the platform is booted, as `struct sock_filter` bytes.
@@ -67,7 +74,7 @@ pub struct BootArgs {
     pub debug: DebugSpec,
 }
 
-/// The root process, as the bundle describes it.
+/// A container's first process, as the bundle describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessSpec {
     /// Argument vector; the first is also what is looked up in `PATH` when it has no slash.
@@ -209,7 +216,7 @@ pub enum OverlayMode {
 }
 
 /// The root file system.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootSpec {
     /// The connection on which the gofer serves it.
     pub connection: FdIndex,
@@ -220,7 +227,7 @@ pub struct RootSpec {
 }
 
 /// One mount.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountSpec {
     /// Absolute path inside; made (directory or file, after the source) when it is missing.
     pub destination: String,

@@ -1,10 +1,11 @@
 //! Requests to a running sandbox, and its replies.
 
-use crate::boot::{FdIndex, ProcessSpec};
+use crate::boot::{ContainerSpec, FdIndex, ProcessSpec};
 use crate::debug::{Logging, Stacks, Traced};
 use serde::{Deserialize, Serialize};
 
-/// What can be asked over the control socket. One at a time on a connection.
+/// What can be asked over the control socket. One at a time on a connection. Everything is about
+/// the root container, but for what [`Request::Select`] says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Request {
@@ -54,6 +55,36 @@ pub enum Request {
     /// milliseconds, or until the container ends or the caller closes. Replied by
     /// [`Reply::Traced`].
     Trace(u64),
+    /// Brings a further container up; it is to be started. Replied by [`Reply::Done`], and once
+    /// more by [`Reply::Exited`] when it ended. The connection is the container's from then on, as
+    /// that of [`Request::Exec`] is a process's: when it is closed, the container is ended and all
+    /// that it had is freed.
+    Join(Box<JoinSpec>),
+    /// What follows on this connection is about the container with this id. Replied by
+    /// [`Reply::Done`].
+    Select(String),
+    /// Ends the container with this id that joined, if it is there. Replied by [`Reply::Done`] once
+    /// all that it had is freed.
+    Destroy(String),
+}
+
+/// A further container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinSpec {
+    /// What it is.
+    pub container: ContainerSpec,
+    /// Which namespaces of the root container it is in; it has the others for itself.
+    pub shared: Shared,
+}
+
+/// Namespaces of the root container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are Linux's own names")]
+pub struct Shared {
+    pub pid: bool,
+    pub ipc: bool,
+    pub uts: bool,
+    pub network: bool,
 }
 
 /// A further process for a running container.
@@ -61,11 +92,11 @@ pub enum Request {
 pub struct ExecSpec {
     /// What to run, as whom.
     pub process: ProcessSpec,
-    /// As [`crate::boot::BootArgs::stdio`].
+    /// As [`ContainerSpec::stdio`].
     pub stdio: [Option<FdIndex>; 3],
-    /// As [`crate::boot::BootArgs::console`].
+    /// As [`ContainerSpec::console`].
     pub console: Option<FdIndex>,
-    /// As [`crate::boot::BootArgs::preserved`].
+    /// As [`ContainerSpec::preserved`].
     pub preserved: Vec<FdIndex>,
     /// Whether it may be started while all is paused; it runs once that is over.
     pub while_paused: bool,
@@ -172,6 +203,8 @@ pub enum FailureKind {
     ProgramNotExecutable,
     /// No such process inside.
     NoProcess,
+    /// No such container inside.
+    NoContainer,
     /// An argument is out of range.
     Invalid,
     /// It is not there yet.

@@ -5,7 +5,7 @@ use crate::words::printable;
 use control::debug::{Logging, Stacks, Traced};
 use control::hello::{Hello, HelloError};
 use control::message::{
-    ExecSpec, Failure, ProcessInfo, Reply, Request, SandboxState, Stats, WindowSize,
+    ExecSpec, Failure, JoinSpec, ProcessInfo, Reply, Request, SandboxState, Stats, WindowSize,
 };
 use control::{Channel, ChannelError};
 use nix::errno::Errno;
@@ -199,6 +199,32 @@ impl Client {
             Reply::Failed(failure) => Err(checked(failure).into()),
             _ => Err(ClientError::Answer),
         }
+    }
+
+    /// Brings a further container up. The connection is its from then on.
+    pub(crate) fn join(
+        mut self,
+        spec: JoinSpec,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<Channel, ClientError> {
+        self.0.set_deadline(Some(Instant::now() + START_PATIENCE));
+        self.0.send(&Request::Join(Box::new(spec)), fds)?;
+        match self.0.recv::<Reply>()?.0 {
+            Reply::Done => Ok(self.0),
+            Reply::Failed(failure) => Err(checked(failure).into()),
+            _ => Err(ClientError::Answer),
+        }
+    }
+
+    /// What follows is about the container called `id`, which joined.
+    pub fn select(&mut self, id: &str) -> Result<(), ClientError> {
+        self.done(&Request::Select(id.to_owned()))
+    }
+
+    /// Ends the container called `id`, which joined, if it is there, and waits until all that it had
+    /// in the sandbox is freed.
+    pub fn destroy(&mut self, id: &str) -> Result<(), ClientError> {
+        self.done(&Request::Destroy(id.to_owned()))
     }
 
     /// Waits for the end of the root process; its wait status.

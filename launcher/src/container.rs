@@ -9,6 +9,7 @@ use crate::error::LaunchError;
 use crate::exec;
 use crate::hooks::{self, Hook};
 use crate::id::ContainerId;
+use crate::pod;
 use crate::sandbox::{self, Options, Sandbox};
 use crate::spawn::Process;
 use crate::state::{self, ContainerDir, Locked, Phase, ProcessId, State, StateError, StateRoot};
@@ -35,13 +36,13 @@ pub struct Container {
 
 /// A directory and a control group that go again unless the container came up. Its processes must
 /// go before.
-struct NewContainer {
+pub(crate) struct NewContainer {
     dir: Option<ContainerDir>,
-    group: Option<cgroup::Group>,
+    pub(crate) group: Option<cgroup::Group>,
 }
 
 impl NewContainer {
-    fn dir(&self) -> Result<&ContainerDir, LaunchError> {
+    pub(crate) fn dir(&self) -> Result<&ContainerDir, LaunchError> {
         self.dir.as_ref().ok_or(LaunchError::Ended {
             who: "launcher",
             how: String::new(),
@@ -49,7 +50,7 @@ impl NewContainer {
     }
 
     /// Leaves both.
-    fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         self.dir = None;
         if let Some(group) = self.group.take() {
             group.keep();
@@ -68,7 +69,44 @@ impl Drop for NewContainer {
     }
 }
 
-/// Makes and locks a new container's directory.
+/// Makes and locks a new container's directory, with its first state and its control group.
+pub(crate) fn begin(
+    root: &StateRoot,
+    id: &ContainerId,
+    config: &Config,
+    options: &Options<'_>,
+) -> Result<(NewContainer, State, Locked), LaunchError> {
+    root.collect();
+    let plan = cgroup::plan(config.cgroup.as_ref(), id.as_str(), options.systemd_cgroup)?;
+    let (mut new, lock) = reserve(root, id)?;
+    step::reached("create-reserved");
+    let state = State {
+        id: id.to_string(),
+        bundle: config.bundle.clone(),
+        rootfs: config.root.clone(),
+        phase: Phase::Creating,
+        created: state::now(),
+        owner: options.identity.uid,
+        attached: options.attached,
+        launcher: ProcessId::own(),
+        sandbox: None,
+        joined: None,
+        gofer: None,
+        cgroup: plan.as_ref().map(cgroup::Plan::dirs).unwrap_or_default(),
+        platform: options.platform.name().to_owned(),
+        annotations: config.annotations.clone(),
+        start_container: config.hooks.start_container.clone(),
+        poststart: config.hooks.poststart.clone(),
+        poststop: config.hooks.poststop.clone(),
+        process: config.process.clone(),
+    };
+    new.dir()?.save(&state)?;
+    step::reached("create-named");
+    // The state names it by now: should we be killed, the next command removes it.
+    new.group = plan.map(cgroup::Plan::make).transpose()?.flatten();
+    Ok((new, state, lock))
+}
+
 fn reserve(root: &StateRoot, id: &ContainerId) -> Result<(NewContainer, Locked), LaunchError> {
     loop {
         let made = root
@@ -99,33 +137,7 @@ fn bring_up(
     pid_file: Option<&Path>,
     signals: Option<&Signals>,
 ) -> Result<(NewContainer, State, Sandbox), LaunchError> {
-    root.collect();
-    let plan = cgroup::plan(config.cgroup.as_ref(), id.as_str(), options.systemd_cgroup)?;
-    let (mut new, lock) = reserve(root, id)?;
-    step::reached("create-reserved");
-    let mut state = State {
-        id: id.to_string(),
-        bundle: config.bundle.clone(),
-        rootfs: config.root.clone(),
-        phase: Phase::Creating,
-        created: state::now(),
-        owner: options.identity.uid,
-        attached: options.attached,
-        launcher: ProcessId::own(),
-        sandbox: None,
-        gofer: None,
-        cgroup: plan.as_ref().map(cgroup::Plan::dirs).unwrap_or_default(),
-        platform: options.platform.name().to_owned(),
-        annotations: config.annotations.clone(),
-        start_container: config.hooks.start_container.clone(),
-        poststart: config.hooks.poststart.clone(),
-        poststop: config.hooks.poststop.clone(),
-        process: config.process.clone(),
-    };
-    new.dir()?.save(&state)?;
-    step::reached("create-named");
-    // The state names it by now: should we be killed, the next command removes it.
-    new.group = plan.map(cgroup::Plan::make).transpose()?.flatten();
+    let (new, mut state, lock) = begin(root, id, config, options)?;
     let dir = new.dir()?;
     let booting = sandbox::boot(dir, config, options, new.group.as_ref())?;
     // While the sandbox boots.
@@ -152,13 +164,7 @@ fn bring_up(
     };
     dir.save(&state)?;
     step::reached("create-marked");
-    if let Some(path) = pid_file {
-        let pid = sandbox.process.pid.to_string();
-        state::write_atomically(path, pid.as_bytes()).map_err(|source| LaunchError::Write {
-            path: path.to_owned(),
-            source,
-        })?;
-    }
+    write_pid(pid_file, sandbox.process.pid)?;
     drop(lock);
     step::reached("create-unlocked");
     Ok((new, state, sandbox))
@@ -178,6 +184,28 @@ fn given_up(
     why
 }
 
+/// Writes the number of the process that callers watch.
+pub(crate) fn write_pid(file: Option<&Path>, pid: i32) -> Result<(), LaunchError> {
+    let Some(path) = file else {
+        return Ok(());
+    };
+    let written = state::write_atomically(path, pid.to_string().as_bytes());
+    written.map_err(|source| LaunchError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// A connection to the sandbox, for requests about the container.
+pub(crate) fn connect(dir: &ContainerDir, state: &State) -> Result<Client, LaunchError> {
+    let Some(joined) = &state.joined else {
+        return Ok(Client::connect(dir)?);
+    };
+    let mut client = pod::connect(&dir.root()?, joined)?;
+    client.select(&state.id)?;
+    Ok(client)
+}
+
 /// Creates a container and leaves it.
 pub fn create(
     root: &StateRoot,
@@ -186,6 +214,9 @@ pub fn create(
     options: &Options<'_>,
     pid_file: Option<&Path>,
 ) -> Result<(), LaunchError> {
+    if let Some(joins) = &config.joins {
+        return pod::create(root, id, config, joins, options, pid_file);
+    }
     let (new, _state, mut sandbox) = bring_up(root, id, config, options, pid_file, None)?;
     sandbox.let_go();
     step::reached("create-let-go");
@@ -202,6 +233,9 @@ pub fn run(
     pid_file: Option<&Path>,
 ) -> Result<i32, LaunchError> {
     let signals = Signals::block().map_err(crate::spawn::host("take signals as a descriptor"))?;
+    if let Some(joins) = &config.joins {
+        return pod::run(root, id, config, joins, options, pid_file, &signals);
+    }
     let (new, mut state, mut sandbox) =
         bring_up(root, id, config, options, pid_file, Some(&signals))?;
     if !options.start
@@ -274,6 +308,9 @@ pub fn run_detached(
     options: &Options<'_>,
     pid_file: Option<&Path>,
 ) -> Result<(), LaunchError> {
+    if let Some(joins) = &config.joins {
+        return pod::create(root, id, config, joins, options, pid_file);
+    }
     let (new, mut state, mut sandbox) = bring_up(root, id, config, options, pid_file, None)?;
     if !options.start
         && let Err(e) = start_created(new.dir()?, &mut state)
@@ -286,12 +323,12 @@ pub fn run_detached(
     Ok(())
 }
 
-fn start_created(dir: &ContainerDir, state: &mut State) -> Result<(), LaunchError> {
+pub(crate) fn start_created(dir: &ContainerDir, state: &mut State) -> Result<(), LaunchError> {
     let text = oci_state(state);
-    for hook in &state.start_container {
-        exec::hook(dir, hook, &state.process, &text)?;
+    for hook in state.start_container.clone() {
+        exec::hook(connect(dir, state)?, &hook, &state.process, &text)?;
     }
-    let mut client = Client::connect(dir)?;
+    let mut client = connect(dir, state)?;
     step::reached("start-connected");
     client.start()?;
     step::reached("start-started");
@@ -302,7 +339,7 @@ fn start_created(dir: &ContainerDir, state: &mut State) -> Result<(), LaunchErro
 }
 
 /// As the spec says, the failure of one of these is warned of, and the others are run.
-fn run_late(kind: &'static str, list: &[Hook], state: &State) {
+pub(crate) fn run_late(kind: &'static str, list: &[Hook], state: &State) {
     let text = oci_state(state);
     for hook in list {
         if let Err(e) = hooks::run(kind, std::slice::from_ref(hook), &text) {
@@ -311,13 +348,13 @@ fn run_late(kind: &'static str, list: &[Hook], state: &State) {
     }
 }
 
-fn run_poststop(state: &mut State) {
+pub(crate) fn run_poststop(state: &mut State) {
     state.sandbox = None;
     run_late("poststop", &state.poststop, state);
 }
 
 /// The state as OCI wants it printed.
-fn oci_state(state: &State) -> String {
+pub(crate) fn oci_state(state: &State) -> String {
     oci_value(state).to_string()
 }
 
@@ -393,6 +430,16 @@ impl Container {
             .map_or(0, |p| p.pid)
     }
 
+    /// The pid of the sandbox process it is in, which for one that joined is another's; 0 when it is
+    /// stopped.
+    pub(crate) fn sandbox_pid(&self) -> i32 {
+        match &self.state.joined {
+            Some(joined) if joined.process.alive() => joined.process.pid,
+            Some(_) => 0,
+            None => self.pid(),
+        }
+    }
+
     /// Starts the root process of a created container.
     pub fn start(&mut self) -> Result<(), LaunchError> {
         let _lock = self.dir.lock()?;
@@ -426,6 +473,11 @@ impl Container {
         Ok(())
     }
 
+    /// A connection to its sandbox, for requests about it.
+    pub(crate) fn client(&self) -> Result<Client, LaunchError> {
+        connect(&self.dir, &self.state)
+    }
+
     fn status_error(
         &self,
         what: &'static str,
@@ -443,7 +495,7 @@ impl Container {
     /// Sends a signal to the process numbered `pid` inside.
     pub fn kill_process(&self, pid: i32, signal: i32) -> Result<(), LaunchError> {
         self.must_live("signal a process of")?;
-        Ok(Client::connect(&self.dir)?.signal(Some(pid), signal, false)?)
+        Ok(self.client()?.signal(Some(pid), signal, false)?)
     }
 
     /// Sends a signal to the root process, or to all. When all are killed, it waits for their end.
@@ -470,7 +522,10 @@ impl Container {
             }
             return Ok(());
         }
-        match Client::connect(&self.dir).and_then(|mut c| c.signal(None, signal, all)) {
+        match self
+            .client()
+            .and_then(|mut c| Ok(c.signal(None, signal, all)?))
+        {
             Ok(()) => {
                 if all && signal == Signal::SIGKILL as i32 {
                     self.await_end();
@@ -485,7 +540,7 @@ impl Container {
                 self.kill_processes();
                 Ok(())
             }
-            Err(e) => Err(e.into()),
+            Err(e) => Err(e),
         }
     }
 
@@ -529,6 +584,17 @@ impl Container {
             return Err(self.status_error("delete", status, hint));
         }
         step::reached("delete-locked");
+        if let Some(joined) = self.state.joined.clone() {
+            match self
+                .dir
+                .root()
+                .map_err(LaunchError::from)
+                .and_then(|root| pod::leave(&root, &joined, &self.state.id))
+            {
+                Err(e) if !force => return Err(e),
+                left => left.unwrap_or_else(|e| tracing::warn!("{e}; it is killed")),
+            }
+        }
         self.kill_processes();
         step::reached("delete-killed");
         cgroup::remove(&self.state.cgroup);
@@ -537,10 +603,6 @@ impl Container {
         drop(lock);
         run_poststop(&mut self.state);
         Ok(())
-    }
-
-    pub(crate) fn dir(&self) -> &ContainerDir {
-        &self.dir
     }
 
     pub(crate) fn must_live(&self, what: &'static str) -> Result<(), LaunchError> {
@@ -559,7 +621,7 @@ impl Container {
             let hint = "; only a running one can be paused";
             return Err(self.status_error("pause", status, hint));
         }
-        let mut client = Client::connect(&self.dir)?;
+        let mut client = self.client()?;
         client.pause()?;
         self.state.phase = Phase::Paused;
         if let Err(e) = self.dir.save(&self.state) {
@@ -577,7 +639,7 @@ impl Container {
         if status != "paused" {
             return Err(self.status_error("resume", status, "; only a paused one can go on"));
         }
-        Client::connect(&self.dir)?.resume()?;
+        self.client()?.resume()?;
         self.state.phase = Phase::Running;
         Ok(self.dir.save(&self.state)?)
     }
@@ -586,14 +648,14 @@ impl Container {
     /// sandbox.
     pub fn checkpoint(&self) -> Result<(), LaunchError> {
         self.must_live("checkpoint")?;
-        Ok(Client::connect(&self.dir)?.checkpoint()?)
+        Ok(self.client()?.checkpoint()?)
     }
 
     /// Runs a further process in it; see [`exec`].
     pub fn exec(&self, options: &exec::Options) -> Result<i32, LaunchError> {
         match self.state.status() {
-            "running" => exec::run(&self.dir, options),
-            "paused" if options.ignore_paused => exec::run(&self.dir, options),
+            "running" => exec::run(self, options),
+            "paused" if options.ignore_paused => exec::run(self, options),
             status => {
                 let hint = match status {
                     "created" => "; `ringfence start` it first",
@@ -613,24 +675,24 @@ impl Container {
     /// Its processes.
     pub fn processes(&self) -> Result<Vec<ProcessInfo>, LaunchError> {
         self.must_live("list the processes of")?;
-        Ok(Client::connect(&self.dir)?.processes()?)
+        Ok(self.client()?.processes()?)
     }
 
     /// What it uses.
     pub fn stats(&self) -> Result<Stats, LaunchError> {
         self.must_live("measure")?;
-        Ok(Client::connect(&self.dir)?.stats()?)
+        Ok(self.client()?.stats()?)
     }
 
     /// Waits for the end of its first process; the exit status, 128 + n for a signal.
     pub fn wait(&self) -> Result<i32, LaunchError> {
         self.must_live("wait for")?;
-        let status = Client::connect(&self.dir)?.wait()?;
+        let status = self.client()?.wait()?;
         Ok(state::exit_code(status))
     }
 
     /// A report of what the tasks inside do.
     pub fn dump(&self) -> Result<String, LaunchError> {
-        Ok(Client::connect(&self.dir)?.dump()?)
+        Ok(self.client()?.dump()?)
     }
 }

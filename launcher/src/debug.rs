@@ -3,7 +3,6 @@
 //! The sandbox's word is taken for nothing but its own state: which threads it has is the host's to
 //! say, the file that stacks come in cannot grow, and no path that it names is opened.
 
-use crate::client::Client;
 use crate::container::Container;
 use crate::error::LaunchError;
 use crate::words::printable;
@@ -56,13 +55,13 @@ impl Container {
     /// The stacks of the sandbox process's threads, and what its tasks do.
     pub fn stacks(&self) -> Result<Report, LaunchError> {
         self.must_live("look into")?;
-        let process = PathBuf::from(format!("/proc/{}", self.pid()));
+        let process = PathBuf::from(format!("/proc/{}", self.sandbox_pid()));
         let mut threads = threads(&process).map_err(look("list the sandbox process's threads"))?;
         threads.truncate(MAX_THREADS);
         let file = slots(threads.len()).map_err(look("make a file for stacks"))?;
         let asked = threads.iter().filter(|t| t.takes_signals);
         let numbers: Vec<i32> = asked.map(|t| t.tid).collect();
-        let answer = Client::connect(self.dir())?.stacks(numbers, file.as_fd())?;
+        let answer = self.client()?.stacks(numbers, file.as_fd())?;
         for (head, stack) in (0..threads.len()).filter_map(|n| slot(&file, n)) {
             let tid = i32::try_from(head.tid).unwrap_or(0);
             if let Some(thread) = threads.iter_mut().find(|t| t.tid == tid) {
@@ -82,16 +81,18 @@ impl Container {
     pub fn set_logging(&self, wanted: Logging, dir: Option<&Path>) -> Result<(), LaunchError> {
         self.must_live("change the log of")?;
         let file = dir
-            .map(|dir| crate::sandbox::append_log(dir, "boot"))
+            .map(|dir| crate::prepare::append_log(dir, "boot"))
             .transpose()?;
-        Ok(Client::connect(self.dir())?.set_logging(wanted, file.as_ref().map(AsFd::as_fd))?)
+        Ok(self
+            .client()?
+            .set_logging(wanted, file.as_ref().map(AsFd::as_fd))?)
     }
 
     /// Traces what the tasks do into `file`, in Chrome's trace event format, for `duration` or
     /// until the container ends.
     pub fn trace(&self, file: &File, duration: Duration) -> Result<Traced, LaunchError> {
         self.must_live("trace")?;
-        Ok(Client::connect(self.dir())?.trace(file.as_fd(), duration)?)
+        Ok(self.client()?.trace(file.as_fd(), duration)?)
     }
 }
 

@@ -132,6 +132,16 @@ pub enum LaunchError {
         /// The host's answer.
         source: io::Error,
     },
+    /// The sandbox that it is to join is of no use.
+    #[error("container `{id}` cannot join sandbox `{sandbox}`: {problem}")]
+    Join {
+        /// The container.
+        id: String,
+        /// The sandbox, as the annotations name it.
+        sandbox: String,
+        /// Why, and what to do.
+        problem: String,
+    },
     /// Not in this state.
     #[error("cannot {what} container `{id}`: it is {status}{hint}")]
     Status {

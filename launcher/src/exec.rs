@@ -6,15 +6,17 @@
 //! and with its status, and it takes that along when it is killed. A caller who reaps what the
 //! runtime leaves, as containerd's shim does, sees it as he sees a process of runc's.
 
+use crate::Container;
 use crate::attach::{self, Attended, Signals, Terminal};
 use crate::client::{Client, ClientError};
 use crate::console::{self, ConsoleError, Pair};
 use crate::donation::Donations;
 use crate::error::LaunchError;
 use crate::hooks::{Hook, HookError};
-use crate::sandbox::{Console, preserve, share_replica};
+use crate::prepare::{preserve, share_replica};
+use crate::sandbox::Console;
 use crate::spawn::{errno, host};
-use crate::state::{self, ContainerDir};
+use crate::state;
 use crate::step;
 use crate::sys;
 use control::Channel;
@@ -31,7 +33,7 @@ use std::time::{Duration, Instant};
 /// How long a message of the sandbox's may take once it has begun.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The status of a process whose sandbox was killed: it was, too.
-const KILLED: i32 = 128 + Signal::SIGKILL as i32;
+pub(crate) const KILLED: i32 = 128 + Signal::SIGKILL as i32;
 
 /// What to run, and how.
 #[derive(Clone, Debug)]
@@ -51,7 +53,7 @@ pub struct Options {
 }
 
 /// Runs it. Its exit status, 128 + n for a signal; 0 at once when detached.
-pub(crate) fn run(container: &ContainerDir, options: &Options) -> Result<i32, LaunchError> {
+pub(crate) fn run(container: &Container, options: &Options) -> Result<i32, LaunchError> {
     let signals = match options.detach {
         true => Signals::block_all(),
         false => Signals::block(),
@@ -78,7 +80,7 @@ pub(crate) fn run(container: &ContainerDir, options: &Options) -> Result<i32, La
         }
     }
     spec.preserved = preserve(&mut donations, options.preserve_fds)?;
-    let client = Client::connect(container)?;
+    let client = container.client()?;
     step::reached("exec-connected");
     if let (Some(pair), Console::Socket(path)) = (&terminal, &options.console) {
         pair.send_master(path)?;
@@ -87,10 +89,13 @@ pub(crate) fn run(container: &ContainerDir, options: &Options) -> Result<i32, La
     drop(donations);
     tracing::debug!(pid, "executed");
     step::reached("exec-running");
-    let mut process = Executed { channel };
+    let mut process = Executed::new(channel);
     if options.detach {
         let replica = terminal.map(|pair| pair.replica);
-        return stand_in(process, replica, &signals, options).map(|()| 0);
+        let stand_in = stand_in(process, replica, &signals)?;
+        write_pid(options, stand_in.pid())?;
+        stand_in.let_go();
+        return Ok(0);
     }
     write_pid(options, std::process::id())?;
     let terminal = match terminal {
@@ -103,7 +108,7 @@ pub(crate) fn run(container: &ContainerDir, options: &Options) -> Result<i32, La
 /// Runs a `startContainer` hook: inside, before the container's program and as who that will be,
 /// with `state` on standard input.
 pub(crate) fn hook(
-    container: &ContainerDir,
+    client: Client,
     hook: &Hook,
     own: &ProcessSpec,
     state: &str,
@@ -137,10 +142,10 @@ pub(crate) fn hook(
         while_paused: false,
         before_start: true,
     };
-    let asked = Client::connect(container)?.exec(spec, &donations.borrow());
+    let asked = client.exec(spec, &donations.borrow());
     let (channel, pid) = asked.map_err(|e| failed(format!("cannot be run: {e}")))?;
     tracing::debug!(pid, "executed a hook");
-    let mut process = Executed { channel };
+    let mut process = Executed::new(channel);
     let deadline = hook.deadline();
     loop {
         match process.poll_end() {
@@ -194,13 +199,38 @@ fn write_pid(options: &Options, pid: u32) -> Result<(), LaunchError> {
     })
 }
 
+/// A process that stands for one inside. Killed when dropped, and with it that one, unless it was
+/// let go.
+pub(crate) struct StandIn(Option<i32>);
+
+impl StandIn {
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.map_or(0, i32::unsigned_abs)
+    }
+
+    /// Lets it run on without us.
+    pub(crate) fn let_go(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            let child = nix::unistd::Pid::from_raw(pid);
+            let _gone = nix::sys::signal::kill(child, Signal::SIGKILL);
+            let _gone = nix::sys::wait::waitpid(child, None);
+        }
+    }
+}
+
 /// Leaves the process to a stand-in. Where that fails, it is killed.
-fn stand_in(
+pub(crate) fn stand_in(
     mut process: Executed,
     replica: Option<OwnedFd>,
     signals: &Signals,
-    options: &Options,
-) -> Result<(), LaunchError> {
+) -> Result<StandIn, LaunchError> {
     let null = File::options().read(true).write(true).open("/dev/null");
     let null = null.map_err(|e| host("open /dev/null")(errno(&e)))?;
     let Some(pid) = sys::fork().map_err(host("start the process that stands for it"))? else {
@@ -216,20 +246,20 @@ fn stand_in(
         let status = attach::attend(&mut process, terminal, signals);
         std::process::exit(status.unwrap_or(KILLED));
     };
-    step::reached("exec-stand-in");
-    write_pid(options, pid.unsigned_abs()).inspect_err(|_| {
-        let child = nix::unistd::Pid::from_raw(pid);
-        let _gone = nix::sys::signal::kill(child, Signal::SIGKILL);
-        let _gone = nix::sys::wait::waitpid(child, None);
-    })
+    Ok(StandIn(Some(pid)))
 }
 
-/// A process in our hand.
-struct Executed {
+/// A process in our hand, or a container that joined a sandbox.
+pub(crate) struct Executed {
     channel: Channel,
 }
 
 impl Executed {
+    /// The one whose connection this is.
+    pub(crate) fn new(channel: Channel) -> Executed {
+        Executed { channel }
+    }
+
     fn tell(&mut self, request: &Request) {
         // One that cannot take it any more is about to end anyway.
         if let Err(e) = self.channel.send(request, &[]) {

@@ -22,6 +22,8 @@ pub mod hooks;
 pub mod id;
 pub mod identity;
 pub mod platform;
+mod pod;
+mod prepare;
 pub mod sandbox;
 mod seccomp;
 pub mod spawn;

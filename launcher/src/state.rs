@@ -158,8 +158,12 @@ pub struct State {
     pub attached: bool,
     /// The process that made it.
     pub launcher: Option<ProcessId>,
-    /// The sandbox process.
+    /// The sandbox process. Of a container that joined one, the process that stands for it, and ends
+    /// with it.
     pub sandbox: Option<ProcessId>,
+    /// The sandbox that it joined; none when it started its own.
+    #[serde(default)]
+    pub joined: Option<Joined>,
     /// The file server.
     pub gofer: Option<ProcessId>,
     /// Directories of its control group, to be removed after its processes.
@@ -182,10 +186,20 @@ pub struct State {
     pub process: control::boot::ProcessSpec,
 }
 
+/// The sandbox that a container joined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// Id of its root container.
+    pub id: String,
+    /// Its process.
+    pub process: ProcessId,
+}
+
 impl State {
     /// OCI's word for where the container stands.
     pub fn status(&self) -> &'static str {
-        let alive = self.sandbox.is_some_and(|p| p.alive());
+        let alive = self.sandbox.is_some_and(|p| p.alive())
+            && self.joined.as_ref().is_none_or(|j| j.process.alive());
         match self.phase {
             Phase::Creating if self.launcher.is_some_and(|p| p.alive()) => "creating",
             Phase::Created if alive => "created",
@@ -381,6 +395,11 @@ impl ContainerDir {
     /// The container's id.
     pub fn id(&self) -> &ContainerId {
         &self.id
+    }
+
+    /// The directory it is in.
+    pub(crate) fn root(&self) -> Result<StateRoot, StateError> {
+        StateRoot::open(self.path.parent().unwrap_or(&self.path))
     }
 
     /// Where the directory is.
@@ -610,6 +629,7 @@ mod tests {
             attached: false,
             launcher: ProcessId::own(),
             sandbox: None,
+            joined: None,
             gofer: None,
             cgroup: Vec::new(),
             platform: "p".into(),

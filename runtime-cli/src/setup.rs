@@ -131,6 +131,7 @@ impl Setup {
             start: true,
             console: Console::Caller,
             preserve_fds: 0,
+            platform_named: self.global.platform != "auto",
             systemd_cgroup: self.global.systemd_cgroup,
             debug: Debug {
                 dir: self.global.debug_log.clone(),

@@ -95,6 +95,7 @@ impl Command {
             memory_limit: self.memory_limit,
             pids_limit: None,
             annotations: BTreeMap::new(),
+            joins: None,
             hooks: Hooks::default(),
             id_maps: None,
             cgroup: None,

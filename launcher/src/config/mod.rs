@@ -5,12 +5,14 @@
 
 mod command;
 mod mounts;
+mod pods;
 mod process;
 mod resources;
 mod seccomp;
 mod spec;
 
 pub use command::Command;
+pub use pods::Joins;
 pub use process::{add_capability, capability_names};
 pub use resources::Resources;
 pub use seccomp::{ACTIONS, ARCHITECTURES, FLAGS, OPERATORS};
@@ -56,6 +58,8 @@ pub struct Config {
     pub pids_limit: Option<u64>,
     /// The spec's.
     pub annotations: BTreeMap<String, String>,
+    /// The sandbox it joins; without one it starts its own.
+    pub joins: Option<Joins>,
     /// Programs to run on the way.
     pub hooks: Hooks,
     /// The spec's user namespace.

@@ -1,6 +1,6 @@
 //! Reading `config.json`.
 
-use super::{Config, ConfigError, Hooks, field, mounts, process, resources, seccomp};
+use super::{Config, ConfigError, Hooks, field, mounts, pods, process, resources, seccomp};
 use crate::hooks::Hook;
 use crate::identity::{Extent, IdMaps, MapWriter};
 use control::boot::ProcessSpec;
@@ -115,6 +115,8 @@ fn convert(spec: &Spec, bundle: PathBuf, path: PathBuf) -> Result<Config, Config
         Some(profile) => seccomp::convert(profile)?,
         None => None,
     };
+    let annotations = spec.annotations().iter().flatten();
+    let annotations = annotations.map(|(k, v)| (k.clone(), v.clone())).collect();
     Ok(Config {
         process,
         root: root_path,
@@ -139,12 +141,8 @@ fn convert(spec: &Spec, bundle: PathBuf, path: PathBuf) -> Result<Config, Config
             .and_then(|m| u64::try_from(m).ok())
             .filter(|m| *m > 0),
         pids_limit: pids.and_then(|p| u64::try_from(p).ok()).filter(|p| *p > 0),
-        annotations: spec
-            .annotations()
-            .iter()
-            .flatten()
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect(),
+        joins: pods::joins(&annotations, &linux)?,
+        annotations,
         hooks,
         id_maps: id_maps(&linux),
         cgroup: resources::convert(&linux)?,

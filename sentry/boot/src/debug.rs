@@ -1,6 +1,6 @@
 //! For those who look for a fault in a running sandbox: stacks, logging, traces.
 
-use crate::kernel::Sandbox;
+use crate::kernel::Container;
 use crate::{log, sys};
 use control::debug::{Logging, MAX_THREADS, SLOT, Stacks, TaskInfo, Traced};
 use control::message::{Failure, FailureKind};
@@ -30,7 +30,7 @@ fn regular(fds: Vec<OwnedFd>, what: &str) -> Result<(OwnedFd, u64), Failure> {
 
 /// Has `threads` write their stacks, and says what else there is to know.
 pub(crate) fn stacks(
-    sandbox: &Sandbox,
+    container: &Container,
     threads: &[i32],
     fds: Vec<OwnedFd>,
 ) -> Result<Stacks, Failure> {
@@ -43,10 +43,11 @@ pub(crate) fn stacks(
         errno: Some(errno as i32),
         text: format!("the threads cannot be asked for their stacks: {errno}"),
     })?;
-    let kernel = &sandbox.kernel;
+    let kernel = &container.kernel;
     let mut tasks: Vec<TaskInfo> = kernel
         .tasks()
         .into_iter()
+        .filter(|task| container.own.owns(task.group()))
         .map(|task| TaskInfo {
             pid: task.tgid(),
             tid: task.tid(),
@@ -69,7 +70,7 @@ pub(crate) fn stacks(
 
 /// Changes what is logged.
 pub(crate) fn logging(
-    sandbox: &Sandbox,
+    container: &Container,
     wanted: &Logging,
     fds: Vec<OwnedFd>,
 ) -> Result<(), Failure> {
@@ -79,15 +80,15 @@ pub(crate) fn logging(
     };
     log::change(wanted, file)?;
     if let Some(on) = wanted.strace {
-        sandbox.kernel.set_strace(on);
+        container.kernel.set_strace(on);
     }
     Ok(())
 }
 
 /// Begins a trace.
-pub(crate) fn begin_trace(sandbox: &Sandbox, fds: Vec<OwnedFd>) -> Result<(), Failure> {
+pub(crate) fn begin_trace(container: &Container, fds: Vec<OwnedFd>) -> Result<(), Failure> {
     let (file, _) = regular(fds, "a trace")?;
-    match sandbox.kernel.begin_trace(File::from(file)) {
+    match container.kernel.begin_trace(File::from(file)) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::new(
             FailureKind::State,
@@ -98,7 +99,7 @@ pub(crate) fn begin_trace(sandbox: &Sandbox, fds: Vec<OwnedFd>) -> Result<(), Fa
 }
 
 /// Ends it.
-pub(crate) fn end_trace(sandbox: &Sandbox) -> Traced {
-    let (events, lost) = sandbox.kernel.end_trace();
+pub(crate) fn end_trace(container: &Container) -> Traced {
+    let (events, lost) = container.kernel.end_trace();
     Traced { events, lost }
 }

@@ -1,10 +1,10 @@
 //! `exec`: a further process in a running container.
 //!
-//! It joins the mounts that process 1 sees now, stands in a session of its own and has no parent
+//! It joins the mounts that the container's first process sees now, stands in a session of its own and has no parent
 //! inside. Whoever asked for it holds a connection as its hand: what becomes of it is told there,
 //! and it is killed when that closes.
 
-use crate::kernel::{Sandbox, winsize};
+use crate::kernel::{Container, winsize};
 use crate::process::DonatedFds;
 use crate::program::{self, Surroundings, exec_failure};
 use crate::search;
@@ -29,28 +29,28 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 /// Starts it.
 pub(crate) fn start(
-    sandbox: &Sandbox,
+    container: &Container,
     spec: &ExecSpec,
     fds: Vec<OwnedFd>,
 ) -> Result<Arc<dyn Process>, Failure> {
-    let kernel = &sandbox.kernel;
+    let kernel = &container.kernel;
     let mut fds = DonatedFds::new(fds);
-    let mounts = kernel.task(1).and_then(|init| init.mounts());
-    let mounts = mounts.unwrap_or_else(|| sandbox.mounts.clone());
+    let mounts = container.mounts();
     let cx = KernelFsCtx::new(kernel.clocks().clone(), mounts.clone());
-    let terminal = terminal(sandbox, &cx, spec, &mut fds)?;
+    let terminal = terminal(container, &cx, spec, &mut fds)?;
     let tty = terminal.as_ref().map(|named| named.tty.clone());
     let files = Streams {
         stdio: &spec.stdio,
         preserved: &spec.preserved,
         terminal: tty.as_ref(),
     }
-    .open(&mut fds, &cx, &sandbox.reactor)?;
+    .open(&mut fds, &cx, &container.reactor)?;
     let p = &spec.process;
     let name = p.args.first().cloned().unwrap_or_default();
     let mut program = program::program(
         p,
         Surroundings {
+            container: container.own.clone(),
             fds: files,
             root: cx.root(),
             cwd: cx.root(),
@@ -107,7 +107,7 @@ impl Drop for Named {
 }
 
 fn terminal(
-    sandbox: &Sandbox,
+    container: &Container,
     cx: &KernelFsCtx,
     spec: &ExecSpec,
     fds: &mut DonatedFds,
@@ -118,9 +118,9 @@ fn terminal(
     let size = spec.process.console_size.map(winsize).unwrap_or_default();
     let make = |index| -> Result<Arc<Tty>, abi::Errno> {
         let fd = fd.try_clone()?;
-        Ok(fs_devpts::host::open(&sandbox.reactor, index, fd, size)?)
+        Ok(fs_devpts::host::open(&container.reactor, index, fd, size)?)
     };
-    let tty = match &sandbox.pts {
+    let tty = match &container.pts {
         Some(pts) => pts.adopt_new(cx, make),
         None => make(0),
     };
@@ -129,15 +129,15 @@ fn terminal(
         errno: Some(errno.code()),
         text: format!("cannot use the process's terminal: {errno}"),
     })?;
-    let pts = sandbox.pts.clone();
+    let pts = container.pts.clone();
     Ok(Some(Named { tty, pts }))
 }
 
 /// Wakes the thread that attends the process.
-struct News(EventFd);
+pub(crate) struct News(EventFd);
 
 impl News {
-    fn new() -> Result<News, Failure> {
+    pub(crate) fn new() -> Result<News, Failure> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         EventFd::from_value_and_flags(0, flags)
             .map(News)
@@ -148,15 +148,47 @@ impl News {
     }
 }
 
-impl Listener for News {
-    fn notify(&self, _: Events) {
+impl News {
+    /// Readable when there are some.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// They have been heard.
+    pub(crate) fn take(&self) {
+        let _was_empty = self.0.read();
+    }
+
+    /// There are some.
+    pub(crate) fn give(&self) {
         // It fails only when it is full, and then it is readable.
         let _full = self.0.write(1);
     }
 }
 
-fn hear(queue: &Queue, events: Events, news: &Arc<News>) -> EntryId {
+impl Listener for News {
+    fn notify(&self, _: Events) {
+        self.give();
+    }
+}
+
+pub(crate) fn hear(queue: &Queue, events: Events, news: &Arc<News>) -> EntryId {
     queue.add(events, news.clone())
+}
+
+/// Waits until what was written to `tty` was handed on, of which `news` tells; no longer than makes
+/// sense.
+pub(crate) fn hand_on(tty: &Tty, news: &News) {
+    let until = Instant::now() + DRAIN;
+    while !tty.is_drained() {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        let mut fds = [PollFd::new(news.fd(), PollFlags::POLLIN)];
+        if left == PollTimeout::ZERO || poll(&mut fds, left) == Ok(0) {
+            break;
+        }
+        news.take();
+    }
 }
 
 /// The process, in the hand of the one who asked for it.
@@ -168,30 +200,25 @@ struct Executed {
 }
 
 impl Process for Executed {
-    fn pid(&self) -> i32 {
-        self.group.tgid()
+    fn pid(&self) -> Option<i32> {
+        Some(self.group.tgid())
     }
 
     fn ended(&self) -> Option<i32> {
-        let _was_empty = self.news.0.read();
+        self.news.take();
         let status = self.group.status()?.wait_status();
         if let Some((named, _)) = &self.terminal {
-            let until = Instant::now() + DRAIN;
-            while !named.tty.is_drained() {
-                let left = until.saturating_duration_since(Instant::now());
-                let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-                let mut fds = [PollFd::new(self.news(), PollFlags::POLLIN)];
-                if left == PollTimeout::ZERO || poll(&mut fds, left) == Ok(0) {
-                    break;
-                }
-                let _was_empty = self.news.0.read();
-            }
+            hand_on(&named.tty, &self.news);
         }
         Some(status)
     }
 
     fn news(&self) -> BorrowedFd<'_> {
-        self.news.0.as_fd()
+        self.news.fd()
+    }
+
+    fn depends_on(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 
     fn signal(&self, signal: i32) {

@@ -1,67 +1,178 @@
-//! Assembles a kernel from the launcher's message: memory, file tree, terminal, and the root
-//! process; and answers the control server about it.
+//! Assembles a kernel and containers from the launcher's messages: memory, file tree, terminal, and
+//! the first process; and answers the control server about a container.
 
 use crate::error::BootError;
+use crate::exec::{self, News};
 use crate::mounts::{self, Builder, Parts, Trees, root};
+use crate::pod::Pod;
 use crate::process::DonatedFds;
 use crate::program::{self, Surroundings};
 use crate::streams::Streams;
-use crate::{debug, exec, observe, search, server};
-use control::boot::BootArgs;
+use crate::{debug, observe, search, server};
+use control::boot::{BootArgs, ContainerSpec};
 use control::debug::{Logging, Stacks, Traced};
 use control::message::{
-    ExecSpec, Failure, FailureKind, ProcessInfo, SandboxState, Stats, WindowSize,
+    ExecSpec, Failure, FailureKind, JoinSpec, ProcessInfo, SandboxState, Stats, WindowSize,
 };
 use fs_devpts::termios::Winsize;
 use fs_devpts::{DevPts, Tty};
 use fs_host::Reactor;
 use hostmem::MemoryFile;
+use net_unix::AbstractNames;
 use parking_lot::Mutex;
 use platform_api::Engine;
 use signal::Signal;
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use task::{Ended, Kernel, KernelConfig, ProcessSpec as Program, Uts};
+use task::{
+    ContainerConfig, Ended, Kernel, KernelConfig, ProcessSpec as Program, ThreadGroup, Tracer, Uts,
+    UtsNamespace,
+};
 use time::{Clocks, TimerQueue};
 use vfs::{DeviceRegistry, FsCtx, KernelFsCtx, MountNamespace};
+use wait::Events;
 
 /// Wait status of a sandbox that ended for an error of ours: as if it had exited with
 /// [`crate::process::EXIT_PANIC`].
 const INTERNAL_STATUS: i32 = crate::process::EXIT_PANIC << 8;
 /// How long the end waits for tasks that are being killed.
-const DRAIN: Duration = Duration::from_secs(2);
+pub(crate) const DRAIN: Duration = Duration::from_secs(2);
 /// How long tasks may take to stop for a pause.
 const CALM: Duration = Duration::from_secs(5);
 /// What a guest is shown as the machine's memory when no limit was given and the host's size is
 /// not known.
 const DEFAULT_MEMORY: u64 = 2 << 30;
 
-/// The kernel of this sandbox process, as the control server sees it.
-pub(crate) struct Sandbox {
-    pub(crate) kernel: Arc<Kernel>,
-    /// The root process, until it is started.
-    init: Mutex<Option<Program>>,
-    console: Option<Arc<Tty>>,
+/// What all containers of this sandbox process share.
+pub(crate) struct Machine {
+    engine: Arc<dyn Engine>,
+    clocks: Arc<Clocks>,
+    timers: Arc<TimerQueue>,
+    futexes: Arc<futex::Table<mm::FutexKey>>,
     pub(crate) reactor: Arc<Reactor>,
-    /// As the container began with.
-    pub(crate) mounts: Arc<MountNamespace>,
-    /// Where its terminals have their names.
-    pub(crate) pts: Option<Arc<DevPts>>,
+    tracer: Arc<dyn Tracer>,
+    /// Whether it watches from the beginning.
+    strace: bool,
 }
 
-/// Puts a kernel together. Runs with the system call filter on.
+impl Machine {
+    /// A further PID namespace; its vDSO lies in `memory`.
+    pub(crate) fn kernel(
+        &self,
+        memory: &Arc<MemoryFile>,
+        cpus: u32,
+    ) -> Result<Arc<Kernel>, BootError> {
+        let kernel = Kernel::new(KernelConfig {
+            engine: self.engine.clone(),
+            memory: memory.clone(),
+            futexes: self.futexes.clone(),
+            clocks: self.clocks.clone(),
+            timers: self.timers.clone(),
+            calls: syscalls::CALLS,
+            tracer: Some(self.tracer.clone()),
+            cpus: cpus.max(1),
+        })
+        .map_err(BootError::guest("make the kernel for", "/"))?;
+        kernel.set_strace(self.strace);
+        Ok(kernel)
+    }
+
+    /// Without objects; segments will be made of `memory`.
+    pub(crate) fn ipc(&self, memory: &Arc<MemoryFile>) -> Arc<ipc::Ipc> {
+        Arc::new(ipc::Ipc::new(memory, &self.clocks))
+    }
+}
+
+/// What a container may have in common with others.
+pub(crate) struct Namespaces {
+    pub(crate) kernel: Arc<Kernel>,
+    /// Whether that is the container's alone: then its first process is process 1.
+    pub(crate) own_pids: bool,
+    pub(crate) uts: Arc<UtsNamespace>,
+    pub(crate) ipc: Arc<ipc::Ipc>,
+    /// The network's: of what there is of one so far.
+    pub(crate) unix_names: Arc<AbstractNames>,
+}
+
+/// A container, as the control server sees it.
+pub(crate) struct Container {
+    pub(crate) kernel: Arc<Kernel>,
+    /// What its processes have in common.
+    pub(crate) own: Arc<task::Container>,
+    pub(crate) unix_names: Arc<AbstractNames>,
+    /// The first process, until it is started.
+    init: Mutex<Option<Program>>,
+    /// And from then on.
+    first: OnceLock<Arc<ThreadGroup>>,
+    pub(crate) console: Option<Arc<Tty>>,
+    pub(crate) reactor: Arc<Reactor>,
+    /// As it began with.
+    mounts: Arc<MountNamespace>,
+    /// Where its terminals have their names.
+    pub(crate) pts: Option<Arc<DevPts>>,
+    /// Who hears of the end of its first process, when it joined the sandbox.
+    pub(crate) news: Option<Arc<News>>,
+    /// Those that joined, when it is the sandbox's root container.
+    pod: Option<Arc<Pod>>,
+}
+
+/// Puts a kernel together, with the root container. Runs with the system call filter on.
 pub fn assemble(
     args: &BootArgs,
     fds: &mut DonatedFds,
     engine: Arc<dyn Engine>,
 ) -> Result<Arc<dyn server::Kernel>, BootError> {
-    let memory = MemoryFile::new()
-        .map_err(|e| BootError::Kernel(format!("cannot make the container's memory: {e}")))?;
-    let clocks = Arc::new(Clocks::new());
+    let spec = &args.container;
+    let memory = memory(u64::MAX)?;
+    let reactor =
+        Reactor::new().map_err(|e| BootError::Kernel(format!("cannot make the reactor: {e}")))?;
+    let machine = Machine {
+        engine,
+        clocks: Arc::new(Clocks::new()),
+        timers: TimerQueue::new(),
+        futexes: Arc::new(futex::Table::new()),
+        reactor,
+        tracer: strace::Strace::tracer(),
+        strace: args.debug.strace,
+    };
+    let namespaces = Namespaces {
+        kernel: machine.kernel(&memory, spec.cpus)?,
+        own_pids: true,
+        uts: uts(spec),
+        ipc: machine.ipc(&memory),
+        unix_names: AbstractNames::new(),
+    };
+    let mut root = furnish(&machine, spec, namespaces, memory, fds)?;
+    root.pod = Some(Pod::new(machine));
+    Ok(Arc::new(root))
+}
+
+/// Where a container's memory comes from, of at most so many bytes.
+pub(crate) fn memory(most: u64) -> Result<Arc<MemoryFile>, BootError> {
+    MemoryFile::of_at_most(most)
+        .map_err(|e| BootError::Kernel(format!("cannot make the container's memory: {e}")))
+}
+
+/// Makes a container: its files, and its first process up to the start.
+pub(crate) fn furnish(
+    machine: &Machine,
+    spec: &ContainerSpec,
+    namespaces: Namespaces,
+    memory: Arc<MemoryFile>,
+    fds: &mut DonatedFds,
+) -> Result<Container, BootError> {
+    let Namespaces {
+        kernel,
+        own_pids,
+        uts,
+        ipc,
+        unix_names,
+    } = namespaces;
+    let clocks = machine.clocks.clone();
     let host = host_memory();
-    let memory_limit = args.memory_limit.map_or(host, |limit| limit.min(host));
+    let memory_limit = spec.memory_limit.map_or(host, |limit| limit.min(host));
     let parts = Parts {
         memory: memory.clone(),
         devices: DeviceRegistry::new(),
@@ -69,62 +180,54 @@ pub fn assemble(
         memory_limit,
     };
     fs_dev::register_memory_devices(&parts.devices);
-    let reactor =
-        Reactor::new().map_err(|e| BootError::Kernel(format!("cannot make the reactor: {e}")))?;
-    let console = console(args, fds, &reactor)?;
-
-    let kernel = Kernel::new(KernelConfig {
-        engine,
+    let console = console(spec, fds, &machine.reactor)?;
+    let config = ContainerConfig {
         memory,
-        clocks: clocks.clone(),
-        timers: TimerQueue::new(),
-        calls: syscalls::CALLS,
-        tracer: Some(strace::Strace::tracer()),
-        uts: uts(args),
-        cpus: args.cpus.max(1),
         memory_limit,
-        memory_cap: args.memory_limit,
-        pids_limit: args.pids_limit,
+        memory_cap: spec.memory_limit,
+        pids_limit: spec.pids_limit,
+        uts,
+        ipc,
         devices: parts.devices.clone(),
-    })
-    .map_err(BootError::guest("make the kernel for", "/"))?;
-    kernel.set_strace(args.debug.strace);
-    mounts::services(&kernel, args.memory_limit).install(&kernel);
+    };
+    let own = task::Container::new(&kernel, config);
+    mounts::services(&own, &clocks, unix_names.clone(), spec.memory_limit).install(&own);
 
-    let mounts = root(args, fds, &parts)?;
+    let mounts = root(spec, fds, &parts)?;
     let cx = KernelFsCtx::new(clocks, mounts.clone());
     let builder = Builder {
         parts: &parts,
         cx: &cx,
         mounts: &mounts,
-        trees: Trees::new(&kernel, args.memory_limit),
+        trees: Trees::new(&kernel, &own, spec.memory_limit),
         console: console.clone(),
         pts: RefCell::default(),
     };
-    builder.all(args, fds)?;
+    builder.all(spec, fds)?;
     builder.devices()?;
-    builder.mask(&args.masked_paths)?;
-    builder.read_only(&args.readonly_paths)?;
+    builder.mask(&spec.masked_paths)?;
+    builder.read_only(&spec.readonly_paths)?;
 
     let streams = Streams {
-        stdio: &args.stdio,
-        preserved: &args.preserved,
+        stdio: &spec.stdio,
+        preserved: &spec.preserved,
         terminal: console.as_ref(),
     };
-    let files = streams.open(fds, &cx, &reactor)?;
+    let files = streams.open(fds, &cx, &machine.reactor)?;
     let cwd = builder
-        .point(&args.process.cwd, true)
+        .point(&spec.process.cwd, true)
         .map_err(BootError::guest(
             "enter the working directory",
-            &args.process.cwd,
+            &spec.process.cwd,
         ))?;
-    if args.root.readonly {
+    if spec.root.readonly {
         builder.seal_root();
     }
     let pts = builder.pts.into_inner();
-    let init = program::program(
-        &args.process,
+    let mut init = program::program(
+        &spec.process,
         Surroundings {
+            container: own.clone(),
             fds: files,
             root: cx.root(),
             cwd,
@@ -132,28 +235,72 @@ pub fn assemble(
             mounts: mounts.clone(),
         },
     )?;
-    Ok(Arc::new(Sandbox {
+    init.init = own_pids;
+    Ok(Container {
         kernel,
+        own,
+        unix_names,
         init: Mutex::new(Some(init)),
+        first: OnceLock::new(),
         console,
-        reactor,
+        reactor: machine.reactor.clone(),
         mounts,
         pts,
-    }))
+        news: None,
+        pod: None,
+    })
 }
 
-impl server::Kernel for Sandbox {
+impl Container {
+    /// The mounts that its first process sees now.
+    pub(crate) fn mounts(&self) -> Arc<MountNamespace> {
+        let init = self.first.get().and_then(|first| first.any_thread());
+        let mounts = init.and_then(|init| init.mounts());
+        mounts.unwrap_or_else(|| self.mounts.clone())
+    }
+
+    /// The wait status of its first process, once that ended.
+    pub(crate) fn status(&self) -> Option<i32> {
+        if let Some(Ended::Internal(_)) = self.kernel.ended() {
+            return Some(INTERNAL_STATUS);
+        }
+        Some(self.first.get()?.status()?.wait_status())
+    }
+
+    /// Kills what is left of it, and waits until none of its tasks runs.
+    pub(crate) fn finish(&self) {
+        self.own.kill_all();
+        if !self.own.drain(Instant::now() + DRAIN) {
+            tracing::warn!("tasks of a container are left that do not end");
+        }
+        self.own.forget_zombies();
+    }
+
+    fn pod(&self) -> Result<&Arc<Pod>, Failure> {
+        let only_root = || {
+            let text = "containers join the root container's sandbox";
+            Failure::new(FailureKind::Invalid, text)
+        };
+        self.pod.as_ref().ok_or_else(only_root)
+    }
+}
+
+impl server::Kernel for Container {
     fn start(&self) -> Result<(), Failure> {
         let already = || Failure::new(FailureKind::State, "the container has been started already");
         let mut init = self.init.lock().take().ok_or_else(already)?;
         let name = String::from_utf8_lossy(&init.path).into_owned();
-        init.init = true;
         search::in_path(&self.kernel, &mut init)
             .map_err(|errno| program::exec_failure(&name, errno))?;
-        self.kernel
-            .spawn(init)
-            .map(drop)
-            .map_err(|errno| program::exec_failure(&name, errno))
+        let task = self.kernel.spawn(init);
+        let task = task.map_err(|errno| program::exec_failure(&name, errno))?;
+        let first = self.first.get_or_init(|| task.group().clone());
+        if let Some(news) = &self.news {
+            exec::hear(first.end_queue(), Events::HUP, news);
+            // It may have ended before.
+            news.give();
+        }
+        Ok(())
     }
 
     fn signal(&self, pid: Option<i32>, signal: i32, all: bool) -> Result<(), Failure> {
@@ -166,21 +313,26 @@ impl server::Kernel for Sandbox {
             errno: Some(errno.code()),
             text: format!("cannot send signal {signal} to process {pid} of the container: {errno}"),
         };
-        let first = pid.unwrap_or(1);
-        let number = Signal::new(signal).map_err(|e| failed(first, e))?;
-        let sent = if all {
-            self.kernel.signal_all_from_outside(number)
-        } else {
-            let process = self.kernel.process(first).filter(|p| !p.has_ended());
-            process
-                .ok_or(abi::Errno::ESRCH)
-                .and_then(|p| p.send_from_outside(number))
-        };
-        sent.map_err(|e| failed(first, e))
+        let first = self.first.get().map_or(1, |first| first.tgid());
+        let pid = pid.unwrap_or(first);
+        let number = Signal::new(signal).map_err(|e| failed(pid, e))?;
+        if all {
+            let sent = self.kernel.signal_all_from_outside(&self.own, number);
+            return sent.map_err(|e| failed(first, e));
+        }
+        let process = self.kernel.process(pid);
+        let process = process.filter(|p| !p.has_ended() && self.own.owns(p));
+        match process {
+            Some(p) => p.send_from_outside(number).map_err(|e| failed(pid, e)),
+            None => Err(failed(pid, abi::Errno::ESRCH)),
+        }
     }
 
     fn wait(&self) -> i32 {
         let ended = self.kernel.wait_ended();
+        if let Some(pod) = &self.pod {
+            pod.end();
+        }
         self.kernel.kill_all();
         if !self.kernel.drain(Instant::now() + DRAIN) {
             tracing::warn!("tasks are left that do not end; the process takes them along");
@@ -195,10 +347,9 @@ impl server::Kernel for Sandbox {
         if self.init.lock().is_some() {
             return SandboxState::Created;
         }
-        match self.kernel.ended() {
+        match self.status() {
             None => SandboxState::Running,
-            Some(Ended::Init(status)) => SandboxState::Stopped(status.wait_status()),
-            Some(Ended::Internal(_)) => SandboxState::Stopped(INTERNAL_STATUS),
+            Some(status) => SandboxState::Stopped(status),
         }
     }
 
@@ -209,14 +360,15 @@ impl server::Kernel for Sandbox {
     }
 
     fn dump(&self) -> String {
-        let k = &self.kernel;
+        let k = &self.own;
         let mut text = format!(
             "memory {} of {} bytes, {} killed for want of it\n",
             k.memory_used(),
             k.memory_limit(),
             k.oom_kills()
         );
-        for pid in self.kernel.pids() {
+        for process in self.own.processes() {
+            let pid = process.tgid();
             let Some(task) = self.kernel.task(pid) else {
                 continue;
             };
@@ -233,7 +385,7 @@ impl server::Kernel for Sandbox {
         fds: Vec<OwnedFd>,
     ) -> Result<Arc<dyn server::Process>, Failure> {
         match self.state() {
-            SandboxState::Running if self.kernel.is_paused() && !spec.while_paused => {
+            SandboxState::Running if self.own.is_paused() && !spec.while_paused => {
                 Err(Failure::new(FailureKind::State, "the container is paused"))
             }
             SandboxState::Running => exec::start(self, spec, fds),
@@ -254,7 +406,7 @@ impl server::Kernel for Sandbox {
             let text = "only a running container can be paused";
             return Err(Failure::new(FailureKind::State, text));
         }
-        if self.kernel.pause(Instant::now() + CALM) {
+        if self.own.pause(Instant::now() + CALM) {
             return Ok(());
         }
         let text = format!("some of the container's tasks did not stop within {CALM:?}; all go on");
@@ -262,15 +414,42 @@ impl server::Kernel for Sandbox {
     }
 
     fn resume(&self) {
-        self.kernel.resume();
+        self.own.resume();
     }
 
     fn processes(&self) -> Vec<ProcessInfo> {
-        observe::processes(&self.kernel)
+        observe::processes(&self.kernel, &self.own)
     }
 
     fn stats(&self) -> Stats {
-        observe::stats(&self.kernel)
+        observe::stats(&self.own)
+    }
+
+    fn join(
+        &self,
+        spec: &JoinSpec,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Arc<dyn server::Process>, Failure> {
+        let pod = self.pod()?;
+        match self.state() {
+            SandboxState::Running => pod.join(self, spec, fds),
+            SandboxState::Created => Err(Failure::new(
+                FailureKind::State,
+                "its own container has not been started; start it first",
+            )),
+            SandboxState::Stopped(_) => Err(Failure::new(
+                FailureKind::State,
+                "its own container has ended, and with it the sandbox",
+            )),
+        }
+    }
+
+    fn joined(&self, id: &str) -> Option<server::Target> {
+        self.pod.as_ref()?.find(id)
+    }
+
+    fn destroy(&self, id: &str) -> Result<(), Failure> {
+        self.pod()?.destroy(id)
     }
 
     fn stacks(&self, threads: &[i32], fds: Vec<OwnedFd>) -> Result<Stacks, Failure> {
@@ -291,14 +470,14 @@ impl server::Kernel for Sandbox {
 }
 
 fn console(
-    args: &BootArgs,
+    spec: &ContainerSpec,
     fds: &mut DonatedFds,
     reactor: &Arc<Reactor>,
 ) -> Result<Option<Arc<Tty>>, BootError> {
-    let Some(fd) = fds.take_opt(args.console, "the container's terminal")? else {
+    let Some(fd) = fds.take_opt(spec.console, "the container's terminal")? else {
         return Ok(None);
     };
-    let size = args.process.console_size.map(winsize).unwrap_or_default();
+    let size = spec.process.console_size.map(winsize).unwrap_or_default();
     let tty = fs_devpts::host::open(reactor, 0, fd, size)
         .map_err(|e| BootError::Kernel(format!("cannot use the container's terminal: {e}")))?;
     Ok(Some(tty))
@@ -312,15 +491,15 @@ pub(crate) fn winsize(size: WindowSize) -> Winsize {
     }
 }
 
-fn uts(args: &BootArgs) -> Uts {
+pub(crate) fn uts(spec: &ContainerSpec) -> Arc<UtsNamespace> {
     let mut uts = Uts {
-        nodename: args.hostname.clone().into_bytes(),
+        nodename: spec.hostname.clone().into_bytes(),
         ..Uts::default()
     };
-    if !args.domainname.is_empty() {
-        uts.domainname = args.domainname.clone().into_bytes();
+    if !spec.domainname.is_empty() {
+        uts.domainname = spec.domainname.clone().into_bytes();
     }
-    uts
+    Arc::new(UtsNamespace::new(uts))
 }
 
 /// The host's memory, as the size of the machine that the guest sees.

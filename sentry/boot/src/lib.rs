@@ -10,6 +10,7 @@ pub mod kernel;
 mod log;
 mod mounts;
 mod observe;
+mod pod;
 pub mod process;
 mod program;
 mod search;

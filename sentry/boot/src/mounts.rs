@@ -3,13 +3,14 @@
 use crate::error::BootError;
 use crate::process::DonatedFds;
 use abi::Errno;
-use control::boot::{BootArgs, MountSource, MountSpec as WireMount, OverlayMode};
+use control::boot::{ContainerSpec, MountSource, MountSpec as WireMount, OverlayMode};
 use fs_devpts::{DevPts, Tty};
 use hostmem::MemoryFile;
+use net_unix::AbstractNames;
 use std::cell::RefCell;
 use std::sync::Arc;
 use syscalls::{MountArgs, MountMaker, Services};
-use task::{Kernel, TaskCx};
+use task::{Container, Kernel, TaskCx};
 use time::Clocks;
 use vfs::{
     DeviceRegistry, FileType, Inode, KernelFsCtx, LookupFlags, MountFlags, MountNamespace,
@@ -27,7 +28,7 @@ pub(crate) struct Parts {
 
 /// The root file system, with its overlay where one was asked for.
 pub(crate) fn root(
-    args: &BootArgs,
+    args: &ContainerSpec,
     fds: &mut DonatedFds,
     parts: &Parts,
 ) -> Result<Arc<MountNamespace>, BootError> {
@@ -72,7 +73,7 @@ pub(crate) fn root(
     Ok(MountNamespace::new(MountSpec::new(root, fstype)))
 }
 
-/// File systems of which a sandbox has one.
+/// File systems of which a container has one.
 pub(crate) struct Trees {
     pub(crate) proc: Arc<dyn Inode>,
     pub(crate) sysfs: Arc<dyn Inode>,
@@ -81,14 +82,18 @@ pub(crate) struct Trees {
 }
 
 impl Trees {
-    /// Those that show `kernel`. `memory_limit` is the container's own.
-    pub(crate) fn new(kernel: &Arc<Kernel>, memory_limit: Option<u64>) -> Trees {
-        // A tree outlives nothing that it shows: the kernel is the process's.
+    /// Those that show `container`. `memory_limit` is its own.
+    pub(crate) fn new(
+        kernel: &Arc<Kernel>,
+        container: &Arc<Container>,
+        memory_limit: Option<u64>,
+    ) -> Trees {
+        // What is shown keeps no tree alive: those are with the mounts, and these with the tasks.
         let used = {
-            let kernel = kernel.clone();
-            Arc::new(move || kernel.memory_used())
+            let container = container.clone();
+            Arc::new(move || container.memory_used())
         };
-        let (all, counted) = (kernel.clone(), kernel.clone());
+        let (all, counted) = (container.clone(), container.clone());
         let clocks = kernel.clocks();
         let machine = fs_sys::Machine {
             cpus: kernel.cpus(),
@@ -96,24 +101,29 @@ impl Trees {
         let group = fs_sys::Group {
             memory_limit,
             memory: used,
-            processes: Arc::new(move || all.pids()),
-            tasks: Arc::new(move || counted.task_count().0),
+            processes: Arc::new(move || all.processes().iter().map(|p| p.tgid()).collect()),
+            tasks: Arc::new(move || counted.task_count()),
         };
         Trees {
-            proc: fs_proc::root(kernel),
+            proc: fs_proc::root(kernel, container),
             sysfs: machine.sysfs(clocks),
             cgroup: group.cgroup2(clocks),
-            mqueue: kernel.ipc().mqueues.root(),
+            mqueue: container.ipc().mqueues.root(),
         }
     }
 }
 
 /// What the system calls need, with the file systems that mount(2) knows.
-pub(crate) fn services(kernel: &Kernel, memory_limit: Option<u64>) -> Services {
-    let mut services = Services::new(kernel);
+pub(crate) fn services(
+    container: &Container,
+    clocks: &Arc<Clocks>,
+    unix_names: Arc<AbstractNames>,
+    memory_limit: Option<u64>,
+) -> Services {
+    let mut services = Services::new(container, clocks, unix_names);
     for name in ["proc", "sysfs", "cgroup2", "mqueue"] {
         let make: MountMaker = Arc::new(move |cx: &TaskCx, args: &MountArgs<'_>| {
-            let trees = Trees::new(cx.kernel(), memory_limit);
+            let trees = Trees::new(cx.kernel(), cx.container(), memory_limit);
             let root = match name {
                 "proc" => trees.proc,
                 "sysfs" => trees.sysfs,
@@ -144,7 +154,7 @@ pub(crate) struct Builder<'a> {
 
 impl Builder<'_> {
     /// Mounts all of `args.mounts`.
-    pub(crate) fn all(&self, args: &BootArgs, fds: &mut DonatedFds) -> Result<(), BootError> {
+    pub(crate) fn all(&self, args: &ContainerSpec, fds: &mut DonatedFds) -> Result<(), BootError> {
         for mount in &args.mounts {
             self.one(mount, fds)?;
         }

@@ -2,16 +2,15 @@
 
 use control::message::{ProcessInfo, Stats};
 use std::sync::Arc;
-use task::{CpuTime, Kernel, ThreadGroup};
+use task::{Container, CpuTime, Kernel, ThreadGroup};
 use time::ClockId;
 
 /// All processes by number; one that ends meanwhile is left out.
-pub(crate) fn processes(kernel: &Kernel) -> Vec<ProcessInfo> {
+pub(crate) fn processes(kernel: &Kernel, container: &Container) -> Vec<ProcessInfo> {
     let now = kernel.now(ClockId::Boottime);
-    let mut pids = kernel.pids();
-    pids.sort_unstable();
-    let info = |pid: i32| {
-        let (group, task) = (kernel.process(pid)?, kernel.task(pid)?);
+    let info = |group: Arc<ThreadGroup>| {
+        let pid = group.tgid();
+        let task = kernel.task(pid)?;
         let time = group.cpu_time();
         Some(ProcessInfo {
             pid,
@@ -25,23 +24,20 @@ pub(crate) fn processes(kernel: &Kernel) -> Vec<ProcessInfo> {
             command: String::from_utf8_lossy(&task.name()).into_owned(),
         })
     };
-    pids.into_iter().filter_map(info).collect()
+    container.processes().into_iter().filter_map(info).collect()
 }
 
 /// What all of them use together.
-pub(crate) fn stats(kernel: &Kernel) -> Stats {
-    let groups = kernel
-        .pids()
-        .into_iter()
-        .filter_map(|pid| kernel.process(pid));
+pub(crate) fn stats(container: &Container) -> Stats {
+    let groups = container.processes().into_iter();
     let spent = |group: Arc<ThreadGroup>| group.cpu_time() + group.children_time();
     let time = groups.map(spent).fold(CpuTime::default(), |sum, t| sum + t);
     Stats {
         user: time.user,
         system: time.system,
-        memory: kernel.memory_used(),
-        memory_limit: kernel.memory_limit(),
-        oom_kills: kernel.oom_kills(),
-        tasks: u32::try_from(kernel.task_count().0).unwrap_or(u32::MAX),
+        memory: container.memory_used(),
+        memory_limit: container.memory_limit(),
+        oom_kills: container.oom_kills(),
+        tasks: u32::try_from(container.task_count()).unwrap_or(u32::MAX),
     }
 }

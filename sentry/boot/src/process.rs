@@ -52,7 +52,7 @@ impl DonatedFds {
     }
 
     /// A second descriptor of what is at `index` and is to be taken later.
-    fn share(&self, index: FdIndex, what: &'static str) -> Result<OwnedFd, BootError> {
+    pub(crate) fn share(&self, index: FdIndex, what: &'static str) -> Result<OwnedFd, BootError> {
         let fd = usize::try_from(index.0)
             .ok()
             .and_then(|i| self.0.get(i))
@@ -134,7 +134,7 @@ fn boot(channel: &mut Channel, assemble: Assemble) -> Result<Booted, BootError> 
     log::start(&args.debug, fds.take_opt(args.debug.log, "the debug log")?);
     report_panics();
     tracing::info!(
-        container = args.container,
+        container = args.container.id,
         platform = args.platform,
         "booting"
     );
@@ -152,6 +152,7 @@ fn boot(channel: &mut Channel, assemble: Assemble) -> Result<Booted, BootError> 
     }
     seccomp::install(&args.seccomp)?;
     let terminal = args
+        .container
         .console
         .map(|i| fds.share(i, "the terminal"))
         .transpose()?;
@@ -160,7 +161,10 @@ fn boot(channel: &mut Channel, assemble: Assemble) -> Result<Booted, BootError> 
     }
     // From here on there may be threads.
     let listener = fds.take_opt(args.control, "the control socket")?;
-    let gofer = fds.share(args.root.connection, "the root's gofer connection")?;
+    let gofer = fds.share(
+        args.container.root.connection,
+        "the root's gofer connection",
+    )?;
     let kernel = assemble(&args, &mut fds, engine)?;
     drop(fds);
     if let Some(terminal) = terminal {

@@ -7,11 +7,12 @@ use ctx::Terminal;
 use seccomp::{Filter, Unfit};
 use signal::SigSet;
 use std::sync::Arc;
-use task::{Limits, ProcessSpec as Program, RESOURCES, Rlimit};
+use task::{Container, Limits, ProcessSpec as Program, RESOURCES, Rlimit};
 use vfs::{FdTable, MountNamespace, VfsPath};
 
 /// Where a process starts, and with what.
 pub(crate) struct Surroundings {
+    pub(crate) container: Arc<Container>,
     pub(crate) fds: Arc<FdTable>,
     pub(crate) mounts: Arc<MountNamespace>,
     pub(crate) root: VfsPath,
@@ -23,6 +24,7 @@ pub(crate) struct Surroundings {
 pub(crate) fn program(p: &ProcessSpec, at: Surroundings) -> Result<Program, Failure> {
     let bytes = |all: &[String]| all.iter().map(|s| s.clone().into_bytes()).collect();
     Ok(Program {
+        container: at.container,
         path: p
             .program
             .as_ref()

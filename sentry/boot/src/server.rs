@@ -10,15 +10,16 @@ use control::Channel;
 use control::debug::{Logging, Stacks, Traced};
 use control::hello::Hello;
 use control::message::{
-    ExecSpec, Failure, FailureKind, ProcessInfo, Reply, Request, SandboxState, Stats, WindowSize,
+    ExecSpec, Failure, FailureKind, JoinSpec, ProcessInfo, Reply, Request, SandboxState, Stats,
+    WindowSize,
 };
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{SockFlag, accept4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -56,16 +57,67 @@ pub trait Kernel: Send + Sync {
     fn begin_trace(&self, fds: Vec<OwnedFd>) -> Result<(), Failure>;
     /// Ends it.
     fn end_trace(&self) -> Traced;
+    /// Brings a further container up, with descriptors that came along. When what is returned is
+    /// dropped, the container is ended, and all that it had is freed.
+    fn join(&self, spec: &JoinSpec, fds: Vec<OwnedFd>) -> Result<Arc<dyn Process>, Failure>;
+    /// The container with this id among those that joined.
+    fn joined(&self, id: &str) -> Option<Target>;
+    /// Ends it, if it is there, and waits until all that it had is freed.
+    fn destroy(&self, id: &str) -> Result<(), Failure>;
 }
 
-/// A process that [`Kernel::exec`] started. When dropped, it is killed.
+/// A container, and its end.
+#[derive(Clone)]
+pub struct Target {
+    /// What can be asked of it.
+    pub kernel: Arc<dyn Kernel>,
+    /// Tells those who wait for it.
+    pub end: Arc<End>,
+}
+
+/// The end of a container, for those who wait for it.
+#[derive(Debug)]
+pub struct End {
+    /// Readable from then on.
+    event: EventFd,
+    status: OnceLock<i32>,
+}
+
+impl End {
+    pub(crate) fn new() -> Result<End, Errno> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        Ok(End {
+            event: EventFd::from_value_and_flags(0, flags)?,
+            status: OnceLock::new(),
+        })
+    }
+
+    /// It ended with this wait status, unless it had before.
+    pub(crate) fn announce(&self, wait_status: i32) {
+        if self.status.set(wait_status).is_ok()
+            && let Err(e) = self.event.write(1)
+        {
+            tracing::warn!("cannot announce the end: {e}");
+        }
+    }
+
+    /// With which wait status it ended.
+    pub(crate) fn status(&self) -> Option<i32> {
+        self.status.get().copied()
+    }
+}
+
+/// A process that [`Kernel::exec`] started, or the first one of a container that joined. When
+/// dropped, it is killed.
 pub trait Process: Send + Sync {
-    /// Its number inside.
-    fn pid(&self) -> i32;
+    /// Its number inside; none for one that is still to be started.
+    fn pid(&self) -> Option<i32>;
     /// Its wait status, once it ended and what it wrote to its terminal was handed on.
     fn ended(&self) -> Option<i32>;
     /// Readable when [`Process::ended`] may have changed; emptied by it.
     fn news(&self) -> BorrowedFd<'_>;
+    /// The end of somebody without whom it ends, too: its hang-up is news.
+    fn depends_on(&self) -> Option<BorrowedFd<'_>>;
     /// Sends a signal to it.
     fn signal(&self, signal: i32);
     /// Sets the size of its terminal, if it has one.
@@ -74,8 +126,8 @@ pub trait Process: Send + Sync {
 
 /// Most connections served at once; further ones are closed at once.
 const MAX_CONNECTIONS: usize = 256;
-/// A connection's thread needs little.
-const STACK: usize = 128 << 10;
+/// A connection's thread needs little, but for one that brings a container up.
+const STACK: usize = 512 << 10;
 /// How long the end of the sandbox waits for those who were told of it.
 const GRACE: Duration = Duration::from_millis(200);
 
@@ -85,11 +137,8 @@ pub(crate) struct Server {
 }
 
 struct Shared {
-    kernel: Arc<dyn Kernel>,
+    root: Target,
     connections: AtomicUsize,
-    /// Readable from the end of the root process on.
-    ended: EventFd,
-    status: AtomicI32,
     /// How many callers are to hear of an end: inside [`Request::Wait`], or with a process.
     waiting: Mutex<usize>,
     told: Condvar,
@@ -109,13 +158,14 @@ pub(crate) fn spawn(
     watched: Watched,
     kernel: Arc<dyn Kernel>,
 ) -> Result<Server, BootError> {
-    let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-    let shared = Arc::new(Shared {
+    let end = End::new().map_err(BootError::host("make an event descriptor"))?;
+    let root = Target {
         kernel,
+        end: Arc::new(end),
+    };
+    let shared = Arc::new(Shared {
+        root,
         connections: AtomicUsize::new(0),
-        ended: EventFd::from_value_and_flags(0, flags)
-            .map_err(BootError::host("make an event descriptor"))?,
-        status: AtomicI32::new(0),
         waiting: Mutex::new(0),
         told: Condvar::new(),
     });
@@ -136,10 +186,7 @@ pub(crate) fn spawn(
 impl Server {
     /// Tells those who wait for the end, and gives them a moment to hear it.
     pub(crate) fn finish(self, wait_status: i32) {
-        self.shared.status.store(wait_status, Ordering::Release);
-        if let Err(e) = self.shared.ended.write(1) {
-            tracing::warn!("cannot announce the end: {e}");
-        }
+        self.shared.root.end.announce(wait_status);
         let waiting = self
             .shared
             .waiting
@@ -231,6 +278,7 @@ impl Shared {
         let (hello, _) = channel.recv::<Hello>()?;
         channel.send(&Hello::ours(), &[])?;
         hello.check()?;
+        let mut target = self.root.clone();
         loop {
             let (request, fds) = match channel.recv::<Request>() {
                 Err(control::ChannelError::Closed) => return Ok(()),
@@ -239,11 +287,12 @@ impl Shared {
             match request {
                 // Its environment is nobody's business.
                 Request::Exec(_) => tracing::debug!("control: exec"),
+                Request::Join(_) => tracing::debug!("control: join"),
                 _ => tracing::debug!(?request, "control"),
             }
             match request {
-                Request::Wait => self.counted(|| self.wait(channel))?,
-                Request::Exec(spec) => match self.kernel.exec(&spec, fds) {
+                Request::Wait => self.counted(|| wait(channel, &target.end))?,
+                Request::Exec(spec) => match target.kernel.exec(&spec, fds) {
                     Ok(process) => {
                         drop(spec);
                         return self
@@ -252,52 +301,31 @@ impl Shared {
                     }
                     Err(failure) => channel.send(&Reply::Failed(failure), &[])?,
                 },
-                Request::Trace(duration) => match self.kernel.begin_trace(fds) {
+                Request::Join(spec) => match target.kernel.join(&spec, fds) {
+                    Ok(container) => {
+                        drop(spec);
+                        return self
+                            .counted(|| attend(channel, &*container))
+                            .map_err(Into::into);
+                    }
+                    Err(failure) => channel.send(&Reply::Failed(failure), &[])?,
+                },
+                Request::Select(id) => match self.root.kernel.joined(&id) {
+                    Some(joined) => {
+                        target = joined;
+                        channel.send(&Reply::Done, &[])?;
+                    }
+                    None => channel.send(&Reply::Failed(no_container()), &[])?,
+                },
+                Request::Trace(duration) => match target.kernel.begin_trace(fds) {
                     Ok(()) => self.counted(|| {
-                        self.sit_out(channel, Duration::from_millis(duration));
-                        channel.send(&Reply::Traced(self.kernel.end_trace()), &[])
+                        sit_out(channel, &target.end, Duration::from_millis(duration));
+                        channel.send(&Reply::Traced(target.kernel.end_trace()), &[])
                     })?,
                     Err(failure) => channel.send(&Reply::Failed(failure), &[])?,
                 },
-                _ => channel.send(&self.answer(request, fds), &[])?,
+                _ => channel.send(&answer(&*target.kernel, request, fds), &[])?,
             }
-        }
-    }
-
-    fn answer(&self, request: Request, fds: Vec<OwnedFd>) -> Reply {
-        let done = |result: Result<(), Failure>| match result {
-            Ok(()) => Reply::Done,
-            Err(failure) => Reply::Failed(failure),
-        };
-        match request {
-            Request::Start => done(self.kernel.start()),
-            Request::State => Reply::State(self.kernel.state()),
-            Request::Signal { pid, signal, all } => done(self.kernel.signal(pid, signal, all)),
-            Request::Resize(size) => {
-                self.kernel.resize(size);
-                Reply::Done
-            }
-            Request::Pause => done(self.kernel.pause()),
-            Request::Resume => {
-                self.kernel.resume();
-                Reply::Done
-            }
-            Request::Checkpoint | Request::Restore => Reply::Failed(Failure::new(
-                FailureKind::Unsupported,
-                "checkpoint and restore are not supported yet",
-            )),
-            Request::Dump => Reply::Text(self.kernel.dump()),
-            Request::Processes => Reply::Processes(self.kernel.processes()),
-            Request::Stats => Reply::Stats(self.kernel.stats()),
-            Request::Stacks(threads) => match self.kernel.stacks(&threads, fds) {
-                Ok(stacks) => Reply::Stacks(stacks),
-                Err(failure) => Reply::Failed(failure),
-            },
-            Request::Logging(wanted) => done(self.kernel.logging(&wanted, fds)),
-            _ => Reply::Failed(Failure::new(
-                FailureKind::Invalid,
-                "this sandbox does not know that request",
-            )),
         }
     }
 
@@ -313,56 +341,101 @@ impl Shared {
         count(|n| n.saturating_sub(1));
         result
     }
+}
 
-    /// Until `duration` is over, the root process ended, or the caller went away.
-    fn sit_out(&self, channel: &Channel, duration: Duration) {
-        let deadline = Instant::now().checked_add(duration);
-        loop {
-            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-            // Rounded up, so that the last wait is not a busy one.
-            let left = left.map_or(PollTimeout::NONE, |left| {
-                let whole = left.as_micros().div_ceil(1000);
-                PollTimeout::try_from(whole).unwrap_or(PollTimeout::MAX)
-            });
-            let mut fds = [
-                PollFd::new(self.ended.as_fd(), PollFlags::POLLIN),
-                // Hang-up is reported without being asked for.
-                PollFd::new(channel.socket(), PollFlags::empty()),
-            ];
-            match poll(&mut fds, left) {
-                Ok(0) if left == PollTimeout::MAX => {}
-                Err(Errno::EINTR) => {}
-                _ => return,
-            }
+fn answer(kernel: &dyn Kernel, request: Request, fds: Vec<OwnedFd>) -> Reply {
+    let done = |result: Result<(), Failure>| match result {
+        Ok(()) => Reply::Done,
+        Err(failure) => Reply::Failed(failure),
+    };
+    match request {
+        Request::Start => done(kernel.start()),
+        Request::State => Reply::State(kernel.state()),
+        Request::Signal { pid, signal, all } => done(kernel.signal(pid, signal, all)),
+        Request::Resize(size) => {
+            kernel.resize(size);
+            Reply::Done
         }
+        Request::Pause => done(kernel.pause()),
+        Request::Resume => {
+            kernel.resume();
+            Reply::Done
+        }
+        Request::Destroy(id) => done(kernel.destroy(&id)),
+        Request::Checkpoint | Request::Restore => Reply::Failed(Failure::new(
+            FailureKind::Unsupported,
+            "checkpoint and restore are not supported yet",
+        )),
+        Request::Stacks(threads) => match kernel.stacks(&threads, fds) {
+            Ok(stacks) => Reply::Stacks(stacks),
+            Err(failure) => Reply::Failed(failure),
+        },
+        Request::Logging(wanted) => done(kernel.logging(&wanted, fds)),
+        Request::Dump => Reply::Text(kernel.dump()),
+        Request::Processes => Reply::Processes(kernel.processes()),
+        Request::Stats => Reply::Stats(kernel.stats()),
+        _ => Reply::Failed(Failure::new(
+            FailureKind::Invalid,
+            "this sandbox does not know that request",
+        )),
     }
+}
 
-    /// Until the root process ended, or the caller went away.
-    fn wait(&self, channel: &Channel) -> Result<(), control::ChannelError> {
+/// Until `duration` is over, a container ended, or the caller went away.
+fn sit_out(channel: &Channel, end: &End, duration: Duration) {
+    let deadline = Instant::now().checked_add(duration);
+    loop {
+        let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+        // Rounded up, so that the last wait is not a busy one.
+        let left = left.map_or(PollTimeout::NONE, |left| {
+            let whole = left.as_micros().div_ceil(1000);
+            PollTimeout::try_from(whole).unwrap_or(PollTimeout::MAX)
+        });
         let mut fds = [
-            PollFd::new(self.ended.as_fd(), PollFlags::POLLIN),
+            PollFd::new(end.event.as_fd(), PollFlags::POLLIN),
             // Hang-up is reported without being asked for.
             PollFd::new(channel.socket(), PollFlags::empty()),
         ];
-        while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
-        match fds[0].any() {
-            Some(true) => channel.send(&Reply::Exited(self.status.load(Ordering::Acquire)), &[]),
-            _ => Err(control::ChannelError::Closed),
+        match poll(&mut fds, left) {
+            Ok(0) if left == PollTimeout::MAX => {}
+            Err(Errno::EINTR) => {}
+            _ => return,
         }
     }
 }
 
+/// Until a container ended, or the caller went away.
+fn wait(channel: &Channel, end: &End) -> Result<(), control::ChannelError> {
+    let mut fds = [
+        PollFd::new(end.event.as_fd(), PollFlags::POLLIN),
+        // Hang-up is reported without being asked for.
+        PollFd::new(channel.socket(), PollFlags::empty()),
+    ];
+    while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
+    match (fds[0].any(), end.status()) {
+        (Some(true), Some(status)) => channel.send(&Reply::Exited(status), &[]),
+        _ => Err(control::ChannelError::Closed),
+    }
+}
+
+fn no_container() -> Failure {
+    let text = "no such container has joined this sandbox, or it has ended";
+    Failure::new(FailureKind::NoContainer, text)
+}
+
 /// Stays with a process until it ended, or the caller went away.
 fn attend(channel: &mut Channel, process: &dyn Process) -> Result<(), control::ChannelError> {
-    channel.send(&Reply::Executed(process.pid()), &[])?;
+    let begun = process.pid().map_or(Reply::Done, Reply::Executed);
+    channel.send(&begun, &[])?;
     loop {
         if let Some(status) = process.ended() {
             return channel.send(&Reply::Exited(status), &[]);
         }
-        let mut fds = [
-            PollFd::new(process.news(), PollFlags::POLLIN),
-            PollFd::new(channel.socket(), PollFlags::POLLIN),
-        ];
+        let mut fds = Vec::with_capacity(3);
+        fds.push(PollFd::new(process.news(), PollFlags::POLLIN));
+        fds.push(PollFd::new(channel.socket(), PollFlags::POLLIN));
+        let other = process.depends_on();
+        fds.extend(other.map(|fd| PollFd::new(fd, PollFlags::empty())));
         // A message may have been read together with the one before it.
         if !channel.has_input()
             && (poll(&mut fds, PollTimeout::NONE).is_err() || fds[1].any() != Some(true))
@@ -386,6 +459,7 @@ fn raw(fd: BorrowedFd<'_>) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicI32;
 
     struct Fake;
 
@@ -433,6 +507,20 @@ mod tests {
         fn end_trace(&self) -> Traced {
             Traced { events: 3, lost: 0 }
         }
+        fn join(&self, _: &JoinSpec, _: Vec<OwnedFd>) -> Result<Arc<dyn Process>, Failure> {
+            Err(Failure::new(FailureKind::State, "nobody joins"))
+        }
+        fn joined(&self, id: &str) -> Option<Target> {
+            let end = Arc::new(End::new().unwrap());
+            end.announce(3 << 8);
+            (id == "there").then(|| Target {
+                kernel: Arc::new(Fake),
+                end,
+            })
+        }
+        fn destroy(&self, _: &str) -> Result<(), Failure> {
+            Ok(())
+        }
         fn exec(&self, spec: &ExecSpec, _: Vec<OwnedFd>) -> Result<Arc<dyn Process>, Failure> {
             match spec.process.args.first() {
                 Some(_) => Ok(Arc::new(FakeProcess::new())),
@@ -457,14 +545,17 @@ mod tests {
     }
 
     impl Process for FakeProcess {
-        fn pid(&self) -> i32 {
-            7
+        fn pid(&self) -> Option<i32> {
+            Some(7)
         }
         fn ended(&self) -> Option<i32> {
             Some(self.status.load(Ordering::SeqCst)).filter(|s| *s >= 0)
         }
         fn news(&self) -> BorrowedFd<'_> {
             self.news.as_fd()
+        }
+        fn depends_on(&self) -> Option<BorrowedFd<'_>> {
+            None
         }
         fn signal(&self, signal: i32) {
             self.status.store(signal, Ordering::SeqCst);

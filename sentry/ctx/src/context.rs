@@ -66,6 +66,11 @@ pub trait Ctx {
         self.pid()
     }
 
+    /// A number that tells its process from all others, those of other PID namespaces too.
+    fn process(&self) -> u64 {
+        u64::from(self.pid().unsigned_abs())
+    }
+
     /// Its session and process group; the kernel itself has none.
     fn job(&self) -> Option<&dyn JobControl> {
         None

@@ -58,19 +58,29 @@ impl std::fmt::Debug for MemoryFile {
 impl MemoryFile {
     /// A new memfd.
     pub fn new() -> Result<Arc<MemoryFile>, MemoryError> {
+        MemoryFile::of_at_most(u64::MAX)
+    }
+
+    /// As [`MemoryFile::new`], with frames for so many bytes at most: address space is shared by
+    /// all files of a process.
+    pub fn of_at_most(most: u64) -> Result<Arc<MemoryFile>, MemoryError> {
         let name = c"ringfence-memory";
         // Guests execute from it; kernels before 6.3 do not know how to say so.
         let exec = MFdFlags::MFD_CLOEXEC | MFdFlags::from_bits_retain(0x10);
         let file = memfd_create(name, exec)
             .or_else(|_| memfd_create(name, MFdFlags::MFD_CLOEXEC))
             .map_err(failed("create"))?;
-        MemoryFile::from_file(file)
+        MemoryFile::sized(file, most)
     }
 
     /// Over a file that was donated, empty, open for reading and writing.
     pub fn from_file(file: OwnedFd) -> Result<Arc<MemoryFile>, MemoryError> {
+        MemoryFile::sized(file, u64::MAX)
+    }
+
+    fn sized(file: OwnedFd, most: u64) -> Result<Arc<MemoryFile>, MemoryError> {
         let mut last = failed("size")(nix::errno::Errno::EFBIG);
-        for len in SIZES {
+        for len in SIZES.into_iter().filter(|len| *len <= most) {
             match ftruncate(&file, len as i64) {
                 Ok(()) => {}
                 Err(e) => {

@@ -78,7 +78,7 @@ struct State {
     ctime: i64,
     waiting: Vec<Arc<Waiting>>,
     /// What is to be added when a process ends, by its id.
-    undo: BTreeMap<i32, Vec<i32>>,
+    undo: BTreeMap<u64, Vec<i32>>,
     removed: bool,
 }
 
@@ -89,10 +89,17 @@ struct Value {
     pid: i32,
 }
 
+/// A process, by its number and by what tells it from those of other PID namespaces.
+#[derive(Clone, Copy)]
+struct Who {
+    pid: i32,
+    process: u64,
+}
+
 /// A task in a set's queue.
 struct Waiting {
     ops: Box<[SemOp]>,
-    pid: i32,
+    who: Who,
     waker: Arc<Waker>,
     state: Mutex<Progress, ranks::WaitQueue>,
 }
@@ -182,7 +189,10 @@ impl Semaphores {
         deadline: Option<Instant>,
     ) -> Result<(), Errno> {
         let set = self.ids.get(id)?;
-        let pid = cx.pid();
+        let who = Who {
+            pid: cx.pid(),
+            process: cx.process(),
+        };
         let alters = ops.iter().any(|o| o.op != 0);
         if ops.iter().any(|o| o.flags & UNDO != 0) {
             self.undone.store(true, Ordering::SeqCst);
@@ -197,7 +207,7 @@ impl Semaphores {
             if st.removed {
                 return Err(Errno::EIDRM);
             }
-            match st.attempt(ops, pid)? {
+            match st.attempt(ops, who)? {
                 Attempt::Done => {
                     st.otime = seconds(&self.clocks);
                     if alters {
@@ -208,7 +218,7 @@ impl Semaphores {
                 Attempt::Blocked(at) => {
                     let waiting = Arc::new(Waiting {
                         ops: ops.into(),
-                        pid,
+                        who,
                         waker: cx.waker().clone(),
                         state: Mutex::new(Progress {
                             blocked: at,
@@ -239,14 +249,14 @@ impl Semaphores {
         Err(failed)
     }
 
-    /// A process has ended: its undos are done.
-    pub fn process_ended(&self, pid: i32) {
+    /// A process ([`Ctx::process`]) has ended: its undos are done.
+    pub fn process_ended(&self, process: u64, pid: i32) {
         if !self.undone.load(Ordering::SeqCst) {
             return;
         }
         for (_, set) in self.ids.all() {
             let mut st = set.0.lock();
-            let Some(undo) = st.undo.remove(&pid) else {
+            let Some(undo) = st.undo.remove(&process) else {
                 continue;
             };
             for (value, more) in st.values.iter_mut().zip(undo) {
@@ -260,11 +270,13 @@ impl Semaphores {
         }
     }
 
-    /// Whether process `pid` has asked for an undo that is still to come.
-    pub fn undoes(&self, pid: i32) -> bool {
+    /// Whether a process ([`Ctx::process`]) has asked for an undo that is still to come.
+    pub fn undoes(&self, process: u64) -> bool {
         let sets = self.ids.all();
         self.undone.load(Ordering::SeqCst)
-            && sets.iter().any(|(_, s)| s.0.lock().undo.contains_key(&pid))
+            && sets
+                .iter()
+                .any(|(_, s)| s.0.lock().undo.contains_key(&process))
     }
 
     /// `GETVAL` and its relatives.
@@ -488,16 +500,16 @@ impl Semaphores {
 
 impl State {
     /// Does all of `ops`, or nothing.
-    fn attempt(&mut self, ops: &[SemOp], pid: i32) -> Result<Attempt, Errno> {
+    fn attempt(&mut self, ops: &[SemOp], who: Who) -> Result<Attempt, Errno> {
         let mut done = 0;
         let ended = loop {
             let Some(op) = ops.get(done) else {
                 for op in ops {
-                    self.values[usize::from(op.num)].pid = pid;
+                    self.values[usize::from(op.num)].pid = who.pid;
                 }
                 return Ok(Attempt::Done);
             };
-            match self.step(op, pid) {
+            match self.step(op, who) {
                 Ok(true) => done += 1,
                 Ok(false) if i32::from(op.flags) & NOWAIT != 0 => break Err(Errno::EAGAIN),
                 Ok(false) => break Ok(Attempt::Blocked(done)),
@@ -507,7 +519,7 @@ impl State {
         for op in ops[..done].iter().rev() {
             self.values[usize::from(op.num)].now -= i32::from(op.op);
             if op.flags & UNDO != 0
-                && let Some(undo) = self.undo.get_mut(&pid)
+                && let Some(undo) = self.undo.get_mut(&who.process)
             {
                 undo[usize::from(op.num)] += i32::from(op.op);
             }
@@ -516,7 +528,7 @@ impl State {
     }
 
     /// One operation; `false` where it has to wait.
-    fn step(&mut self, op: &SemOp, pid: i32) -> Result<bool, Errno> {
+    fn step(&mut self, op: &SemOp, who: Who) -> Result<bool, Errno> {
         let count = self.values.len();
         let at = usize::from(op.num);
         let change = i32::from(op.op);
@@ -532,7 +544,10 @@ impl State {
             return Err(Errno::ERANGE);
         }
         if op.flags & UNDO != 0 {
-            let undo = self.undo.entry(pid).or_insert_with(|| vec![0; count]);
+            let undo = self
+                .undo
+                .entry(who.process)
+                .or_insert_with(|| vec![0; count]);
             let more = undo[at] - change;
             if !(-MAX_VALUE - 1..=MAX_VALUE).contains(&more) {
                 return Err(Errno::ERANGE);
@@ -556,7 +571,7 @@ impl State {
                         at += 1;
                         continue;
                     }
-                    let result = match self.attempt(&waiting.ops, waiting.pid) {
+                    let result = match self.attempt(&waiting.ops, waiting.who) {
                         Ok(Attempt::Blocked(blocked)) => {
                             waiting.state.lock().blocked = blocked;
                             at += 1;

@@ -39,8 +39,11 @@ pub(crate) fn kcmp(cx: &mut TaskCx, &[a, b, kind, x, y, _]: &Args) -> SysResult<
         IO if a.io_priority() == 0 && b.io_priority() == 0 => Ordering::Equal,
         IO => place(&a).cmp(&place(&b)),
         SYSVSEM => {
-            let sem = &cx.kernel().ipc().sem;
-            let list = |t: &Task| if sem.undoes(t.tgid()) { t.tgid() } else { 0 };
+            let list = |t: &Task| {
+                let process = t.group().serial();
+                let undoes = t.group().container().ipc().sem.undoes(process);
+                if undoes { process } else { 0 }
+            };
             list(&a).cmp(&list(&b))
         }
         EPOLL_TFD => return Err(Errno::EOPNOTSUPP.into()),

@@ -19,7 +19,7 @@ fn padded(text: &[u8]) -> [u8; 65] {
 }
 
 pub(crate) fn uname(cx: &mut TaskCx, &[buf, ..]: &Args) -> SysResult<u64> {
-    let uts = cx.kernel().uts();
+    let uts = cx.container().uts().get();
     let name = Utsname {
         sysname: padded(&uts.sysname),
         nodename: padded(&uts.nodename),
@@ -48,20 +48,20 @@ fn new_name(cx: &TaskCx, addr: u64, len: u64) -> Result<Vec<u8>, Errno> {
 
 pub(crate) fn sethostname(cx: &mut TaskCx, &[name, len, ..]: &Args) -> SysResult<u64> {
     let name = new_name(cx, name, len)?;
-    cx.kernel().update_uts(|uts| uts.nodename = name);
+    cx.container().uts().update(|uts| uts.nodename = name);
     Ok(0)
 }
 
 pub(crate) fn setdomainname(cx: &mut TaskCx, &[name, len, ..]: &Args) -> SysResult<u64> {
     let name = new_name(cx, name, len)?;
-    cx.kernel().update_uts(|uts| uts.domainname = name);
+    cx.container().uts().update(|uts| uts.domainname = name);
     Ok(0)
 }
 
 pub(crate) fn sysinfo(cx: &mut TaskCx, &[buf, ..]: &Args) -> SysResult<u64> {
     let kernel = cx.kernel();
     let (tasks, _) = kernel.task_count();
-    let (total, used) = (kernel.memory_limit(), kernel.memory_used());
+    let (total, used) = (cx.container().memory_limit(), cx.container().memory_used());
     let info = Sysinfo {
         uptime: cx.clocks().uptime().as_secs() as i64,
         totalram: total,

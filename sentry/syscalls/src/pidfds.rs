@@ -24,8 +24,11 @@ pub(crate) fn pidfd_open(cx: &mut TaskCx, &[pid, flags, ..]: &Args) -> SysResult
 /// The process behind a descriptor, and whether waiting through it must not block.
 pub(crate) fn process(cx: &TaskCx, fd: i32) -> Result<(i32, bool), Errno> {
     let file = cx.fd_table().get(fd)?;
-    let group = file.ops_as::<PidFd>().ok_or(Errno::EBADF)?.group().tgid();
-    Ok((group, file.nonblocking()))
+    let group = file.ops_as::<PidFd>().ok_or(Errno::EBADF)?.group();
+    if !cx.sees(group) {
+        return Err(Errno::ECHILD);
+    }
+    Ok((group.tgid(), file.nonblocking()))
 }
 
 /// The process whose directory in a procfs is open as `fd`: that will do for one of its own.
@@ -49,6 +52,9 @@ pub(crate) fn pidfd_send_signal(
         Ok(group) => group,
         Err(_) => process_directory(cx, fd(pidfd))?,
     };
+    if !cx.sees(&group) {
+        return Err(Errno::EINVAL.into());
+    }
     let (pid, signal) = (group.tgid(), signal as i32);
     let info: Option<SigInfo> = match info {
         0 => None,

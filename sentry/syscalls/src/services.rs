@@ -5,7 +5,8 @@ use fs_tmpfs::{Memfds, Options, Tmpfs};
 use net_unix::AbstractNames;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use task::{Kernel, TaskCx};
+use task::{Container, TaskCx};
+use time::Clocks;
 use vfs::{MountFlags, MountSpec};
 
 /// What mount(2) says to a file system.
@@ -22,7 +23,7 @@ pub struct MountArgs<'a> {
 pub type MountMaker =
     Arc<dyn Fn(&TaskCx, &MountArgs<'_>) -> Result<MountSpec, Errno> + Send + Sync>;
 
-/// What calls need beyond the kernel. One a sandbox.
+/// What calls need beyond the kernel. One a container.
 pub struct Services {
     pub(crate) memfds: Memfds,
     pub(crate) unix_names: Arc<AbstractNames>,
@@ -30,11 +31,16 @@ pub struct Services {
 }
 
 impl Services {
-    /// For `kernel`, with tmpfs as the one file system that mount(2) knows.
-    pub fn new(kernel: &Kernel) -> Services {
+    /// For `container`, whose network namespace has `unix_names`, with tmpfs as the one file system
+    /// that mount(2) knows.
+    pub fn new(
+        container: &Container,
+        clocks: &Arc<Clocks>,
+        unix_names: Arc<AbstractNames>,
+    ) -> Services {
         let mut services = Services {
-            memfds: Memfds::new(kernel.memory(), kernel.clocks()),
-            unix_names: AbstractNames::new(),
+            memfds: Memfds::new(container.memory(), clocks),
+            unix_names,
             filesystems: BTreeMap::new(),
         };
         services.add_filesystem("tmpfs", Arc::new(tmpfs));
@@ -46,27 +52,27 @@ impl Services {
         self.filesystems.insert(name, maker);
     }
 
-    /// Hands them to the kernel. Without them, the calls that need them panic: boot does this
+    /// Hands them to the container. Without them, the calls that need them panic: boot does this
     /// before the first task.
-    pub fn install(self, kernel: &Kernel) {
-        kernel.set_services(Arc::new(self));
+    pub fn install(self, container: &Container) {
+        container.set_services(Arc::new(self));
     }
 
     pub(crate) fn of(cx: &TaskCx) -> &Services {
-        let installed = cx.kernel().services().and_then(|s| s.downcast_ref());
+        let installed = cx.container().services().and_then(|s| s.downcast_ref());
         installed
             .unwrap_or_else(|| unreachable!("boot installs the services before the first task"))
     }
 }
 
 fn tmpfs(cx: &TaskCx, args: &MountArgs<'_>) -> Result<MountSpec, Errno> {
-    let kernel = cx.kernel();
-    let options = Options::parse(args.options, kernel.memory_limit())?;
+    let container = cx.container();
+    let options = Options::parse(args.options, container.memory_limit())?;
     let spec = Tmpfs::mount_spec(
-        kernel.memory(),
-        kernel.devices(),
+        container.memory(),
+        container.devices(),
         options,
-        kernel.clocks(),
+        cx.kernel().clocks(),
         args.flags,
     );
     Ok(MountSpec {

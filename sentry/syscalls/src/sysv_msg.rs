@@ -14,7 +14,7 @@ const STAT_ANY: i32 = 13;
 const TEXT: u64 = 8;
 
 pub(crate) fn msgget(cx: &mut TaskCx, &[key, flags, ..]: &Args) -> SysResult<u64> {
-    let msg = &cx.kernel().ipc().msg;
+    let msg = &cx.container().ipc().msg;
     Ok(msg.get(cx, key as i32, flags as i32)? as u64)
 }
 
@@ -30,7 +30,10 @@ pub(crate) fn msgsnd(cx: &mut TaskCx, &[id, buf, size, flags, ..]: &Args) -> Sys
         kind,
         text: text.into(),
     };
-    cx.kernel().ipc().msg.send(cx, id, message, flags as i32)?;
+    cx.container()
+        .ipc()
+        .msg
+        .send(cx, id, message, flags as i32)?;
     Ok(0)
 }
 
@@ -39,7 +42,7 @@ pub(crate) fn msgrcv(cx: &mut TaskCx, &[id, buf, size, kind, flags, _]: &Args) -
     if id < 0 || (size as i64) < 0 {
         return Err(Errno::EINVAL.into());
     }
-    let msg = &cx.kernel().ipc().msg;
+    let msg = &cx.container().ipc().msg;
     let message = msg.receive(cx, id, size, kind as i64, flags as i32)?;
     // A message that has been taken and does not arrive is lost, as on Linux.
     cx.memory().write_obj(buf, &message.kind)?;
@@ -54,7 +57,7 @@ pub(crate) fn msgctl(cx: &mut TaskCx, &[id, op, buf, ..]: &Args) -> SysResult<u6
     if id < 0 || op < 0 {
         return Err(Errno::EINVAL.into());
     }
-    let msg = &cx.kernel().ipc().msg;
+    let msg = &cx.container().ipc().msg;
     let memory = cx.memory();
     match (Control::from_number(op), op) {
         (Some(Control::Info), _) | (_, INFO) => {

@@ -325,7 +325,7 @@ impl TaskCx {
 
     fn choose_tid(&self, args: &CloneArgs) -> Result<i32, Errno> {
         let mut tree = self.kernel().tree.lock();
-        if tree.tasks.len() as u64 >= self.kernel().pids_limit() {
+        if self.container().is_full() {
             return Err(Errno::EAGAIN);
         }
         match args.set_tid.as_slice() {
@@ -363,6 +363,7 @@ impl TaskCx {
         };
         let group = ThreadGroup::new(
             self.kernel(),
+            self.container(),
             tgid,
             actions,
             Limits::new(parent.limits().all()),
@@ -454,8 +455,9 @@ impl TaskCx {
         let me = self.group();
         let mut st = me.state.lock();
         // Others may have become as many as there may be since the id was chosen.
-        let full = tree.tasks.len() as u64 >= self.kernel().pids_limit();
-        if full || tree.closed || st.exit.is_some() || st.exec.is_some() {
+        let container = self.container();
+        let closed = tree.closed || container.is_closed();
+        if container.is_full() || closed || st.exit.is_some() || st.exec.is_some() {
             return Err(Errno::EAGAIN);
         }
         child.inherit_confinement(&self.task);
@@ -497,8 +499,8 @@ impl TaskCx {
                 exit_signal,
             );
         }
-        self.kernel().pause_new(&tree, child);
-        tree.tasks.insert(child.tid(), child.clone());
+        container.pause_new(&tree, child);
+        tree.add_task(child.tid(), child);
         Ok(())
     }
 
@@ -516,14 +518,14 @@ impl TaskCx {
             .lock()
             .threads
             .retain(|t| !Arc::ptr_eq(t, child));
-        tree.tasks.remove(&child.tid());
+        let task = tree.drop_task(child.tid());
         let gone = if child.tid() == child.tgid() {
             tree.remove(child.tid())
         } else {
             None
         };
         drop(tree);
-        drop(gone);
+        drop((gone, task));
         for (mm, fds, fs) in mm.into_iter().zip(fds).zip(fs).map(|((a, b), c)| (a, b, c)) {
             if mm.leave() {
                 mm.get().destroy();

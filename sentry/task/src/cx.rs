@@ -4,7 +4,7 @@ use crate::cpu::Phase;
 use crate::frame::Trap;
 use crate::run::{Pending, Start};
 use crate::users::Users;
-use crate::{ExitStatus, FsContext, Kernel, Task, ThreadGroup};
+use crate::{Container, ExitStatus, FsContext, Kernel, Task, ThreadGroup};
 use abi::Errno;
 use auth::Creds;
 use ctx::{Ctx, JobControl, Resource, Restart, SysResult, UserMemory, Wake};
@@ -99,6 +99,18 @@ impl TaskCx {
     /// The sandbox's kernel.
     pub fn kernel(&self) -> &Arc<Kernel> {
         &self.kernel
+    }
+
+    /// Whether a process is in its PID namespace.
+    pub fn sees(&self, group: &ThreadGroup) -> bool {
+        group
+            .kernel()
+            .is_some_and(|k| Arc::ptr_eq(&k, &self.kernel))
+    }
+
+    /// The container it belongs to.
+    pub fn container(&self) -> &Arc<Container> {
+        self.group().container()
     }
 
     /// Thread id.
@@ -304,7 +316,7 @@ impl Ctx for TaskCx {
             if self.wanted_elsewhere() {
                 return Wake::Interrupted;
             }
-            if self.kernel.is_paused() {
+            if self.container().is_paused() {
                 self.sleep_paused();
                 // What it waits for may have come meanwhile: it is to look again.
                 return match self.interrupted() {
@@ -342,6 +354,10 @@ impl Ctx for TaskCx {
 
     fn tid(&self) -> i32 {
         self.task.tid()
+    }
+
+    fn process(&self) -> u64 {
+        self.group().serial()
     }
 
     fn job(&self) -> Option<&dyn JobControl> {

@@ -29,7 +29,7 @@ impl TaskCx {
             || st.stop.is_some()
             || !((me.pending.lock().set() | st.pending.set()).minus(me.blocked())).is_empty();
         // What is paused is to look there before guest code runs again.
-        if !found && !self.kernel().is_paused() {
+        if !found && !self.container().is_paused() {
             // Under the lock with which it is set.
             me.work.store(false, Ordering::SeqCst);
         }
@@ -85,7 +85,7 @@ impl TaskCx {
         if st.exec.is_some_and(|tid| tid != me.tid()) {
             return Next::Exit(ExitStatus::Exited(0));
         }
-        if self.kernel().is_paused() {
+        if self.container().is_paused() {
             return Next::Paused;
         }
         if st.stop.is_some() {

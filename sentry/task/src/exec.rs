@@ -4,7 +4,7 @@ use crate::limits::{Limits, RESOURCES, Rlimit};
 use crate::run::Start;
 use crate::task::TaskState;
 use crate::users::Users;
-use crate::{FsContext, Kernel, Task, TaskCx, ThreadGroup};
+use crate::{Container, FsContext, Kernel, Task, TaskCx, ThreadGroup};
 use abi::Errno;
 use auth::{CapSet, Creds, Securebits};
 use ctx::{SysErr, SysResult, Terminal};
@@ -108,7 +108,7 @@ impl From<Errno> for Refusal {
 
 fn prepare(
     cx: &dyn FsCtx,
-    kernel: &Kernel,
+    (kernel, container): (&Kernel, &Container),
     program: Program,
     limits: &MmLimits,
     personality: u32,
@@ -117,7 +117,7 @@ fn prepare(
     let (creds, secure) = exec_creds(cx, &program, no_new_privs)?;
     let old = cx.creds();
     let set_id = creds.euid != old.euid || creds.egid != old.egid;
-    let mm = Mm::new(kernel.engine(), kernel.memory())?;
+    let mm = Mm::new(kernel.engine(), container.memory())?;
     let name = program.name().to_vec();
     let options = LoadOptions {
         limits: *limits,
@@ -171,7 +171,15 @@ impl TaskCx {
         let program = Program::open(self, start, path, lookup, by, argv, envp)?;
         let kernel = self.kernel().clone();
         let no_new_privs = self.task.no_new_privs();
-        let prepared = prepare(self, &kernel, program, &limits, personality, no_new_privs);
+        let own = self.container().clone();
+        let prepared = prepare(
+            self,
+            (&kernel, &own),
+            program,
+            &limits,
+            personality,
+            no_new_privs,
+        );
         match prepared {
             Ok(prepared) => {
                 if !self.be_alone() {
@@ -223,9 +231,9 @@ impl TaskCx {
         }
         let old = me.tid();
         if old != group.tgid() {
-            tree.tasks.remove(&old);
+            let renamed = tree.drop_task(old);
             me.tid.store(group.tgid(), Ordering::SeqCst);
-            let leader = tree.tasks.insert(group.tgid(), me.clone());
+            let leader = tree.add_task(group.tgid(), &me);
             for n in tree.nodes.values_mut() {
                 if n.parent_tid == old {
                     n.parent_tid = group.tgid();
@@ -233,7 +241,7 @@ impl TaskCx {
             }
             drop(st);
             drop(tree);
-            drop(leader);
+            drop((leader, renamed));
         }
         true
     }
@@ -283,6 +291,8 @@ impl TaskCx {
 
 /// A process made from outside: the first one, or one that `exec` puts beside it.
 pub struct ProcessSpec {
+    /// The container it is in.
+    pub container: Arc<Container>,
     /// The program, as in execve(2): not looked for in `PATH`.
     pub path: Vec<u8>,
     /// Arguments, the zeroth included.
@@ -351,7 +361,10 @@ impl Kernel {
             crate::confine::may_start(filter)?;
         }
         let nnp = spec.no_new_privs;
-        let new = prepare(&cx, self, program, &limits.memory(), 0, nnp).map_err(|r| match r {
+        let container = spec.container;
+        let memory = limits.memory();
+        let new = prepare(&cx, (self, &container), program, &memory, 0, nnp);
+        let new = new.map_err(|r| match r {
             Refusal::Call(e) | Refusal::TooLate(e) => e.errno(),
         })?;
 
@@ -359,7 +372,7 @@ impl Kernel {
             true => INIT,
             false => self.tree.lock().allocate()?,
         };
-        let group = ThreadGroup::new(self, tid, Arc::new(Actions::default()), limits);
+        let group = ThreadGroup::new(self, &container, tid, Arc::new(Actions::default()), limits);
         group
             .unkillable
             .store(spec.init && !spec.mortal, Ordering::Relaxed);
@@ -405,10 +418,15 @@ impl Kernel {
         }
         {
             let mut tree = self.tree.lock();
+            if tree.closed || container.is_closed() {
+                drop(tree);
+                mm.get().destroy();
+                return Err(Errno::ENOMEM);
+            }
             group.state.lock().threads.push(task.clone());
             tree.insert(group.clone(), 0, 0, tid, tid, Signal::CHLD.number());
-            self.pause_new(&tree, &task);
-            tree.tasks.insert(tid, task.clone());
+            container.pause_new(&tree, &task);
+            tree.add_task(tid, &task);
             if let Some(s) = tree.sessions.get_mut(&tid) {
                 s.terminal = spec.terminal.clone();
             }

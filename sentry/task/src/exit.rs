@@ -37,7 +37,10 @@ impl TaskCx {
         // Before anybody can learn of the end. Of threads that end at the same moment none may be
         // the last here; then it is done below.
         if me.group().state.lock().threads.len() == 1 {
-            self.kernel().ipc().sem.process_ended(me.tgid());
+            self.container()
+                .ipc()
+                .sem
+                .process_ended(me.group().serial(), me.tgid());
             self.kernel().leader_ends(me.tgid());
         }
         if self.fds.leave() {
@@ -140,7 +143,9 @@ impl TaskCx {
             st.threads.is_empty()
         };
         if me.tid() != group.tgid() {
-            tree.tasks.remove(&me.tid());
+            after
+                .garbage
+                .extend(tree.drop_task(me.tid()).map(|t| Box::new(t) as _));
         }
         let tied = if last {
             tied_groups(&tree, group.tgid())
@@ -171,7 +176,11 @@ impl TaskCx {
             p.children.notify_all(Events::READABLE);
         }
         if last {
-            kernel.ipc().sem.process_ended(group.tgid());
+            group
+                .container()
+                .ipc()
+                .sem
+                .process_ended(group.serial(), group.tgid());
             kernel.leader_ends(group.tgid());
             group.timers().stop();
             group.ended.notify_all(Events::READABLE | Events::HUP);

@@ -3,7 +3,7 @@
 use crate::cpu::CpuTime;
 use crate::itimer::ProcessTimers;
 use crate::limits::Limits;
-use crate::{ExitStatus, Kernel, Task};
+use crate::{Container, ExitStatus, Kernel, Task};
 use abi::Errno;
 use signal::{Actions, Pending, SigSet, Signal};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
@@ -15,7 +15,10 @@ use wait::Queue;
 pub struct ThreadGroup {
     pub(crate) state: Mutex<GroupState, ranks::ThreadGroup>,
     tgid: i32,
+    /// Tells it from all others of the sandbox, those of other PID namespaces among them.
+    serial: u64,
     kernel: Weak<Kernel>,
+    container: Arc<Container>,
     limits: Limits,
     /// Hears of children that change state.
     pub(crate) children: Queue,
@@ -76,6 +79,7 @@ impl std::fmt::Debug for ThreadGroup {
 impl ThreadGroup {
     pub(crate) fn new(
         kernel: &Arc<Kernel>,
+        container: &Arc<Container>,
         tgid: i32,
         actions: Arc<Actions>,
         limits: Limits,
@@ -96,7 +100,9 @@ impl ThreadGroup {
                 children_peak: 0,
             }),
             tgid,
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             kernel: Arc::downgrade(kernel),
+            container: container.clone(),
             limits,
             children: Queue::new(),
             signals: Queue::new(),
@@ -114,6 +120,16 @@ impl ThreadGroup {
     /// The process id.
     pub fn tgid(&self) -> i32 {
         self.tgid
+    }
+
+    /// A number that no other process of the sandbox has or had, in whatever PID namespace.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// The container it belongs to.
+    pub fn container(&self) -> &Arc<Container> {
+        &self.container
     }
 
     pub(crate) fn kernel(&self) -> Option<Arc<Kernel>> {
@@ -246,3 +262,5 @@ impl ThreadGroup {
 
 /// Counts for /proc/stat.
 pub(crate) static FORKS: AtomicU64 = AtomicU64::new(0);
+
+static SERIAL: AtomicU64 = AtomicU64::new(1);

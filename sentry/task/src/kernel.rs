@@ -1,12 +1,9 @@
 //! The kernel of a sandbox: what all its tasks have in common.
 
-use crate::oom::Killer;
 use crate::pages::{VdsoPages, VdsoSpec};
-use crate::pause::Pause;
 use crate::pool::Pool;
 use crate::trace::{Trace, Watch};
 use crate::tree::Tree;
-use crate::uts::Uts;
 use crate::{ExitStatus, Task, TaskCx, ThreadGroup};
 use abi::Errno;
 use ctx::{SysErr, SysResult};
@@ -14,13 +11,11 @@ use hostmem::MemoryFile;
 use mm::FutexKey;
 use platform_api::Engine;
 use signal::Signal;
-use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex as StdMutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex as StdMutex, PoisonError};
 use std::time::Instant;
 use sync::{Mutex, ranks};
 use time::{ClockId, Clocks, TimerQueue};
-use vfs::DeviceRegistry;
 
 /// A handler of a system call.
 pub type Handler = fn(&mut TaskCx, &[u64; 6]) -> SysResult<u64>;
@@ -58,8 +53,10 @@ pub trait Tracer: Send + Sync {
 pub struct KernelConfig {
     /// The platform.
     pub engine: Arc<dyn Engine>,
-    /// Where guest memory comes from.
+    /// Where the vDSO's pages lie.
     pub memory: Arc<MemoryFile>,
+    /// Futex waiters, which kernels whose processes may share memory have in common.
+    pub futexes: Arc<futex::Table<FutexKey>>,
     /// The clocks.
     pub clocks: Arc<Clocks>,
     /// The timers.
@@ -68,18 +65,8 @@ pub struct KernelConfig {
     pub calls: CallTable,
     /// Watches them while [`Kernel::set_strace`] says so.
     pub tracer: Option<Arc<dyn Tracer>>,
-    /// What uname(2) says.
-    pub uts: Uts,
     /// Virtual CPUs, at least 1.
     pub cpus: u32,
-    /// Memory the guest sees as the machine's, in bytes.
-    pub memory_limit: u64,
-    /// Memory it may use, in bytes; without a limit as much as the host gives.
-    pub memory_cap: Option<u64>,
-    /// Tasks there may be at once, zombies included.
-    pub pids_limit: Option<u64>,
-    /// Openers of device nodes.
-    pub devices: Arc<DeviceRegistry>,
 }
 
 /// Why a sandbox ended.
@@ -94,23 +81,16 @@ pub enum Ended {
 /// The kernel.
 pub struct Kernel {
     pub(crate) tree: Mutex<Tree, ranks::TaskTree>,
-    uts: Mutex<Uts, ranks::Leaf>,
     engine: Arc<dyn Engine>,
-    memory: Arc<MemoryFile>,
     clocks: Arc<Clocks>,
     timers: Arc<TimerQueue>,
-    futexes: futex::Table<FutexKey>,
+    futexes: Arc<futex::Table<FutexKey>>,
     futexes_pi: futex::PiTable<FutexKey>,
-    ipc: ipc::Ipc,
     calls: CallTable,
     tracer: Option<Arc<dyn Tracer>>,
     pub(crate) watch: Watch,
     pub(crate) trace: Trace,
     cpus: u32,
-    memory_limit: u64,
-    pids_limit: Option<u64>,
-    pub(crate) killer: Killer,
-    devices: Arc<DeviceRegistry>,
     pub(crate) pool: Pool,
     vdso: VdsoPages,
     epoch: Instant,
@@ -119,8 +99,6 @@ pub struct Kernel {
     ended: StdMutex<Option<Ended>>,
     ended_changed: Condvar,
     dying: AtomicBool,
-    pub(crate) pause: Pause,
-    services: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl std::fmt::Debug for Kernel {
@@ -137,27 +115,18 @@ impl Kernel {
     pub fn new(config: KernelConfig) -> Result<Arc<Kernel>, Errno> {
         let cpus = config.cpus.max(1);
         let vdso = VdsoPages::new(&config.memory, &VdsoSpec { cpus })?;
-        let ipc = ipc::Ipc::new(&config.memory, &config.clocks);
-        let memory = config.memory.clone();
-        let kernel = Arc::new(Kernel {
+        Ok(Arc::new(Kernel {
             tree: Mutex::new(Tree::default()),
-            uts: Mutex::new(config.uts),
             engine: config.engine,
-            memory: config.memory,
             clocks: config.clocks,
             timers: config.timers,
-            futexes: futex::Table::new(),
+            futexes: config.futexes,
             futexes_pi: futex::PiTable::new(),
-            ipc,
             calls: config.calls,
             tracer: config.tracer,
             watch: Watch::default(),
             trace: Trace::default(),
             cpus,
-            memory_limit: config.memory_limit,
-            pids_limit: config.pids_limit,
-            killer: Killer::default(),
-            devices: config.devices,
             pool: Pool::default(),
             vdso,
             epoch: Instant::now(),
@@ -165,22 +134,12 @@ impl Kernel {
             ended: StdMutex::new(None),
             ended_changed: Condvar::new(),
             dying: AtomicBool::new(false),
-            pause: Pause::default(),
-            services: OnceLock::new(),
-        });
-        let relief: Weak<Kernel> = Arc::downgrade(&kernel);
-        memory.set_limit(config.memory_cap, relief);
-        Ok(kernel)
+        }))
     }
 
     /// The platform.
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine
-    }
-
-    /// Where guest memory comes from.
-    pub fn memory(&self) -> &Arc<MemoryFile> {
-        &self.memory
     }
 
     /// The clocks.
@@ -201,18 +160,13 @@ impl Kernel {
     }
 
     /// All futex waiters.
-    pub fn futexes(&self) -> &futex::Table<FutexKey> {
+    pub fn futexes(&self) -> &Arc<futex::Table<FutexKey>> {
         &self.futexes
     }
 
     /// All futexes with owners that somebody waits for.
     pub fn futexes_pi(&self) -> &futex::PiTable<FutexKey> {
         &self.futexes_pi
-    }
-
-    /// System V IPC and POSIX message queues.
-    pub fn ipc(&self) -> &ipc::Ipc {
-        &self.ipc
     }
 
     /// Who watches system calls, if they are watched now.
@@ -230,36 +184,6 @@ impl Kernel {
         self.cpus
     }
 
-    /// Memory the guest sees as the machine's, in bytes.
-    pub fn memory_limit(&self) -> u64 {
-        self.memory_limit
-    }
-
-    /// Tasks there may be at once.
-    pub(crate) fn pids_limit(&self) -> u64 {
-        self.pids_limit.unwrap_or(u64::MAX)
-    }
-
-    /// Bytes of guest memory that exist on the host.
-    pub fn memory_used(&self) -> u64 {
-        self.memory.usage()
-    }
-
-    /// Openers of device nodes.
-    pub fn devices(&self) -> &Arc<DeviceRegistry> {
-        &self.devices
-    }
-
-    /// Hands the kernel what the system call layer keeps for a sandbox, once.
-    pub fn set_services(&self, services: Arc<dyn Any + Send + Sync>) {
-        let _ = self.services.set(services);
-    }
-
-    /// What [`Kernel::set_services`] was given.
-    pub fn services(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
-        self.services.get()
-    }
-
     /// The vDSO and its parameters.
     pub fn vdso(&self) -> &VdsoPages {
         &self.vdso
@@ -267,16 +191,6 @@ impl Kernel {
 
     pub(crate) fn epoch(&self) -> Instant {
         self.epoch
-    }
-
-    /// What uname(2) says.
-    pub fn uts(&self) -> Uts {
-        self.uts.lock().clone()
-    }
-
-    /// Changes what uname(2) says (sethostname(2), setdomainname(2)).
-    pub fn update_uts(&self, change: impl FnOnce(&mut Uts)) {
-        change(&mut self.uts.lock());
     }
 
     #[inline]

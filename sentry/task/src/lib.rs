@@ -1,7 +1,8 @@
 //! Tasks: threads, processes, sessions; signals; fork, exec, exit and wait; the loop that runs
 //! guest code.
 //!
-//! A [`Kernel`] is a sandbox. A [`Task`] is a guest thread as others see it, a [`ThreadGroup`] a
+//! A [`Kernel`] is a PID namespace, in most sandboxes the only one; a [`Container`] is what some of its
+//! processes have in common. A [`Task`] is a guest thread as others see it, a [`ThreadGroup`] a
 //! process; the tree of processes, groups and sessions is one table under one lock. [`TaskCx`]
 //! is the running task: what a system call's [`Handler`] works with. It implements the context
 //! traits of the layers below ([`ctx::Ctx`], [`vfs::FsCtx`], [`ctx::JobControl`]).
@@ -22,6 +23,7 @@ mod barrier;
 mod children;
 mod clone;
 mod confine;
+mod container;
 mod cpu;
 mod cx;
 mod deliver;
@@ -57,6 +59,7 @@ pub use attributes::Scheduling;
 pub use children::{WaitFlags, Waited, Which};
 pub use clone::{CloneArgs, CloneFlags, may_unshare};
 pub use confine::FilterFlags;
+pub use container::{Container, ContainerConfig};
 pub use cpu::{CpuClock, CpuTime, Phase};
 pub use cx::{RestartFn, TaskCx};
 pub use exec::ProcessSpec;
@@ -72,4 +75,4 @@ pub use pidfd::PidFd;
 pub use signalfd::SignalFd;
 pub use status::{ChildEvent, ExitStatus};
 pub use task::Task;
-pub use uts::Uts;
+pub use uts::{Uts, UtsNamespace};

@@ -1,7 +1,7 @@
 //! What happens when there is no memory left: what was handed out and never used is taken back,
 //! then a process goes (Linux's OOM killer).
 
-use crate::{ExitStatus, Kernel, ThreadGroup};
+use crate::{Container, ExitStatus, ThreadGroup};
 use hostmem::{Relief, Victim};
 use mm::Mm;
 use signal::Signal;
@@ -32,7 +32,7 @@ pub(crate) fn work_for(group: &Arc<ThreadGroup>) {
 /// Who was chosen last, and how many there were.
 #[derive(Default)]
 pub(crate) struct Killer {
-    last: Mutex<Option<(Arc<ThreadGroup>, Instant)>, ranks::Leaf>,
+    last: Mutex<Option<(Weak<ThreadGroup>, Instant)>, ranks::Leaf>,
     kills: AtomicU64,
 }
 
@@ -44,7 +44,7 @@ struct Candidate {
     badness: i64,
 }
 
-impl Kernel {
+impl Container {
     /// How many times a process was killed for want of memory.
     pub fn oom_kills(&self) -> u64 {
         self.killer.kills.load(Ordering::Relaxed)
@@ -62,11 +62,7 @@ impl Kernel {
 
     /// The living processes that have memory, one for each address space.
     fn with_memory(&self) -> BTreeMap<u64, (Arc<ThreadGroup>, Arc<Mm>)> {
-        let groups: Vec<_> = {
-            let tree = self.tree.lock();
-            tree.nodes.values().map(|n| n.group.clone()).collect()
-        };
-        groups
+        self.processes()
             .into_iter()
             .filter_map(|group| space_of(&group).map(|mm| (mm.id(), (group, mm))))
             .collect()
@@ -106,11 +102,7 @@ impl Kernel {
             );
         }
         // Whoever else uses the same memory must go too, or it does not come free.
-        let groups: Vec<_> = {
-            let tree = self.tree.lock();
-            tree.nodes.values().map(|n| n.group.clone()).collect()
-        };
-        for group in groups {
+        for group in self.processes() {
             let shares = space_of(&group).is_some_and(|mm| mm.id() == victim.mm.id());
             if shares || Arc::ptr_eq(&group, &victim.group) {
                 group.kill(ExitStatus::Killed {
@@ -121,7 +113,7 @@ impl Kernel {
     }
 }
 
-impl Relief for Kernel {
+impl Relief for Container {
     fn trim(&self, smallest: u64) {
         for (_, mm) in self.with_memory().into_values() {
             if let Err(e) = mm.trim(smallest) {
@@ -139,7 +131,7 @@ impl Relief for Kernel {
         // One at a time: who was told to go needs a moment.
         let last = self.killer.last.lock().clone();
         if let Some((group, since)) = last
-            && !group.has_ended()
+            && group.upgrade().is_some_and(|g| !g.has_ended())
             && since.elapsed() < GRACE
         {
             return Victim::Other;
@@ -152,7 +144,7 @@ impl Relief for Kernel {
             .killer
             .last
             .lock()
-            .replace((group.clone(), Instant::now()));
+            .replace((Arc::downgrade(&group), Instant::now()));
         drop(before);
         if !group.is_ending() {
             self.kill_for_memory(&victim);

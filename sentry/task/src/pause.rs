@@ -1,4 +1,4 @@
-//! Pausing all tasks, and letting them go on.
+//! Pausing all tasks of a container, and letting them go on.
 //!
 //! A pause is one more thing to look at before guest code runs (`Task::work`), and so costs nothing
 //! where there is none. A task that sleeps in a call goes on sleeping: what wakes it holds it up
@@ -7,7 +7,7 @@
 
 use crate::cpu::Phase;
 use crate::tree::Tree;
-use crate::{Kernel, Task, TaskCx};
+use crate::{Container, Task, TaskCx};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ pub(crate) struct Pause {
     lock: StdMutex<()>,
 }
 
-impl Kernel {
+impl Container {
     /// Whether the tasks are paused, or about to be.
     pub fn is_paused(&self) -> bool {
         self.pause.on.load(Ordering::SeqCst)
@@ -43,7 +43,7 @@ impl Kernel {
         loop {
             let at_rest =
                 |t: &std::sync::Arc<Task>| t.is_exiting() || t.cpu.phase() == Phase::Parked;
-            if self.tasks().iter().all(at_rest) {
+            if self.all_tasks().iter().all(at_rest) {
                 return true;
             }
             if Instant::now() >= deadline {
@@ -66,11 +66,11 @@ impl Kernel {
     }
 
     fn set_paused(&self, on: bool) {
-        {
-            let _tree = self.tree.lock();
+        if let Some(kernel) = self.kernel() {
+            let _tree = kernel.tree.lock();
             self.pause.on.store(on, Ordering::SeqCst);
         }
-        for task in self.tasks() {
+        for task in self.all_tasks() {
             // Under the lock with which `work` is taken back.
             let _group = task.group().state.lock();
             task.interrupt();
@@ -88,10 +88,10 @@ impl Kernel {
 impl TaskCx {
     /// Sleeps until the pause is over, or the task is to end.
     pub(crate) fn sleep_paused(&self) {
-        let kernel = self.kernel();
-        while kernel.is_paused() && !self.is_killed() {
+        let container = self.container();
+        while container.is_paused() && !self.is_killed() {
             self.task.cpu.enter(Phase::Parked);
-            kernel.pause.calm.notify_all();
+            container.pause.calm.notify_all();
             self.task.waker().park(None);
             self.task.cpu.enter(Phase::Sentry);
         }

@@ -7,7 +7,7 @@ use abi::Errno;
 use platform_api::Context;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ const STACK: usize = if cfg!(debug_assertions) {
 #[derive(Default)]
 struct State {
     /// Idle threads, by the id of the address space they last ran; the most recent last.
-    idle: Vec<(u64, Sender<Job>)>,
+    idle: Vec<(u64, Sender<Option<Job>>)>,
     running: usize,
 }
 
@@ -51,6 +51,16 @@ impl Pool {
     /// begun.
     pub(crate) fn run(&self, kernel: &Arc<Kernel>, start: Start) -> Result<(), Errno> {
         let mm = start.mm_id();
+        let container = start.task.group().container().clone();
+        container.begin_work();
+        let ran = self.give(kernel, mm, start);
+        if ran.is_err() {
+            container.end_work();
+        }
+        ran
+    }
+
+    fn give(&self, kernel: &Arc<Kernel>, mm: u64, start: Start) -> Result<(), Errno> {
         let mut job = Job {
             kernel: kernel.clone(),
             start,
@@ -66,11 +76,11 @@ impl Pool {
             let (_, worker) = state.idle.remove(at);
             state.running += 1;
             drop(state);
-            match worker.send(job) {
+            match worker.send(Some(job)) {
                 Ok(()) => return Ok(()),
-                Err(lost) => {
+                Err(SendError(lost)) => {
                     self.lock().running -= 1;
-                    job = lost.0;
+                    job = lost.ok_or(Errno::EAGAIN)?;
                 }
             }
         }
@@ -87,11 +97,11 @@ impl Pool {
             self.lock().running -= 1;
             return Err(Errno::EAGAIN);
         }
-        jobs.send(job).map_err(|_| Errno::EAGAIN)
+        jobs.send(Some(job)).map_err(|_| Errno::EAGAIN)
     }
 
     /// A task has ended; whether its thread should wait for another.
-    fn put_back(&self, mm: u64, worker: &Sender<Job>) -> bool {
+    fn put_back(&self, mm: u64, worker: &Sender<Option<Job>>) -> bool {
         let mut state = self.lock();
         state.running -= 1;
         if state.running == 0 {
@@ -118,12 +128,20 @@ impl Pool {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        state.idle.clear();
+        // Each holds a sender of its own, and would wait for ever.
+        for (_, worker) in state.idle.drain(..) {
+            let _gone = worker.send(None);
+        }
         true
     }
 }
 
-fn worker(owner: &Arc<Kernel>, to_self: &Sender<Job>, inbox: &Receiver<Job>, ready: &Sender<bool>) {
+fn worker(
+    owner: &Arc<Kernel>,
+    to_self: &Sender<Option<Job>>,
+    inbox: &Receiver<Option<Job>>,
+    ready: &Sender<bool>,
+) {
     let mut context: Box<dyn Context> = match owner.engine().new_context() {
         Ok(context) => context,
         Err(e) => {
@@ -134,11 +152,11 @@ fn worker(owner: &Arc<Kernel>, to_self: &Sender<Job>, inbox: &Receiver<Job>, rea
     };
     let _ = ready.send(true);
     let thread = nix::unistd::gettid().as_raw();
-    // A thread that waits to be used again must not keep the kernel alive by itself, but its
-    // sender in the pool does that anyway until the pool is drained.
-    while let Ok(Job { kernel, start }) = inbox.recv() {
+    // A thread that waits to be used again keeps the kernel alive until the pool is drained.
+    while let Ok(Some(Job { kernel, start })) = inbox.recv() {
         let mut mm = start.mm_id();
         start.task.runs_on(thread);
+        let container = start.task.group().container().clone();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let mut cx = TaskCx::new(start, context);
             crate::run::run(&mut cx);
@@ -152,11 +170,14 @@ fn worker(owner: &Arc<Kernel>, to_self: &Sender<Job>, inbox: &Receiver<Job>, rea
             Err(panic) => {
                 kernel.fail(format!("a task panicked: {}", text_of(&*panic)));
                 kernel.pool.lock().running -= 1;
+                container.end_work();
                 return;
             }
         }
         context.retire();
-        if !kernel.pool.put_back(mm, to_self) {
+        let kept = kernel.pool.put_back(mm, to_self);
+        container.end_work();
+        if !kept {
             return;
         }
     }

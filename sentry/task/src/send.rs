@@ -2,7 +2,7 @@
 
 use crate::group::GroupState;
 use crate::tree::Tree;
-use crate::{ChildEvent, ExitStatus, Kernel, Task, TaskCx, ThreadGroup};
+use crate::{ChildEvent, Container, ExitStatus, Kernel, Task, TaskCx, ThreadGroup};
 use abi::Errno;
 use auth::{Capability, Creds};
 use ctx::Resource;
@@ -404,15 +404,20 @@ impl Tree {
 }
 
 impl Kernel {
-    /// Sends `signal` from outside the sandbox to every process: init, too, dies of `SIGKILL`.
+    /// Sends `signal` from outside the sandbox to every process of `container`: init, too, dies of
+    /// `SIGKILL`.
     ///
     /// # Errors
     /// As [`ThreadGroup::send`].
-    pub fn signal_all_from_outside(&self, signal: Signal) -> Result<(), Errno> {
+    pub fn signal_all_from_outside(
+        &self,
+        container: &Container,
+        signal: Signal,
+    ) -> Result<(), Errno> {
         let mut result = Ok(());
         let mut continued = Vec::new();
         let tree = self.tree.lock();
-        for node in tree.nodes.values() {
+        for node in tree.nodes.values().filter(|n| container.owns(&n.group)) {
             let info = SigInfo::user(signal, 0, 0, 0);
             let (goes_on, sent) = node.group.queue(Reach::Many, signal, info, true);
             if goes_on {

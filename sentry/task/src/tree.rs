@@ -7,6 +7,7 @@ use abi::Errno;
 use ctx::Terminal;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// `pid_max`, and where pids begin again after it.
 const PID_MAX: i32 = 4_194_304;
@@ -106,6 +107,25 @@ impl Tree {
         self.last_pid.max(INIT)
     }
 
+    /// Adds a task, in the place of another one of its process perhaps; that one is to be dropped
+    /// without the lock.
+    pub(crate) fn add_task(&mut self, tid: i32, task: &Arc<Task>) -> Option<Arc<Task>> {
+        let before = self.tasks.insert(tid, task.clone());
+        if before.is_none() {
+            let count = &task.group().container().tasks;
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        before
+    }
+
+    /// Takes a task out. It is to be dropped without the lock.
+    pub(crate) fn drop_task(&mut self, tid: i32) -> Option<Arc<Task>> {
+        let task = self.tasks.remove(&tid)?;
+        let count = &task.group().container().tasks;
+        count.fetch_sub(1, Ordering::Relaxed);
+        Some(task)
+    }
+
     /// Adds a process.
     pub(crate) fn insert(
         &mut self,
@@ -202,7 +222,7 @@ impl Tree {
         }
         self.leave_group(pid, node.pgid);
         let terminal = self.leave_session(node.sid);
-        let task = self.tasks.remove(&pid);
+        let task = self.drop_task(pid);
         Some(Gone {
             _node: node,
             _task: task,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::kernel::{CallTable, KernelConfig};
 use crate::limits::Limits;
-use crate::{Kernel, Uts};
+use crate::{Container, ContainerConfig, Kernel, Uts, UtsNamespace};
 use platform_api::{AddressSpace, Context, Engine, PlatformError};
 use signal::Actions;
 use std::sync::Arc;
@@ -36,33 +36,45 @@ impl Engine for Nothing {
     }
 }
 
-fn kernel() -> Arc<Kernel> {
-    Kernel::new(KernelConfig {
+fn kernel() -> (Arc<Kernel>, Arc<Container>) {
+    let memory = hostmem::MemoryFile::new().unwrap();
+    let clocks = Arc::new(time::Clocks::new());
+    let kernel = Kernel::new(KernelConfig {
         engine: Arc::new(Nothing),
-        memory: hostmem::MemoryFile::new().unwrap(),
-        clocks: Arc::new(time::Clocks::new()),
+        memory: memory.clone(),
+        futexes: Arc::new(futex::Table::new()),
+        clocks: clocks.clone(),
         timers: time::TimerQueue::new(),
         calls: CallTable::EMPTY,
         tracer: None,
-        uts: Uts::default(),
         cpus: 1,
+    })
+    .unwrap();
+    let config = ContainerConfig {
+        ipc: Arc::new(ipc::Ipc::new(&memory, &clocks)),
+        memory,
         memory_limit: 1 << 30,
         memory_cap: None,
         pids_limit: None,
+        uts: Arc::new(UtsNamespace::new(Uts::default())),
         devices: vfs::DeviceRegistry::new(),
-    })
-    .unwrap()
+    };
+    let container = Container::new(&kernel, config);
+    (kernel, container)
 }
 
 struct World {
     kernel: Arc<Kernel>,
+    container: Arc<Container>,
     tree: Tree,
 }
 
 impl World {
     fn new() -> World {
+        let (kernel, container) = kernel();
         let mut w = World {
-            kernel: kernel(),
+            kernel,
+            container,
             tree: Tree::default(),
         };
         w.add(1, 0, 1, 1);
@@ -72,6 +84,7 @@ impl World {
     fn add(&mut self, pid: i32, parent: i32, pgid: i32, sid: i32) {
         let group = ThreadGroup::new(
             &self.kernel,
+            &self.container,
             pid,
             Arc::new(Actions::default()),
             Limits::default(),

@@ -1,5 +1,28 @@
 //! What uname(2) says.
 
+use sync::{Mutex, ranks};
+
+/// The names that the containers of a UTS namespace have.
+#[derive(Debug)]
+pub struct UtsNamespace(Mutex<Uts, ranks::Leaf>);
+
+impl UtsNamespace {
+    /// One with these.
+    pub fn new(uts: Uts) -> UtsNamespace {
+        UtsNamespace(Mutex::new(uts))
+    }
+
+    /// What uname(2) says.
+    pub fn get(&self) -> Uts {
+        self.0.lock().clone()
+    }
+
+    /// Changes it (sethostname(2), setdomainname(2)).
+    pub fn update(&self, change: impl FnOnce(&mut Uts)) {
+        change(&mut self.0.lock());
+    }
+}
+
 /// The strings of `struct new_utsname`, without their padding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "uname(2) says what each is")]

@@ -23,7 +23,7 @@ struct File(Table);
 
 impl Text for File {
     fn read(&self, proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
-        Ok((self.0)(proc.kernel.ipc()).into_bytes())
+        Ok((self.0)(proc.container.ipc()).into_bytes())
     }
 }
 

@@ -15,12 +15,14 @@ mod tree;
 
 use abi::Errno;
 use std::sync::Arc;
-use task::Kernel;
+use task::{Container, Kernel};
 use vfs::Inode;
 
 /// What all files of an instance share.
 pub(crate) struct Proc {
     pub(crate) kernel: Arc<Kernel>,
+    /// Whose names, memory and IPC objects it shows.
+    pub(crate) container: Arc<Container>,
     pub(crate) dev: u64,
 }
 
@@ -35,10 +37,11 @@ impl Proc {
     }
 }
 
-/// The root of a new instance, which shows the tasks of `kernel`.
-pub fn root(kernel: &Arc<Kernel>) -> Arc<dyn Inode> {
+/// The root of a new instance, which shows the tasks of `kernel` and the rest as `container` has it.
+pub fn root(kernel: &Arc<Kernel>, container: &Arc<Container>) -> Arc<dyn Inode> {
     let proc = Arc::new(Proc {
         kernel: kernel.clone(),
+        container: container.clone(),
         dev: abi::stat::makedev(0, 5),
     });
     node::directory(&proc, 1, Owner::Root, Arc::new(tree::Top))

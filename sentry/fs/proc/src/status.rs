@@ -18,8 +18,8 @@ pub(crate) fn comm(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
 }
 
 /// `oom_score`
-pub(crate) fn oom_score(proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
-    Ok(format!("{}\n", proc.kernel.oom_score(task.group())).into_bytes())
+pub(crate) fn oom_score(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
+    Ok(format!("{}\n", task.group().container().oom_score(task.group())).into_bytes())
 }
 
 /// `oom_score_adj`

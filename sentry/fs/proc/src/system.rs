@@ -48,7 +48,9 @@ impl Text for System {
                 let (tasks, last) = k.task_count();
                 format!("0.00 0.00 0.00 1/{tasks} {last}\n").into_bytes()
             }
-            System::Meminfo => meminfo(k.memory_limit(), k.memory_used()).into_bytes(),
+            System::Meminfo => {
+                meminfo(proc.container.memory_limit(), proc.container.memory_used()).into_bytes()
+            }
             System::Stat => {
                 let boot = (clocks.now(ClockId::Realtime) - clocks.uptime().as_nanos() as i64)
                     / 1_000_000_000;
@@ -69,7 +71,7 @@ impl Text for System {
                 format!("{}.{:02} 0.00\n", up.as_secs(), up.subsec_millis() / 10).into_bytes()
             }
             System::Version => {
-                let u = k.uts();
+                let u = proc.container.uts().get();
                 let part = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
                 format!(
                     "{} version {} {}\n",
@@ -146,14 +148,20 @@ const SYS: &[(&str, Show)] = &[
     }),
     ("kernel/cap_last_cap", |_| "40\n".into()),
     ("kernel/core_pattern", |_| "core\n".into()),
-    ("kernel/domainname", |p| line(&p.kernel.uts().domainname)),
-    ("kernel/hostname", |p| line(&p.kernel.uts().nodename)),
+    ("kernel/domainname", |p| {
+        line(&p.container.uts().get().domainname)
+    }),
+    ("kernel/hostname", |p| {
+        line(&p.container.uts().get().nodename)
+    }),
     ("kernel/msgmax", |_| format!("{}\n", ipc::msg::MAX_MESSAGE)),
     ("kernel/msgmnb", |_| format!("{}\n", ipc::msg::QUEUE_BYTES)),
     ("kernel/msgmni", |_| format!("{}\n", ipc::msg::MAX_QUEUES)),
     ("kernel/ngroups_max", |_| "65536\n".into()),
-    ("kernel/osrelease", |p| line(&p.kernel.uts().release)),
-    ("kernel/ostype", |p| line(&p.kernel.uts().sysname)),
+    ("kernel/osrelease", |p| {
+        line(&p.container.uts().get().release)
+    }),
+    ("kernel/ostype", |p| line(&p.container.uts().get().sysname)),
     ("kernel/overflowgid", |_| "65534\n".into()),
     ("kernel/overflowuid", |_| "65534\n".into()),
     ("kernel/pid_max", |_| "4194304\n".into()),
@@ -169,7 +177,7 @@ const SYS: &[(&str, Show)] = &[
     ("kernel/shmmax", |_| format!("{}\n", ipc::shm::MAX_BYTES)),
     ("kernel/shmmni", |_| format!("{}\n", ipc::shm::MAX_SEGMENTS)),
     ("kernel/tainted", |_| "0\n".into()),
-    ("kernel/version", |p| line(&p.kernel.uts().version)),
+    ("kernel/version", |p| line(&p.container.uts().get().version)),
     ("vm/max_map_count", |_| "65530\n".into()),
     ("vm/overcommit_memory", |_| "0\n".into()),
 ];

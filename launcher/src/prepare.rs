@@ -1,0 +1,405 @@
+//! What a container gets of the host: its trees and their gofer, its streams or terminal, and the
+//! description that goes with them. The same for one that starts a sandbox and one that joins it.
+
+use crate::cgroup::Group;
+use crate::config::{Config, Source, field};
+use crate::confine::{CAPABILITIES_TO_CONFINE, GOFER_CAPABILITIES};
+use crate::console::{self, Pair};
+use crate::donation::Donations;
+use crate::error::LaunchError;
+use crate::id::ContainerId;
+use crate::identity::IdMaps;
+use crate::sandbox::{Console, Debug, Options, Overlay};
+use crate::spawn::{Process, SpawnError, Spawner, Start, errno, host};
+use crate::sys;
+use control::ChannelError;
+use control::boot::{
+    ContainerSpec, FdIndex, MountSource, MountSpec, OverlayMode, ProcessSpec, RootSpec,
+};
+use control::gofer::{GoferArgs, Tree};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Most descriptors of the caller's that a container gets. With those of its trees and a dozen of
+/// ours they fit into one message, which holds [`control::MAX_FDS`].
+const MAX_PRESERVED: u32 = 100;
+/// Most trees that one gofer serves, the root and the bind mounts: each takes two descriptors of
+/// the message to it.
+const MAX_TREES: usize = 120;
+
+/// What the gofer serves, in the making.
+struct Trees {
+    paths: Vec<CString>,
+    /// The rest of each, still without descriptors.
+    trees: Vec<(bool, bool, String)>,
+    /// The sandbox's ends.
+    ends: Vec<OwnedFd>,
+    gofer_ends: Vec<OwnedFd>,
+}
+
+impl Trees {
+    fn add(&mut self, path: &Path, readonly: bool) -> Result<usize, LaunchError> {
+        let (ours, theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::Stream,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )
+        .map_err(host("make a socket pair"))?;
+        let bytes = CString::new(path.as_os_str().as_bytes())
+            .map_err(|_| host("use a path with a NUL byte")(nix::errno::Errno::EINVAL))?;
+        self.paths.push(bytes);
+        self.trees
+            .push((path.is_dir(), readonly, path.display().to_string()));
+        self.ends.push(ours);
+        self.gofer_ends.push(theirs);
+        Ok(self.ends.len() - 1)
+    }
+}
+
+/// A container's share of the host, in the making.
+pub(crate) struct Prepared {
+    /// What goes to the sandbox with the description.
+    pub(crate) donations: Donations,
+    trees: Trees,
+    /// For each mount the tree it shows, if it shows one.
+    bound: Vec<Option<usize>>,
+    pub(crate) terminal: Option<Pair>,
+}
+
+impl Prepared {
+    pub(crate) fn new(
+        config: &Config,
+        options: &Options<'_>,
+        donations: Donations,
+    ) -> Result<Prepared, LaunchError> {
+        // What the gofer serves: the root first.
+        let mut trees = Trees {
+            paths: vec![],
+            trees: vec![],
+            ends: vec![],
+            gofer_ends: vec![],
+        };
+        // Below an overlay the container's own files are never written.
+        let below = options.overlay != Overlay::None;
+        trees.add(&config.root, config.root_readonly || below)?;
+        let mut bound = Vec::new();
+        for mount in &config.mounts {
+            bound.push(match &mount.source {
+                Source::Bind(path) => Some(trees.add(path, mount.flags.readonly)?),
+                Source::Kernel { .. } => None,
+            });
+        }
+        if trees.ends.len() > MAX_TREES {
+            let problem = format!(
+                "{} bind mounts are more than can be served; at most {} are possible",
+                trees.ends.len() - 1,
+                MAX_TREES - 1
+            );
+            return Err(field("mounts", problem).into());
+        }
+        Ok(Prepared {
+            donations,
+            trees,
+            bound,
+            terminal: terminal(config, options)?,
+        })
+    }
+
+    /// Starts the gofer, in `group`.
+    pub(crate) fn start_gofer(
+        &mut self,
+        spawner: &Spawner,
+        config: &Config,
+        options: &Options<'_>,
+        group: Option<&Group>,
+    ) -> Result<Process, LaunchError> {
+        let gofer = spawner.start(gofer_start(options, config, &mut self.trees))?;
+        if let Some(group) = group {
+            group.add(gofer.pid)?;
+        }
+        gofer.admit(gofer_maps(options, config).as_ref())?;
+        Ok(gofer)
+    }
+
+    /// The description, whose descriptors are among the donations from then on.
+    pub(crate) fn spec(
+        &mut self,
+        id: &ContainerId,
+        config: &Config,
+        options: &Options<'_>,
+    ) -> Result<ContainerSpec, LaunchError> {
+        let donations = &mut self.donations;
+        let connections: Vec<FdIndex> = std::mem::take(&mut self.trees.ends)
+            .into_iter()
+            .map(|end| donations.give("gofer connection", end))
+            .collect();
+        let connection = |n: usize| connections.get(n).copied().unwrap_or(FdIndex(u32::MAX));
+        let directories: Vec<bool> = self.trees.trees.iter().map(|t| t.0).collect();
+        let mounts = config
+            .mounts
+            .iter()
+            .zip(&self.bound)
+            .map(|(mount, n)| MountSpec {
+                destination: mount.destination.clone(),
+                source: match (&mount.source, n) {
+                    (Source::Bind(path), Some(n)) => MountSource::Bind {
+                        connection: connection(*n),
+                        directory: directories.get(*n).copied().unwrap_or(true),
+                        path: path.display().to_string(),
+                    },
+                    (Source::Bind(path), None) => MountSource::Inside {
+                        path: path.display().to_string(),
+                    },
+                    (Source::Kernel { fstype, device }, _) => MountSource::Kernel {
+                        fstype: fstype.clone(),
+                        device: device.clone(),
+                    },
+                },
+                flags: mount.flags,
+                data: mount.data.clone(),
+            });
+        let mounts = mounts.collect();
+        let overlay = match options.overlay {
+            Overlay::None => OverlayMode::None,
+            Overlay::Memory => OverlayMode::Memory,
+            Overlay::SelfBacked => OverlayMode::SelfBacked(
+                donations.give("overlay file", overlay_file(&config.bundle)?),
+            ),
+        };
+        let mut stdio = [None; 3];
+        let mut console = None;
+        if let Some(pair) = &self.terminal {
+            console = Some(donations.give("terminal", share_replica(pair)?));
+        } else if !config.process.terminal {
+            stdio = donations
+                .stdio()
+                .map_err(|e| host("share stdio")(errno(&e)))?;
+        }
+        let preserved = preserve(donations, options.preserve_fds)?;
+        let terminal = self.terminal.as_ref();
+        Ok(ContainerSpec {
+            id: id.to_string(),
+            hostname: config.hostname.clone(),
+            domainname: config.domainname.clone(),
+            process: ProcessSpec {
+                console_size: terminal.and_then(|pair| console::size(pair.replica.as_fd())),
+                ..config.process.clone()
+            },
+            root: RootSpec {
+                connection: connection(0),
+                overlay,
+                readonly: config.root_readonly,
+            },
+            mounts,
+            masked_paths: config.masked_paths.clone(),
+            readonly_paths: config.readonly_paths.clone(),
+            sysctls: config.sysctls.clone(),
+            cpus: config.cpus,
+            memory_limit: config.memory_limit,
+            pids_limit: config.pids_limit,
+            stdio,
+            console,
+            preserved,
+        })
+    }
+
+    /// Tells the gofer what it serves.
+    pub(crate) fn send_to_gofer(
+        &mut self,
+        id: &ContainerId,
+        config: &Config,
+        options: &Options<'_>,
+        gofer: &mut Process,
+    ) -> Result<(), LaunchError> {
+        send_to_gofer(id, config, options, gofer, &mut self.trees)
+    }
+
+    /// Gives the terminal's master to the one who is to have it: the caller's comes back.
+    pub(crate) fn hand_out_terminal(
+        self,
+        options: &Options<'_>,
+    ) -> Result<Option<Pair>, LaunchError> {
+        if let (Some(pair), Console::Socket(path)) = (&self.terminal, &options.console) {
+            pair.send_master(path)?;
+        }
+        Ok(self.terminal)
+    }
+}
+
+/// A second descriptor of a terminal's replica.
+pub(crate) fn share_replica(pair: &Pair) -> Result<OwnedFd, SpawnError> {
+    let replica = pair.replica.try_clone();
+    replica.map_err(|e| host("share the terminal")(errno(&e)))
+}
+
+/// Donates our descriptors from 3 on.
+pub(crate) fn preserve(donations: &mut Donations, count: u32) -> Result<Vec<FdIndex>, LaunchError> {
+    if count > MAX_PRESERVED {
+        return Err(LaunchError::ManyPreserved {
+            asked: count,
+            most: MAX_PRESERVED,
+        });
+    }
+    let one = |number: u32| {
+        let fd = i32::try_from(number)
+            .ok()
+            .and_then(|n| sys::inherited(n).ok());
+        let fd = fd.ok_or(LaunchError::PreservedFd { number })?;
+        let given = donations.share("preserved descriptor", fd);
+        Ok(given.map_err(|e| host("share a descriptor")(errno(&e)))?)
+    };
+    (3..3 + count).map(one).collect()
+}
+
+pub(crate) fn talked(
+    who: &'static str,
+    sent: Result<(), ChannelError>,
+    process: &mut Process,
+) -> Result<(), LaunchError> {
+    match sent {
+        Ok(()) => Ok(()),
+        Err(ChannelError::Closed) => Err(LaunchError::Ended {
+            who,
+            how: process.last_words(),
+        }),
+        Err(source) => Err(LaunchError::Talk { who, source }),
+    }
+}
+
+fn terminal(config: &Config, options: &Options<'_>) -> Result<Option<Pair>, LaunchError> {
+    if !config.process.terminal {
+        return Ok(None);
+    }
+    if options.console == Console::Nobody {
+        return Err(console::ConsoleError::Nobody.into());
+    }
+    let size = sys::borrow(0).ok().and_then(console::size);
+    Ok(Some(Pair::new(config.process.console_size.or(size))?))
+}
+
+fn gofer_maps(options: &Options<'_>, config: &Config) -> Option<IdMaps> {
+    match (options.identity.rootless, config.as_caller) {
+        (true, true) => Some(IdMaps::rootless_self(&options.identity)),
+        (true, false) => Some(IdMaps::rootless_container(&options.identity)),
+        (false, _) => config.id_maps.clone(),
+    }
+}
+
+fn gofer_start<'a>(options: &Options<'_>, config: &Config, trees: &mut Trees) -> Start<'a> {
+    // Without a network namespace of its own: its filter knows no sockets but those it has.
+    let mut namespaces =
+        libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWPID;
+    let maps = gofer_maps(options, config);
+    let mut become_ids = None;
+    if maps.is_some() {
+        namespaces |= libc::CLONE_NEWUSER;
+        // Inside, the caller or the spec's root.
+        if !(options.identity.rootless && config.as_caller) {
+            become_ids = Some((0, 0));
+        }
+    }
+    // Only in a namespace that has them can mounts be opened; root has them here already, and
+    // perhaps not there.
+    let paths = match options.identity.rootless {
+        true => std::mem::take(&mut trees.paths),
+        false => Vec::new(),
+    };
+    Start {
+        role: "gofer",
+        attached: options.attached,
+        namespaces,
+        become_ids,
+        drop_groups: !options.identity.rootless,
+        keep: GOFER_CAPABILITIES | CAPABILITIES_TO_CONFINE,
+        terminal: None,
+        trees: paths,
+    }
+}
+
+fn send_to_gofer(
+    id: &ContainerId,
+    config: &Config,
+    options: &Options<'_>,
+    gofer: &mut Process,
+    trees: &mut Trees,
+) -> Result<(), LaunchError> {
+    let roots = if options.identity.rootless {
+        match sys::receive_trees(gofer.channel.socket()) {
+            Ok(roots) => roots,
+            Err(_) => {
+                return Err(LaunchError::Ended {
+                    who: "gofer",
+                    how: gofer.last_words(),
+                });
+            }
+        }
+    } else {
+        let open = |path: &CString| sys::open_tree(path).map_err(host("open a tree for the gofer"));
+        trees.paths.iter().map(open).collect::<Result<_, _>>()?
+    };
+    let mut donations = Donations::new("gofer");
+    let ends = std::mem::take(&mut trees.gofer_ends);
+    let parts = std::mem::take(&mut trees.trees)
+        .into_iter()
+        .zip(roots)
+        .zip(ends);
+    let trees = parts
+        .map(|(((directory, readonly, name), root), end)| Tree {
+            root: donations.give("tree", root),
+            connection: donations.give("sandbox connection", end),
+            directory,
+            readonly,
+            name,
+        })
+        .collect();
+    let log = log_file(&options.debug, "gofer")?.map(|f| donations.give("log", f.into()));
+    let args = GoferArgs {
+        container: id.to_string(),
+        trees,
+        seccomp: Vec::new(),
+        log,
+        debug: options.debug.verbose,
+        privileged: !(options.identity.rootless && config.as_caller),
+    };
+    let sent = gofer.channel.send(&args, &donations.borrow());
+    talked("gofer", sent, gofer)
+}
+
+/// A file without a name in the bundle.
+fn overlay_file(bundle: &Path) -> Result<OwnedFd, LaunchError> {
+    let open = File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_TMPFILE)
+        .mode(0o600)
+        .open(bundle);
+    match open {
+        Ok(file) => Ok(file.into()),
+        Err(source) => Err(LaunchError::OverlayFile {
+            path: bundle.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// The log file of one process, to append to.
+pub(crate) fn log_file(debug: &Debug, process: &str) -> Result<Option<File>, LaunchError> {
+    let Some(dir) = &debug.dir else {
+        return Ok(None);
+    };
+    append_log(dir, process).map(Some)
+}
+
+/// The same in a given directory.
+pub(crate) fn append_log(dir: &Path, process: &str) -> Result<File, LaunchError> {
+    let path = dir.join(format!("{process}.log"));
+    std::fs::create_dir_all(dir)
+        .and_then(|()| File::options().create(true).append(true).open(&path))
+        .map_err(|source| LaunchError::DebugLog { path, source })
+}
