@@ -1,6 +1,8 @@
 //! `cargo xtask test --integration`: a private Docker daemon, on directories of its own and without a
-//! network, that runs its containers by the binary under test.
+//! network, that runs its containers by the binary under test; and beside it a private
+//! [`containerd`].
 
+use crate::containerd;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +15,7 @@ use test_support::run::{Outcome, run};
 use test_support::{is_root, rootfs, which};
 
 /// For what must happen and is not measured.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// What the image is called.
 const IMAGE: &str = "ringfence-test";
 
@@ -42,6 +44,7 @@ pub(crate) fn integration(program: &Path) -> bool {
         }
         Err(error) => report.skip("integration/docker", &format!("{error:#}")),
     }
+    containerd::all(program, &mut report);
     let good = report.is_good();
     report.close("integration");
     good
@@ -146,28 +149,38 @@ impl Daemon {
 
     /// The end of its log.
     fn last_words(&self) -> String {
-        let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
-        let lines: Vec<_> = log.lines().collect();
-        let from = lines.len().saturating_sub(5);
-        lines.get(from..).unwrap_or_default().join("\n")
+        last_lines(&self.dir.path().join("log"))
     }
+}
+
+/// The end of a log.
+pub(crate) fn last_lines(log: &Path) -> String {
+    let log = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = log.lines().collect();
+    let from = lines.len().saturating_sub(5);
+    lines.get(from..).unwrap_or_default().join("\n")
+}
+
+/// Ends a daemon, by force if it does not go.
+pub(crate) fn end(child: &mut Child) {
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    let _gone = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+    let deadline = Instant::now() + PATIENCE;
+    while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let _gone = child.kill();
+    let _reaped = child.wait();
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
-        let _gone = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        let deadline = Instant::now() + PATIENCE;
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        let _gone = self.child.kill();
-        let _reaped = self.child.wait();
+        end(&mut self.child);
     }
 }
 
 /// What it printed, if it ended with `status`.
-fn expect(outcome: &Outcome, status: i32) -> Result<String> {
+pub(crate) fn expect(outcome: &Outcome, status: i32) -> Result<String> {
     if outcome.code() != Some(status) {
         bail!(
             "{} instead of exit {status}\nstdout: {}\nstderr: {}",
@@ -179,21 +192,21 @@ fn expect(outcome: &Outcome, status: i32) -> Result<String> {
     Ok(outcome.out())
 }
 
-fn equal(what: &str, got: &str, want: &str) -> Result<()> {
+pub(crate) fn equal(what: &str, got: &str, want: &str) -> Result<()> {
     if got != want {
         bail!("{what}: {got:?} instead of {want:?}");
     }
     Ok(())
 }
 
-fn holds(what: &str, text: &str, word: &str) -> Result<()> {
+pub(crate) fn holds(what: &str, text: &str, word: &str) -> Result<()> {
     if !text.contains(word) {
         bail!("{what} lacks {word:?}: {text}");
     }
     Ok(())
 }
 
-fn eventually(what: &str, mut true_now: impl FnMut() -> bool) -> Result<()> {
+pub(crate) fn eventually(what: &str, mut true_now: impl FnMut() -> bool) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !true_now() {
         if Instant::now() > deadline {

@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod ci;
+mod containerd;
 mod example;
 mod integration;
 mod ltp;

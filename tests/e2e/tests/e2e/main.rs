@@ -27,6 +27,7 @@ mod lifecycle;
 mod limits;
 mod pause;
 mod place;
+mod pods;
 mod profiles;
 mod programs;
 mod rootless;
@@ -76,6 +77,7 @@ fn cases() -> Vec<Case> {
         profiles::CASES,
         hooks::CASES,
         debug::CASES,
+        pods::CASES,
         flags::CASES,
         bad_input::CASES,
         bad_config::CASES,
