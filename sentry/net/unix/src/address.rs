@@ -108,8 +108,14 @@ impl AbstractNames {
         self.names.lock().bound.get(name).and_then(Weak::upgrade)
     }
 
-    pub(crate) fn release(&self, name: &[u8]) {
-        self.names.lock().bound.remove(name);
+    /// `socket` gives `name` up, if it is the one that was bound to it: those that a listener
+    /// accepted have its address, too.
+    pub(crate) fn release(&self, name: &[u8], socket: &UnixSocket) {
+        let mut names = self.names.lock();
+        let bound = names.bound.get(name);
+        if bound.is_some_and(|s| std::ptr::eq(s.as_ptr(), socket)) {
+            names.bound.remove(name);
+        }
     }
 }
 

@@ -41,7 +41,7 @@ impl UnixSocket {
         // which says first whether the name can be made at all.
         match bound {
             Address::Path(path) => vfs::unlink(cx, Start::Cwd, &path)?,
-            Address::Abstract(name) => self.names.release(&name),
+            Address::Abstract(name) => self.names.release(&name, self),
             Address::Unnamed => {}
         }
         Err(Errno::EINVAL.into())

@@ -93,7 +93,7 @@ impl UnixSocket {
         // Files in flight are dropped outside the lock: they may be sockets themselves.
         drop(left);
         if let Address::Abstract(name) = &address {
-            self.names.release(name);
+            self.names.release(name, self);
         }
         match connection {
             Connection::To(peer, _) if self.kind != SocketKind::Datagram => {
