@@ -66,6 +66,9 @@ pub enum Request {
     /// Ends the container with this id that joined, if it is there. Replied by [`Reply::Done`] once
     /// all that it had is freed.
     Destroy(String),
+    /// Whether the program of a container that is to be started is there and can be executed.
+    /// Replied by [`Reply::Done`].
+    Check,
 }
 
 /// A further container.

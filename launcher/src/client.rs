@@ -152,6 +152,11 @@ impl Client {
         self.done(&Request::Start)
     }
 
+    /// Whether the root process's program is there; see [`Request::Check`].
+    pub fn check(&mut self) -> Result<(), ClientError> {
+        self.done(&Request::Check)
+    }
+
     /// Sends a signal; see [`Request::Signal`].
     pub fn signal(&mut self, pid: Option<i32>, signal: i32, all: bool) -> Result<(), ClientError> {
         self.done(&Request::Signal { pid, signal, all })

@@ -157,6 +157,12 @@ fn bring_up(
             return Err(given_up(new, state, sandbox, e.into()));
         }
     }
+    if !options.start
+        && let Err(e) = check_program(dir, &state)
+    {
+        drop(lock);
+        return Err(given_up(new, state, sandbox, e));
+    }
     state.phase = if options.start {
         Phase::Running
     } else {
@@ -168,6 +174,15 @@ fn bring_up(
     drop(lock);
     step::reached("create-unlocked");
     Ok((new, state, sandbox))
+}
+
+/// Whether the container's program is there, when there is one: after the hooks, one of which may
+/// have brought it. Callers expect to hear of it from `create`, as with other runtimes.
+pub(crate) fn check_program(dir: &ContainerDir, state: &State) -> Result<(), LaunchError> {
+    match state.process.args.is_empty() {
+        true => Ok(()),
+        false => Ok(connect(dir, state)?.check()?),
+    }
 }
 
 /// Takes a container back that was up and could not be started.

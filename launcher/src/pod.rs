@@ -11,7 +11,8 @@ use crate::client::{Client, ClientError};
 use crate::config::{Config, Joins};
 use crate::console::Pair;
 use crate::container::{
-    Container, NewContainer, begin, oci_state, run_late, run_poststop, start_created, write_pid,
+    Container, NewContainer, begin, check_program, oci_state, run_late, run_poststop,
+    start_created, write_pid,
 };
 use crate::donation::Donations;
 use crate::error::LaunchError;
@@ -190,6 +191,7 @@ fn bring_up(
     ] {
         hooks::run(kind, list, &oci_state(&hooked))?;
     }
+    check_program(dir, &state)?;
     Ok(Member {
         lock,
         new,

@@ -303,6 +303,15 @@ impl server::Kernel for Container {
         Ok(())
     }
 
+    fn check(&self) -> Result<(), Failure> {
+        match &*self.init.lock() {
+            Some(init) => search::check(&self.kernel, init).map_err(|errno| {
+                program::exec_failure(&String::from_utf8_lossy(&init.path), errno)
+            }),
+            None => Ok(()),
+        }
+    }
+
     fn signal(&self, pid: Option<i32>, signal: i32, all: bool) -> Result<(), Failure> {
         let failed = |pid: i32, errno: abi::Errno| Failure {
             kind: if errno == abi::Errno::ESRCH {

@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 pub trait Kernel: Send + Sync {
     /// Runs the root process; once.
     fn start(&self) -> Result<(), Failure>;
+    /// Whether what [`Kernel::start`] will run is there.
+    fn check(&self) -> Result<(), Failure>;
     /// Sends `signal` to a process by its number inside (none: the first), or to all.
     fn signal(&self, pid: Option<i32>, signal: i32, all: bool) -> Result<(), Failure>;
     /// Blocks until the root process ended and all others are gone; its wait status. Called once,
@@ -350,6 +352,7 @@ fn answer(kernel: &dyn Kernel, request: Request, fds: Vec<OwnedFd>) -> Reply {
     };
     match request {
         Request::Start => done(kernel.start()),
+        Request::Check => done(kernel.check()),
         Request::State => Reply::State(kernel.state()),
         Request::Signal { pid, signal, all } => done(kernel.signal(pid, signal, all)),
         Request::Resize(size) => {
@@ -466,6 +469,9 @@ mod tests {
     impl Kernel for Fake {
         fn start(&self) -> Result<(), Failure> {
             Err(Failure::new(FailureKind::ProgramMissing, "no such program"))
+        }
+        fn check(&self) -> Result<(), Failure> {
+            self.start()
         }
         fn signal(&self, pid: Option<i32>, _: i32, _: bool) -> Result<(), Failure> {
             pid.map_or(Ok(()), |_| {

@@ -4,6 +4,7 @@ use crate::case::{Result, cases, ensure, equal, exited, refused, said};
 use crate::place::{Place, eventually, need_root};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use test_support::bundle::Bundle;
 use test_support::run::Outcome;
@@ -423,14 +424,21 @@ fn what_cannot_be_joined(place: &Place<'_>) -> Result {
 fn what_cannot_be_started_leaves_nothing(place: &Place<'_>) -> Result {
     sandbox(place)?;
     let root = tree(place, "a")?;
-    for (program, status) in [("/nosuch", 127), ("/etc", 126)] {
+    let empty = root.join("empty");
+    std::fs::write(&empty, "")?;
+    std::fs::set_permissions(&empty, PermissionsExt::from_mode(0o755))?;
+    for (program, status) in [("/nosuch", 127), ("/etc", 126), ("/empty", 126)] {
         let bundle = bundle(place, "a", &root, &[program], Some(("s", POD)))?;
         bundle.write()?;
         let dir = bundle.dir.to_string_lossy().into_owned();
-        exited(&place.ringfence(&["create", "-b", &dir, "a"]), 0)?;
-        refused(&place.ringfence(&["start", "a"]), status, &[program])?;
-        stopped(place, "a")?;
-        exited(&place.ringfence(&["delete", "a"]), 0)?;
+        let mut outcome = place.ringfence(&["create", "-b", &dir, "a"]);
+        if program == "/empty" {
+            exited(&outcome, 0)?;
+            outcome = place.ringfence(&["start", "a"]);
+            stopped(place, "a")?;
+            exited(&place.ringfence(&["delete", "a"]), 0)?;
+        }
+        refused(&outcome, status, &[program])?;
         refused(
             &place.ringfence(&["run", "-b", &dir, "a"]),
             status,
