@@ -5,7 +5,6 @@
 mod bench;
 mod build;
 mod ci;
-mod containerd;
 mod example;
 mod integration;
 mod ltp;

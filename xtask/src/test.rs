@@ -20,7 +20,7 @@ pub(crate) struct Test {
     /// Only what starts real sandboxes
     #[arg(long, conflicts_with = "unit")]
     whole: bool,
-    /// Only what other programs do with the binary: a private Docker daemon
+    /// Only what other programs do with the binary: Docker, containerd and Podman
     #[arg(long, conflicts_with_all = ["unit", "whole"])]
     integration: bool,
 }
@@ -133,6 +133,14 @@ impl Test {
             command.args(["--", "lifecycle/"]);
             if !watch(&mut command, |line| count.add(line))? {
                 broken.push("e2e (all platforms in one)".to_owned());
+            }
+            // By those who run containers.
+            let mut command = Command::new(std::env::current_exe()?);
+            command
+                .args(["test", "--integration"])
+                .env(RUNTIME_ENV, &program);
+            if !watch(&mut command, |line| count.add(line))? {
+                broken.push("integration".to_owned());
             }
             // And with one out of tree.
             let program = example::runtime()?;

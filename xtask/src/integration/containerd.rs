@@ -1,45 +1,21 @@
 //! A private containerd, driven by `ctr`: its shim for runc, `io.containerd.runc.v2`, runs containers
 //! and pods by the binary under test.
 
-use crate::integration::{PATIENCE, end, equal, eventually, expect, holds};
-use anyhow::{Context, Result, bail};
+use super::{
+    Case, Manager, PATIENCE, end, equal, eventually, expect, holds, last_lines, up, within_reach,
+};
+use anyhow::{Context, Result};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 use tempfile::TempDir;
 use test_support::bundle::Bundle;
-use test_support::report::Report;
+use test_support::rootfs;
 use test_support::run::{Outcome, run};
-use test_support::{is_root, rootfs, which};
 
-/// Runs all of it against `program`.
-pub(crate) fn all(program: &Path, report: &mut Report) {
-    let daemon = match Daemon::start(program) {
-        Ok(daemon) => daemon,
-        Err(error) => {
-            report.skip("integration/containerd", &format!("{error:#}"));
-            return;
-        }
-    };
-    for (name, case) in CASES {
-        let name = format!("integration/containerd/{name}");
-        match case(&daemon) {
-            Ok(()) => report.pass_named(&name),
-            Err(error) => {
-                let words = daemon.last_words();
-                report.fail(&name, &format!("{error:#}\ndaemon: {words}"));
-            }
-        }
-        daemon.clear();
-    }
-}
-
-type Case = (&'static str, fn(&Daemon) -> Result<()>);
-
-const CASES: &[Case] = &[
+pub(super) const CASES: &[Case<Daemon>] = &[
     ("run", run_gives_output_and_status),
     ("tasks", tasks_are_driven),
     ("terminal", a_terminal_is_given),
@@ -47,21 +23,18 @@ const CASES: &[Case] = &[
 ];
 
 /// The daemon; it ends with this.
-struct Daemon {
+pub(super) struct Daemon {
     dir: TempDir,
     tree: PathBuf,
     child: Child,
 }
 
-impl Daemon {
+impl Manager for Daemon {
+    const NAME: &str = "containerd";
+
     fn start(program: &Path) -> Result<Daemon> {
-        if !is_root() {
-            bail!("a private daemon needs root");
-        }
         let needed = ["containerd", "ctr", "containerd-shim-runc-v2"];
-        if let Some(missing) = needed.iter().find(|name| which(name).is_none()) {
-            bail!("there is no {missing} (Debian: apt-get install containerd)");
-        }
+        let containerd = within_reach(&needed, "containerd")?;
         let dir = tempfile::Builder::new().prefix("rf-ctr.").tempdir()?;
         fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755))?;
         fs::copy(program, dir.path().join("ringfence"))?;
@@ -73,7 +46,7 @@ impl Daemon {
         let file = dir.path().join("config.toml");
         fs::write(&file, config)?;
         let log = fs::File::create(dir.path().join("log"))?;
-        let child = Command::new("containerd")
+        let child = Command::new(containerd)
             .arg("--config")
             .arg(&file)
             .stdin(Stdio::null())
@@ -85,23 +58,40 @@ impl Daemon {
             tree: rootfs::busybox()?,
             child,
         };
-        let deadline = Instant::now() + PATIENCE;
-        while daemon.ctr(&["version"]).code() != Some(0) {
-            if daemon.child.try_wait()?.is_some() || Instant::now() > deadline {
-                bail!("containerd does not start: {}", daemon.last_words());
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100));
-        }
+        let ready = up(&mut daemon.child, || {
+            run(&mut ctr(daemon.dir.path(), &["version"]), b"", PATIENCE)
+        });
+        ready.with_context(|| format!("containerd: {}", daemon.last_words()))?;
         Ok(daemon)
     }
 
+    fn clear(&self) {
+        for list in ["tasks", "containers"] {
+            let ids = self.ctr(&[list, "ls", "-q"]).out();
+            for id in ids.split_whitespace() {
+                match list {
+                    "tasks" => self.ctr(&["tasks", "rm", "--force", id]),
+                    _ => self.ctr(&["containers", "rm", id]),
+                };
+            }
+        }
+    }
+
+    fn last_words(&self) -> String {
+        last_lines(&self.dir.path().join("log"))
+    }
+}
+
+/// The client's command line.
+fn ctr(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new("ctr");
+    command.arg("--address").arg(dir.join("sock")).args(args);
+    command
+}
+
+impl Daemon {
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("ctr");
-        command
-            .arg("--address")
-            .arg(self.dir.path().join("sock"))
-            .args(args);
-        command
+        ctr(self.dir.path(), args)
     }
 
     fn ctr(&self, args: &[&str]) -> Outcome {
@@ -189,24 +179,6 @@ impl Daemon {
             .find(|l| l.split_whitespace().next() == Some(id));
         let status = line.and_then(|l| l.split_whitespace().last());
         status.unwrap_or_default().to_owned()
-    }
-
-    /// Removes all containers.
-    fn clear(&self) {
-        for list in ["tasks", "containers"] {
-            let ids = self.ctr(&[list, "ls", "-q"]).out();
-            for id in ids.split_whitespace() {
-                match list {
-                    "tasks" => self.ctr(&["tasks", "rm", "--force", id]),
-                    _ => self.ctr(&["containers", "rm", id]),
-                };
-            }
-        }
-    }
-
-    /// The end of its log.
-    fn last_words(&self) -> String {
-        crate::integration::last_lines(&self.dir.path().join("log"))
     }
 }
 

@@ -1,58 +1,23 @@
-//! `cargo xtask test --integration`: a private Docker daemon, on directories of its own and without a
-//! network, that runs its containers by the binary under test; and beside it a private
-//! [`containerd`].
+//! A private Docker daemon, on directories of its own and without a network, that runs its containers
+//! by the binary under test.
 
-use crate::containerd;
-use anyhow::{Context, Result, bail};
+use super::{
+    Case, Manager, PATIENCE, end, equal, eventually, expect, holds, last_lines, packed, up,
+    within_reach,
+};
+use anyhow::{Context, Result};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use test_support::report::Report;
+use test_support::rootfs;
 use test_support::run::{Outcome, run};
-use test_support::{is_root, rootfs, which};
 
-/// For what must happen and is not measured.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// What the image is called.
 const IMAGE: &str = "ringfence-test";
 
-/// Runs all of it against `program`; whether nothing failed.
-pub(crate) fn integration(program: &Path) -> bool {
-    let mut report = Report::default();
-    match Daemon::start(program) {
-        Ok(daemon) => {
-            for (name, case) in CASES {
-                let name = format!("integration/docker/{name}");
-                match case(&daemon) {
-                    Ok(()) => report.pass_named(&name),
-                    Err(error) => {
-                        report.fail(
-                            &name,
-                            &format!("{error:#}\ndaemon: {}", daemon.last_words()),
-                        );
-                    }
-                }
-                // The next one finds nothing.
-                let left = daemon.docker(&["ps", "-aq"]).out();
-                for id in left.split_whitespace() {
-                    daemon.docker(&["rm", "-f", id]);
-                }
-            }
-        }
-        Err(error) => report.skip("integration/docker", &format!("{error:#}")),
-    }
-    containerd::all(program, &mut report);
-    let good = report.is_good();
-    report.close("integration");
-    good
-}
-
-type Case = (&'static str, fn(&Daemon) -> Result<()>);
-
-const CASES: &[Case] = &[
+pub(super) const CASES: &[Case<Daemon>] = &[
     ("run", run_gives_output_and_status),
     ("exec", exec_runs_beside),
     ("terminal", a_terminal_is_given),
@@ -64,19 +29,16 @@ const CASES: &[Case] = &[
 ];
 
 /// The daemon; it ends with this.
-struct Daemon {
+pub(super) struct Daemon {
     dir: TempDir,
     child: Child,
 }
 
-impl Daemon {
+impl Manager for Daemon {
+    const NAME: &str = "docker";
+
     fn start(program: &Path) -> Result<Daemon> {
-        if !is_root() {
-            bail!("a private daemon needs root");
-        }
-        let Some(dockerd) = which("dockerd") else {
-            bail!("there is no dockerd (Debian: apt-get install docker.io)");
-        };
+        let dockerd = within_reach(&["dockerd", "docker"], "docker.io")?;
         let tree = rootfs::busybox()?;
         let dir = tempfile::Builder::new().prefix("rf-docker.").tempdir()?;
         fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755))?;
@@ -101,29 +63,41 @@ impl Daemon {
             .stderr(log)
             .spawn()?;
         let mut daemon = Daemon { dir, child };
-        let deadline = Instant::now() + PATIENCE;
-        while daemon.docker(&["version"]).code() != Some(0) {
-            if daemon.child.try_wait()?.is_some() || Instant::now() > deadline {
-                bail!("dockerd does not start: {}", daemon.last_words());
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        let image = daemon.dir.path().join("image.tar");
-        let mut tar = Command::new("tar");
-        tar.arg("-C").arg(tree).arg("-cf").arg(&image).arg(".");
-        expect(&run(&mut tar, b"", PATIENCE), 0)?;
+        let ready = up(&mut daemon.child, || {
+            run(&mut docker(daemon.dir.path(), &["version"]), b"", PATIENCE)
+        });
+        ready.with_context(|| format!("dockerd: {}", daemon.last_words()))?;
+        let image = packed(&tree, daemon.dir.path())?;
         let path = image.to_str().context("a path that is not text")?;
         expect(&daemon.docker(&["import", path, IMAGE]), 0)?;
         Ok(daemon)
     }
 
+    fn clear(&self) {
+        let left = self.docker(&["ps", "-aq"]).out();
+        for id in left.split_whitespace() {
+            self.docker(&["rm", "-f", id]);
+        }
+    }
+
+    fn last_words(&self) -> String {
+        last_lines(&self.dir.path().join("log"))
+    }
+}
+
+/// The client's command line.
+fn docker(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new("docker");
+    command
+        .arg("--host")
+        .arg(format!("unix://{}/sock", dir.display()))
+        .args(args);
+    command
+}
+
+impl Daemon {
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("docker");
-        command
-            .arg("--host")
-            .arg(format!("unix://{}/sock", self.dir.path().display()))
-            .args(args);
-        command
+        docker(self.dir.path(), args)
     }
 
     fn docker(&self, args: &[&str]) -> Outcome {
@@ -146,75 +120,12 @@ impl Daemon {
         let outcome = self.docker(&["inspect", "--format", format, name]);
         outcome.out().trim().to_owned()
     }
-
-    /// The end of its log.
-    fn last_words(&self) -> String {
-        last_lines(&self.dir.path().join("log"))
-    }
-}
-
-/// The end of a log.
-pub(crate) fn last_lines(log: &Path) -> String {
-    let log = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<_> = log.lines().collect();
-    let from = lines.len().saturating_sub(5);
-    lines.get(from..).unwrap_or_default().join("\n")
-}
-
-/// Ends a daemon, by force if it does not go.
-pub(crate) fn end(child: &mut Child) {
-    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
-    let _gone = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-    let deadline = Instant::now() + PATIENCE;
-    while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let _gone = child.kill();
-    let _reaped = child.wait();
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
         end(&mut self.child);
     }
-}
-
-/// What it printed, if it ended with `status`.
-pub(crate) fn expect(outcome: &Outcome, status: i32) -> Result<String> {
-    if outcome.code() != Some(status) {
-        bail!(
-            "{} instead of exit {status}\nstdout: {}\nstderr: {}",
-            outcome.status,
-            outcome.out(),
-            outcome.err()
-        );
-    }
-    Ok(outcome.out())
-}
-
-pub(crate) fn equal(what: &str, got: &str, want: &str) -> Result<()> {
-    if got != want {
-        bail!("{what}: {got:?} instead of {want:?}");
-    }
-    Ok(())
-}
-
-pub(crate) fn holds(what: &str, text: &str, word: &str) -> Result<()> {
-    if !text.contains(word) {
-        bail!("{what} lacks {word:?}: {text}");
-    }
-    Ok(())
-}
-
-pub(crate) fn eventually(what: &str, mut true_now: impl FnMut() -> bool) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !true_now() {
-        if Instant::now() > deadline {
-            bail!("no {what} after {PATIENCE:?}");
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
 }
 
 fn run_gives_output_and_status(d: &Daemon) -> Result<()> {
