@@ -1,11 +1,12 @@
 //! A tree with git and a repository of ten thousand files in it.
 
-use crate::shell::{output, run};
-use anyhow::{Context, Result};
+use super::programs;
+use crate::shell::run;
+use anyhow::Result;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use test_support::{rootfs, which};
+use test_support::which;
 
 /// What is timed. Of a file's data only what is the same in each place is compared, or each would
 /// find all changed by the one before.
@@ -31,15 +32,8 @@ pub(super) fn tree(work: &Path) -> Result<Option<PathBuf>> {
         return Ok(None);
     };
     let tree = work.join("git-tree");
-    rootfs::bare(&tree, &[])?;
-    // Natively it wants one to be there; the directory may be where devices don't work.
-    fs::write(tree.join("dev/null"), "")?;
-    place(&git, &tree, "usr/bin/git")?;
-    let libraries = output(Command::new("ldd").arg(&git)).context("which libraries git needs")?;
-    let libraries = String::from_utf8_lossy(&libraries).into_owned();
-    for library in libraries.split_whitespace().filter(|w| w.starts_with('/')) {
-        place(Path::new(library), &tree, &library[1..])?;
-    }
+    programs::tree(&tree)?;
+    programs::place(&git, &tree, "usr/bin/git")?;
     let repository = tree.join("repository");
     for directory in 0..DIRECTORIES {
         let directory = repository.join(format!("{directory}"));
@@ -57,13 +51,4 @@ pub(super) fn tree(work: &Path) -> Result<Option<PathBuf>> {
         run(command.arg("-C").arg(&repository).args(words.split(' ')))?;
     }
     Ok(Some(tree))
-}
-
-fn place(file: &Path, tree: &Path, name: &str) -> Result<()> {
-    let to = tree.join(name);
-    if let Some(directory) = to.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    fs::copy(file, &to).with_context(|| format!("copying {}", file.display()))?;
-    Ok(())
 }

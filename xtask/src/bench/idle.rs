@@ -1,7 +1,7 @@
 //! A container that does nothing: the memory of all its processes, and whether any wakes up.
 
 use super::Figures;
-use super::places::Place;
+use super::places::{Kind, Place};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::process::Stdio;
@@ -28,7 +28,18 @@ pub(super) fn measure(place: &Place, figures: &mut Figures) -> Result<()> {
     sleep(WATCH);
     let woken = switches(&processes).saturating_sub(before);
     let seconds = begin.elapsed().as_secs_f64();
-    let memory: Option<u64> = processes.iter().map(|pid| pss(*pid)).sum();
+    let memory: Option<u64> = processes.iter().map(|pid| memory_of(*pid, "Pss:")).sum();
+    if place.kind == Kind::Ours {
+        for wanted in ["run", "boot", "gofer"] {
+            // Stubs are below the sandbox process, and have its words.
+            let pid = processes.iter().find(|pid| is(**pid, wanted));
+            let pid = *pid.with_context(|| format!("{}: no process `{wanted}`", place.name))?;
+            for (kind, line) in [("pss", "Pss:"), ("rss", "Rss:")] {
+                let bytes = memory_of(pid, line).unwrap_or_default();
+                figures.add(&place.name, &format!("idle_{kind}_{wanted}"), bytes as f64);
+            }
+        }
+    }
     let ended = child.try_wait()?;
     // Ours and runc hand SIGTERM on, which a first process ignores.
     let _gone_already = child.kill();
@@ -67,10 +78,17 @@ fn family(first: u32) -> Vec<u32> {
     all
 }
 
-/// Bytes of memory, shared pages in proportion.
-fn pss(pid: u32) -> Option<u64> {
+/// Whether a process was started with the command `wanted`.
+fn is(pid: u32, wanted: &str) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|b| *b == 0)
+        .any(|word| word == wanted.as_bytes())
+}
+
+/// Bytes of memory: of the pages that are there, or (`Pss:`) with shared ones in proportion.
+fn memory_of(pid: u32, what: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let kilobytes = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kilobytes = text.lines().find_map(|line| line.strip_prefix(what))?;
     let number = kilobytes.trim().strip_suffix(" kB")?;
     Some(number.trim().parse::<u64>().ok()? * 1024)
 }

@@ -4,9 +4,12 @@
 //! the PATH, in turn and round after round, so that a busy moment of the machine meets all of
 //! them. The least figure of all rounds counts. `docs/performance.md` explains the rows.
 
+mod compile;
 mod git;
 mod idle;
+mod lifecycle;
 mod places;
+mod programs;
 mod start;
 mod table;
 
@@ -32,8 +35,8 @@ pub(crate) struct Bench {
     /// Only this platform of ours, may be given several times [default: each that is ready]
     #[arg(long, value_name = "NAME")]
     platform: Vec<String>,
-    /// Only this row, may be given several times; `start`, `python`, `git_status` and `idle` are
-    /// rows too
+    /// Only this row, may be given several times; `start`, `python`, `git_status`, `compile`, `life`
+    /// and `idle` are rows too
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// How often everything is measured; the best round counts
@@ -88,11 +91,16 @@ impl Bench {
             true => git::tree(work.path())?,
             false => None,
         };
+        let compiler = match self.wants("compile") {
+            true => compile::tree(work.path())?,
+            false => None,
+        };
         let site = places::Site {
             work: work.path(),
             tree,
             debian,
             git,
+            compiler,
         };
         let places = places::all(&site, &program, &self.platform, !self.no_peers)?;
 
@@ -103,13 +111,22 @@ impl Bench {
                 self.probe(place, &mut figures)?;
             }
             let git = site.git.as_ref().map(|_| "git_status");
-            let starts = ["start", "python"].into_iter().chain(git);
+            let compile = site.compiler.as_ref().map(|_| "compile");
+            let starts = ["start", "python"].into_iter().chain(git).chain(compile);
             for row in starts.filter(|row| self.wants(row)) {
-                // The long one settles by itself.
-                let times = if row == "git_status" { 1 } else { STARTS };
+                // The long ones settle by themselves.
+                let long = ["git_status", "compile"].contains(&row);
+                let times = if long { 1 } else { STARTS };
                 for _ in 0..times {
                     for place in &places {
                         start::measure(place, row, &mut figures)?;
+                    }
+                }
+            }
+            if self.wants(lifecycle::NAME) {
+                for _ in 0..STARTS {
+                    for place in places.iter().filter(|p| p.kind != Kind::Native) {
+                        lifecycle::measure(place, &mut figures)?;
                     }
                 }
             }
@@ -143,8 +160,8 @@ impl Bench {
             args
         };
         let rows = &self.only;
-        let starts =
-            |row: &String| ["start", "python", "git_status", "idle"].contains(&row.as_str());
+        let others = ["start", "python", "git_status", "compile", "life", "idle"];
+        let starts = |row: &String| others.contains(&row.as_str());
         if !rows.is_empty() && rows.iter().all(starts) {
             return Ok(());
         }

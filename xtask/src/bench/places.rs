@@ -1,6 +1,6 @@
 //! Where the probe runs: natively, in ours, in theirs.
 
-use super::git;
+use super::{compile, git, lifecycle};
 use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -31,6 +31,8 @@ pub(crate) struct Site<'a> {
     pub(crate) debian: PathBuf,
     /// One with git and a repository.
     pub(crate) git: Option<PathBuf>,
+    /// One with a C compiler.
+    pub(crate) compiler: Option<PathBuf>,
 }
 
 /// Whose place it is.
@@ -52,6 +54,7 @@ pub(crate) struct Place {
     tree: PathBuf,
     debian: PathBuf,
     git: Option<PathBuf>,
+    compiler: Option<PathBuf>,
     /// How many containers there have been.
     count: Cell<u32>,
 }
@@ -176,6 +179,7 @@ impl Place {
             tree: site.tree.clone(),
             debian: site.debian.clone(),
             git: site.git.clone(),
+            compiler: site.compiler.clone(),
             count: Cell::new(0),
         };
         if kind != Kind::Native {
@@ -184,6 +188,10 @@ impl Place {
             if let Some(tree) = &place.git {
                 place.bundle("git_status", tree, &git::STATUS)?;
             }
+            if let Some(tree) = &place.compiler {
+                place.bundle("compile", tree, &compile::COMPILE)?;
+            }
+            place.bundle(lifecycle::NAME, &place.debian, &["/bin/sleep", "1000"])?;
             place.bundle("idle", &place.tree, &["/bench-probe", "pause"])?;
         }
         Ok(place)
@@ -201,7 +209,8 @@ impl Place {
             .with_context(|| format!("writing a bundle into {}", dir.display()))
     }
 
-    fn base(&self) -> Command {
+    /// The runtime, with its global options.
+    pub(crate) fn base(&self) -> Command {
         let mut words = self.runtime.iter();
         let mut command = Command::new(words.next().map_or(Path::new("false"), |p| p.as_path()));
         command
@@ -212,27 +221,30 @@ impl Place {
     }
 
     /// Runs the bundle `name` as a container; natively, its command. `start`, `python`,
-    /// `git_status` and `idle` stand.
+    /// `git_status`, `compile` and `idle` stand.
     pub(crate) fn run(&self, name: &str) -> Result<Command> {
         if self.kind == Kind::Native {
             if name == "start" {
                 return Ok(Command::new(self.debian.join("bin/true")));
             }
             let mut command = Command::new(which("chroot").context("there is no chroot")?);
-            match (name, &self.git) {
-                ("git_status", Some(tree)) => command.arg(tree).args(git::STATUS),
+            match (name, &self.git, &self.compiler) {
+                ("git_status", Some(tree), _) => command.arg(tree).args(git::STATUS),
+                ("compile", _, Some(tree)) => command.arg(tree).args(compile::COMPILE),
                 _ => command.arg(&self.debian).args(PYTHON),
             };
             return Ok(command);
         }
-        self.count.set(self.count.get() + 1);
+        let (dir, id) = self.next(name);
         let mut command = self.base();
-        command
-            .arg("run")
-            .arg("--bundle")
-            .arg(self.work.join(name))
-            .arg(self.id());
+        command.arg("run").arg("--bundle").arg(dir).arg(id);
         Ok(command)
+    }
+
+    /// The directory of the bundle `name`, and the id of a container that is to be made of it.
+    pub(crate) fn next(&self, name: &str) -> (PathBuf, String) {
+        self.count.set(self.count.get() + 1);
+        (self.work.join(name), self.id())
     }
 
     /// Runs the probe with `args`.

@@ -4,8 +4,8 @@ use super::Figures;
 use super::places::{Kind, Place};
 use std::collections::BTreeMap;
 
-/// Rows in the order they are shown, and what each is. The unit of `idle_bytes` is bytes, of the
-/// rows behind it a number; all others are nanoseconds.
+/// Rows in the order they are shown, and what each is. The unit of `idle_bytes` and of those with PSS
+/// and RSS is bytes, of the rows behind them a number; all others are nanoseconds.
 const ROWS: &[(&str, &str)] = &[
     ("getppid_1", "getppid"),
     ("getppid_2", "getppid, 2 threads"),
@@ -41,7 +41,19 @@ const ROWS: &[(&str, &str)] = &[
     ("start", "start to exit of true"),
     ("python", "the same of Python"),
     ("git_status", "the same of git status"),
+    ("compile", "the same of gcc -c"),
+    ("life_create", "create"),
+    ("life_start", "start"),
+    ("life_exec", "exec of true"),
+    ("life_delete", "delete --force"),
+    ("life_whole", "all four"),
     ("idle_bytes", "idle, memory"),
+    ("idle_pss_run", "idle, PSS of run"),
+    ("idle_pss_boot", "idle, PSS of sandbox"),
+    ("idle_pss_gofer", "idle, PSS of gofer"),
+    ("idle_rss_run", "idle, RSS of run"),
+    ("idle_rss_boot", "idle, RSS of sandbox"),
+    ("idle_rss_gofer", "idle, RSS of gofer"),
     ("idle_processes", "idle, processes"),
     ("idle_wakeups", "idle, switches a second"),
 ];
@@ -94,8 +106,8 @@ fn times(ratio: f64) -> String {
 
 fn shown(row: &str, value: f64) -> String {
     match row {
-        "idle_bytes" => format!("{:.1} MiB", value / f64::from(1 << 20)),
         "idle_processes" | "idle_wakeups" => format!("{value:.1}"),
+        _ if row.starts_with("idle_") => format!("{:.1} MiB", value / f64::from(1 << 20)),
         _ if value < 1e3 => format!("{value:.0} ns"),
         _ if value < 1e6 => format!("{:.2} µs", value / 1e3),
         _ => format!("{:.2} ms", value / 1e6),
