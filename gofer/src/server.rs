@@ -27,6 +27,8 @@ pub struct TreeConfig {
 const MAX_NODES: usize = 2_000_000;
 /// What a tree may have, however many there are.
 const MIN_NODES: usize = 10_000;
+/// Nothing was asked for so long: the container has come up.
+const REST_MS: u16 = 1000;
 
 struct Connection {
     channel: Channel,
@@ -72,8 +74,9 @@ impl Server {
 
     /// Until every connection has closed.
     pub fn run(mut self) {
+        let mut at_rest = false;
         while !self.connections.is_empty() {
-            for i in self.wait().into_iter().rev() {
+            for i in self.wait(&mut at_rest).into_iter().rev() {
                 let Some(connection) = self.connections.get_mut(i) else {
                     continue;
                 };
@@ -89,9 +92,10 @@ impl Server {
         }
     }
 
-    /// Those that have something to say, in order.
-    fn wait(&self) -> Vec<usize> {
-        if self.connections.len() == 1 {
+    /// Those that have something to say, in order. Once, after the first burst of questions, it lets
+    /// go of what that needed.
+    fn wait(&self, at_rest: &mut bool) -> Vec<usize> {
+        if *at_rest && self.connections.len() == 1 {
             // Receiving waits well enough.
             return vec![0];
         }
@@ -100,7 +104,16 @@ impl Server {
             .iter()
             .map(|c| PollFd::new(c.channel.socket(), PollFlags::POLLIN))
             .collect();
-        match poll(&mut fds, PollTimeout::NONE) {
+        let patience = match *at_rest {
+            true => PollTimeout::NONE,
+            false => REST_MS.into(),
+        };
+        match poll(&mut fds, patience) {
+            Ok(0) => {
+                resident::let_go();
+                *at_rest = true;
+                Vec::new()
+            }
             Ok(_) => (0..fds.len())
                 .filter(|i| fds[*i].any() == Some(true))
                 .collect(),

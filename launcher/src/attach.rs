@@ -2,7 +2,6 @@
 //! its end.
 
 use crate::console::{self, RawMode};
-use crate::sys;
 use control::message::WindowSize;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -208,7 +207,7 @@ pub(crate) fn attend(
         subject.resize(size);
     }
     let (mut typed, mut shown) = (Flow::new(), Flow::new());
-    sys::shrink();
+    resident::let_go();
     let mut interrupts = 0;
     let status = loop {
         if let Some(ended) = subject.poll_end() {

@@ -447,32 +447,3 @@ pub(crate) fn window_size(terminal: BorrowedFd<'_>) -> Result<libc::winsize, Err
         Ok(size)
     }
 }
-
-unsafe extern "C" {
-    /// First byte of the executable in memory; from the linker.
-    static __executable_start: u8;
-    /// One past the last byte of its code; from the linker.
-    static etext: u8;
-}
-
-/// Gives back memory that only the start needed: free heap, and the pages of our own code and
-/// constants, which come back from the page cache one by one when they are used again. For a
-/// process that from now on mostly sleeps.
-pub(crate) fn shrink() {
-    const PAGE: usize = 4096;
-    // SAFETY: trimming the heap is always allowed. The range holds read-only file pages alone
-    // (headers, constants, code): nothing in it was ever written, so dropping loses nothing, and
-    // the next access reads the same bytes from the file.
-    unsafe {
-        libc::malloc_trim(0);
-        let first = (&raw const __executable_start)
-            .addr()
-            .next_multiple_of(PAGE);
-        let end = (&raw const etext).addr() & !(PAGE - 1);
-        let start = (&raw const __executable_start)
-            .with_addr(first)
-            .cast_mut()
-            .cast();
-        libc::madvise(start, end.saturating_sub(first), libc::MADV_DONTNEED);
-    }
-}

@@ -130,6 +130,8 @@ pub trait Process: Send + Sync {
 const MAX_CONNECTIONS: usize = 256;
 /// A connection's thread needs little, but for one that brings a container up.
 const STACK: usize = 512 << 10;
+/// So long after the last word from outside, what booting needed is let go.
+const SETTLED_MS: u16 = 1000;
 /// How long the end of the sandbox waits for those who were told of it.
 const GRACE: Duration = Duration::from_millis(200);
 
@@ -205,6 +207,7 @@ impl Shared {
     fn accept(self: Arc<Self>, listener: Option<&OwnedFd>, watched: Watched) {
         let mut held_by = watched.launcher;
         let gofer = watched.gofer.as_ref();
+        let mut patience = PollTimeout::from(SETTLED_MS);
         loop {
             let launcher = held_by.as_ref();
             let mut fds = Vec::with_capacity(3);
@@ -212,8 +215,15 @@ impl Shared {
             // Hang-up is reported without being asked for.
             fds.extend(gofer.map(|g| PollFd::new(g.as_fd(), PollFlags::empty())));
             fds.extend(listener.map(|l| PollFd::new(l.as_fd(), PollFlags::POLLIN)));
-            if poll(&mut fds, PollTimeout::NONE).is_err() {
-                continue;
+            match poll(&mut fds, patience) {
+                Err(_) => continue,
+                Ok(0) => {
+                    // Once: an idle sandbox wakes nobody.
+                    resident::let_go();
+                    patience = PollTimeout::NONE;
+                    continue;
+                }
+                Ok(_) => {}
             }
             let ready = |fd: Option<&OwnedFd>| {
                 fds.iter().any(|p| {

@@ -19,6 +19,7 @@ const UNSAFE: &[&str] = &[
     "sentry/boot/src/sys/",
     "control/src/sys.rs",
     "gofer/src/sys.rs",
+    "resident/src/lib.rs",
     "launcher/src/sys.rs",
     "launcher/src/sys/",
     // The probes make raw system calls; they are not part of the runtime.

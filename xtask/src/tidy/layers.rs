@@ -37,14 +37,15 @@ const SENTRY: &[&[&str]] = &[
     &["sentry-boot"],
 ];
 /// What anyone in the sentry may use beside it.
-const BELOW_SENTRY: &[&str] = &["platform-api", "control"];
+const BELOW_SENTRY: &[&str] = &["platform-api", "control", "resident"];
 /// What those outside the sentry may use of ours. A platform knows the contract
 /// and nothing else; the launcher never links the kernel.
 const OUTSIDE: &[(&str, &[&str])] = &[
     ("platform-api", &[]),
     ("control", &[]),
-    ("gofer", &["control"]),
-    ("launcher", &["control", "platform-api"]),
+    ("resident", &[]),
+    ("gofer", &["control", "resident"]),
+    ("launcher", &["control", "platform-api", "resident"]),
     (
         "runtime-cli",
         &[
