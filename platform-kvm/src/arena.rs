@@ -2,9 +2,9 @@
 //! exceptions) and that guest code can't reach.
 
 use crate::layout::{ARENA, ARENA_CHUNK, ARENA_CHUNKS, ARENA_PHYS, ENTRIES, PAGE};
+use crate::leaf::{ACCESSED, DIRTY, LARGE, NO_EXECUTE, PRESENT, WRITE};
 use crate::sys::map::Words;
 use crate::sys::vm::Slot;
-use crate::tables::{ACCESSED, DIRTY, LARGE, NO_EXECUTE, PRESENT, WRITE};
 use kvm_ioctls::VmFd;
 use parking_lot::Mutex;
 use std::io;

@@ -9,7 +9,7 @@
 
 use crate::arena::{Arena, Page};
 use crate::layout::{ENTRY, PAGE};
-use crate::tables::{ACCESSED, DIRTY, PRESENT, USER, WRITE};
+use crate::leaf::{ACCESSED, DIRTY, PRESENT, USER, WRITE};
 use std::io;
 use std::sync::atomic::Ordering;
 

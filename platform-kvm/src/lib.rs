@@ -31,6 +31,7 @@ mod error;
 mod exits;
 mod handle;
 mod layout;
+mod leaf;
 mod memory;
 mod platform;
 mod pool;

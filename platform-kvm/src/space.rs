@@ -12,7 +12,8 @@ use crate::engine::Shared;
 use crate::error::{host, misuse};
 use crate::handle::Handle;
 use crate::layout::{LOWEST, PAGE, USER_END};
-use crate::tables::{Changes, Entry, Tables, Touch};
+use crate::leaf::Entry;
+use crate::tables::{Changes, LEAF_SPAN, Tables, Touch};
 use crate::vcpu::Vcpu;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use platform_api::{AddressSpace, Op, PlatformError, Protection};
@@ -150,7 +151,7 @@ impl Core {
             return Behind::Unknown;
         }
         let arena = &self.shared.arena;
-        let mut inner = self.inner.lock();
+        let inner = self.inner.lock();
         let page = addr & !(PAGE - 1);
         let entry = inner.tables.entry(arena, page);
         let (Some(whole), Some(phys)) = (entry.revived(), entry.phys()) else {
@@ -159,11 +160,13 @@ impl Core {
         if !self.shared.memory.alive(phys) {
             return Behind::Nothing;
         }
-        let inner = &mut *inner;
         let mut changes = Changes::default();
         inner
             .tables
-            .update(arena, page, page + PAGE, &mut changes, |_, _, _| whole);
+            .update(arena, page, page + PAGE, &mut changes, |_, _, _| {
+                Some(whole)
+            });
+        self.finish(inner, changes);
         Behind::Something
     }
 
@@ -176,13 +179,18 @@ impl Core {
         let mut chunk = (0, 0, 0);
         let mut any = false;
         let mark = |_, old: Entry, _: &mut Changes| {
-            let Some(phys) = old.phys() else { return old };
+            let Some(phys) = old.phys() else {
+                return Some(old);
+            };
             if !(chunk.0..chunk.2).contains(&phys) {
                 let (dead, end) = memory.dead_part(phys);
                 chunk = (phys, dead, end);
             }
-            let new = if phys < chunk.1 { old } else { old.dead() };
-            any |= new != old;
+            if phys + old.pages() * PAGE <= chunk.1 {
+                return Some(old);
+            }
+            let new = (phys >= chunk.1).then(|| old.dead());
+            any |= new.is_some_and(|new| new != old);
             new
         };
         inner.tables.update(arena, 0, USER_END, &mut changes, mark);
@@ -223,10 +231,7 @@ impl Core {
                     |phys, bytes| {
                         let start = at;
                         at += bytes;
-                        tables.fill(arena, start, at, changes, |addr, old, changes| {
-                            changes.release(old);
-                            Entry::new(phys + (addr - start), *access)
-                        })
+                        tables.map(arena, (start, at), phys, *access, changes)
                     },
                 );
                 if let Err(e) = done {
@@ -241,7 +246,7 @@ impl Core {
             Op::Unmap { addr, len } => tables.clear(arena, *addr, addr + len, changes),
             Op::Protect { addr, len, access } => {
                 tables.update(arena, *addr, addr + len, changes, |_, old, _| {
-                    old.phys().map_or(old, |phys| Entry::new(phys, *access))
+                    Some(old.with(*access))
                 });
             }
         }
@@ -249,6 +254,11 @@ impl Core {
 
     /// Lets a change take effect and gives back what it freed.
     fn finish(&self, mut inner: MutexGuard<'_, Inner>, mut changes: Changes) {
+        inner.failed.extend(changes.lost.iter().map(|addr| Failure {
+            addr: *addr,
+            len: LEAF_SPAN,
+            errno: libc::ENOMEM,
+        }));
         let news = !changes.touched.is_empty() || !inner.failed.is_empty();
         inner.pending.append(&mut changes.touched);
         if news {

@@ -1,86 +1,21 @@
 //! A space's page tables: four levels, of which the guest's half is edited here.
 //!
-//! Accessed and dirty bits are set from the start, so that the CPU writes to no table. A mapping
-//! without any access stays in its table as an entry that is not present, with its address
-//! inverted, as Linux does it, so that no CPU speculates on it.
+//! Where two megabytes of addresses have one piece of physical memory behind them, aligned alike, a
+//! large page maps them. It is taken apart when something of it becomes different from the rest,
+//! and not put together again by itself: hosts that keep copies of tables would lose all they know
+//! of it.
 
 use crate::arena::{Arena, Page};
 use crate::layout::{ENTRIES, KERNEL_ENTRY, PAGE};
+use crate::leaf::{ACCESSED, ADDRESS, Entry, PRESENT, USER, WRITE};
 use platform_api::Protection;
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-pub(crate) const PRESENT: u64 = 1;
-pub(crate) const WRITE: u64 = 1 << 1;
-pub(crate) const USER: u64 = 1 << 2;
-pub(crate) const ACCESSED: u64 = 1 << 5;
-pub(crate) const DIRTY: u64 = 1 << 6;
-pub(crate) const LARGE: u64 = 1 << 7;
-pub(crate) const NO_EXECUTE: u64 = 1 << 63;
-/// Ours, in entries that are not present: there is a mapping.
-const PARKED: u64 = 1 << 9;
-/// Ours, in parked ones: the rest of the entry is as it was, but there is nothing behind it.
-const DEAD: u64 = 1 << 10;
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-
-/// Bytes that a table of leaves maps.
-const LEAF_SPAN: u64 = PAGE * ENTRIES;
+/// Bytes that a table of leaves maps, or a large page.
+pub(crate) const LEAF_SPAN: u64 = PAGE * ENTRIES;
 /// Entries of the root for the guest's half.
 const GUEST_ENTRIES: u64 = ENTRIES / 2;
-
-/// A leaf entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry(pub(crate) u64);
-
-impl Entry {
-    /// For a page with what the guest may do.
-    pub(crate) fn new(phys: u64, access: Protection) -> Entry {
-        if access.is_empty() {
-            return Entry(!phys & ADDRESS | PARKED);
-        }
-        let mut bits = phys | PRESENT | USER | ACCESSED | DIRTY;
-        if access.contains(Protection::WRITE) {
-            bits |= WRITE;
-        }
-        if !access.contains(Protection::EXECUTE) {
-            bits |= NO_EXECUTE;
-        }
-        Entry(bits)
-    }
-
-    /// The physical page that is mapped, accessible or not.
-    #[inline]
-    pub(crate) fn phys(self) -> Option<u64> {
-        match self.0 & (PRESENT | PARKED) {
-            0 => None,
-            PARKED => Some(!self.0 & ADDRESS),
-            _ => Some(self.0 & ADDRESS),
-        }
-    }
-
-    /// Nothing is behind it any more.
-    pub(crate) fn dead(self) -> Entry {
-        if self.0 & PRESENT == 0 {
-            return self;
-        }
-        Entry(self.0 & !(PRESENT | ADDRESS) | !self.0 & ADDRESS | PARKED | DEAD)
-    }
-
-    /// As it was before [`Entry::dead`].
-    pub(crate) fn revived(self) -> Option<Entry> {
-        let whole = self.0 & !(PARKED | DEAD | ADDRESS) | !self.0 & ADDRESS | PRESENT;
-        (self.0 & DEAD != 0).then_some(Entry(whole))
-    }
-
-    /// Whether something that the guest could do with it before it can't do as of `new`.
-    fn lessens(self, new: Entry) -> bool {
-        self.0 & PRESENT != 0
-            && (new.0 & PRESENT == 0
-                || (self.0 ^ new.0) & ADDRESS != 0
-                || self.0 & !new.0 & WRITE != 0
-                || new.0 & !self.0 & NO_EXECUTE != 0)
-    }
-}
 
 /// Something that the guest's own code has to store to, so that a host which keeps copies of
 /// tables looks at it again.
@@ -122,6 +57,8 @@ pub(crate) struct Changes {
     pub(crate) unlinked: Vec<Page>,
     /// Physical pages that are mapped once less: first address and count.
     pub(crate) released: Vec<(u64, u64)>,
+    /// Where a large page had to go as a whole, for want of a table for its parts.
+    pub(crate) lost: Vec<u64>,
 }
 
 impl Changes {
@@ -129,17 +66,94 @@ impl Changes {
     #[inline]
     pub(crate) fn release(&mut self, old: Entry) {
         let Some(phys) = old.phys() else { return };
+        let pages = old.pages();
         match self.released.last_mut() {
-            Some((first, count)) if *first + *count * PAGE == phys => *count += 1,
-            _ => self.released.push((phys, 1)),
+            Some((first, count)) if *first + *count * PAGE == phys => *count += pages,
+            _ => self.released.push((phys, pages)),
         }
     }
 }
 
-/// Index of `addr` in a table of a level; leaves are level 0.
+/// Index of `addr` in a table of a level; leaves are level 0, large pages level 1.
 #[inline]
 fn index(addr: u64, level: u32) -> u64 {
     addr >> (12 + 9 * level) & (ENTRIES - 1)
+}
+
+/// The end of what a large page that holds `addr` maps.
+#[inline]
+fn span_end(addr: u64) -> u64 {
+    (addr | (LEAF_SPAN - 1)) + 1
+}
+
+/// An entry that leads to a table.
+fn pointer(table: Page) -> u64 {
+    table.phys() | PRESENT | WRITE | USER | ACCESSED
+}
+
+/// Where an entry of level 1 is: one that leads to a table of leaves, or of a large page.
+#[derive(Clone, Copy)]
+struct Place {
+    table: Page,
+    index: u64,
+}
+
+/// What an entry of level 1 is.
+enum Middle {
+    Nothing,
+    Large(Entry),
+    Leaves(Page),
+}
+
+impl Place {
+    #[inline]
+    fn word(self, arena: &Arena) -> &AtomicU64 {
+        arena.word(self.table, self.index)
+    }
+
+    #[inline]
+    fn load(self, arena: &Arena) -> Middle {
+        match Entry(self.word(arena).load(Ordering::Relaxed)) {
+            Entry(0) => Middle::Nothing,
+            large if large.is_large() => Middle::Large(large),
+            Entry(table) => Middle::Leaves(Page::at(table & ADDRESS)),
+        }
+    }
+
+    /// Stores an entry of a large page, or none, where one of a large page, or none, was.
+    fn set(self, arena: &Arena, old: Entry, new: Entry, changes: &mut Changes) {
+        self.word(arena).store(new.0, Ordering::Release);
+        if old.lessens(new) {
+            changes.touched.push(Touch::Entry(self.table, self.index));
+        }
+    }
+
+    /// Puts `new` where a table of leaves was, all of which goes.
+    fn unlink(self, arena: &Arena, leaves: Page, new: Entry, changes: &mut Changes) {
+        self.word(arena).store(new.0, Ordering::Release);
+        for i in 0..ENTRIES {
+            let word = arena.word(leaves, i);
+            changes.release(Entry(word.load(Ordering::Relaxed)));
+            word.store(0, Ordering::Relaxed);
+        }
+        changes.touched.push(Touch::Entry(self.table, self.index));
+        changes.unlinked.push(leaves);
+    }
+
+    /// Takes a large page apart; the table of its parts.
+    fn split(self, arena: &Arena, old: Entry, changes: &mut Changes) -> io::Result<Page> {
+        let leaves = arena.allocate()?;
+        for i in 0..ENTRIES {
+            let part = old.part(i);
+            arena.word(leaves, i).store(part.0, Ordering::Relaxed);
+        }
+        self.word(arena).store(pointer(leaves), Ordering::Release);
+        // The same for the guest, but what is taken of a part later is nothing to a copy of this.
+        if old.0 & PRESENT != 0 {
+            changes.touched.push(Touch::Entry(self.table, self.index));
+        }
+        Ok(leaves)
+    }
 }
 
 /// The tables of one space.
@@ -151,10 +165,9 @@ impl Tables {
     /// With nothing in the guest's half; `kernel` is the table of our own entry.
     pub(crate) fn new(arena: &Arena, kernel: Page) -> io::Result<Tables> {
         let root = arena.allocate()?;
-        let entry = kernel.phys() | PRESENT | WRITE | USER | ACCESSED;
         arena
             .word(root, KERNEL_ENTRY)
-            .store(entry, Ordering::Release);
+            .store(pointer(kernel), Ordering::Release);
         Ok(Tables { root })
     }
 
@@ -163,10 +176,10 @@ impl Tables {
         self.root
     }
 
-    /// The table of leaves for `addr`, or how many levels up there is none.
-    fn leaves(&self, arena: &Arena, addr: u64) -> Result<Page, u32> {
+    /// The entry of level 1 for `addr`, or how many levels up there is no table.
+    fn place(&self, arena: &Arena, addr: u64) -> Result<Place, u32> {
         let mut table = self.root;
-        for level in (1..4).rev() {
+        for level in [3, 2] {
             let entry = arena
                 .word(table, index(addr, level))
                 .load(Ordering::Relaxed);
@@ -175,103 +188,158 @@ impl Tables {
             }
             table = Page::at(entry & ADDRESS);
         }
-        Ok(table)
+        let index = index(addr, 1);
+        Ok(Place { table, index })
     }
 
-    fn make_leaves(&self, arena: &Arena, addr: u64) -> io::Result<Page> {
+    fn make_place(&self, arena: &Arena, addr: u64) -> io::Result<Place> {
         let mut table = self.root;
-        for level in (1..4).rev() {
+        for level in [3, 2] {
             table = child(arena, table, index(addr, level))?;
         }
-        Ok(table)
+        let index = index(addr, 1);
+        Ok(Place { table, index })
     }
 
-    /// The entry for `addr`.
+    /// The entry for the page at `addr`; within a large page, what it would be by itself.
     pub(crate) fn entry(&self, arena: &Arena, addr: u64) -> Entry {
-        match self.leaves(arena, addr) {
-            Ok(table) => Entry(arena.word(table, index(addr, 0)).load(Ordering::Relaxed)),
-            Err(_) => Entry(0),
+        let Ok(place) = self.place(arena, addr) else {
+            return Entry(0);
+        };
+        match place.load(arena) {
+            Middle::Nothing => Entry(0),
+            Middle::Large(entry) => entry.part(index(addr, 0)),
+            Middle::Leaves(table) => {
+                Entry(arena.word(table, index(addr, 0)).load(Ordering::Relaxed))
+            }
         }
     }
 
-    /// Sets the entries of `start..end`, all of them, to what `new` makes of address and old one.
-    pub(crate) fn fill(
+    /// Maps `start..end` to physical memory from `phys` on, in place of what was there.
+    ///
+    /// # Errors
+    /// `ENOMEM` without room for tables. A part may then be mapped; the memory of the rest is
+    /// released.
+    pub(crate) fn map(
         &self,
         arena: &Arena,
-        start: u64,
-        end: u64,
+        (start, end): (u64, u64),
+        phys: u64,
+        access: Protection,
         changes: &mut Changes,
-        mut new: impl FnMut(u64, Entry, &mut Changes) -> Entry,
     ) -> io::Result<()> {
         let mut at = start;
         while at < end {
-            let stop = (at | (LEAF_SPAN - 1)).wrapping_add(1).min(end);
-            let table = self.make_leaves(arena, at)?;
-            edit(arena, table, at, stop, changes, &mut new);
+            let stop = span_end(at).min(end);
+            let from = phys + (at - start);
+            if let Err(e) = self.map_span(arena, (at, stop), from, access, changes) {
+                changes.released.push((from, (end - at) / PAGE));
+                return Err(e);
+            }
             at = stop;
         }
         Ok(())
     }
 
-    /// As [`Tables::fill`], but only those entries in which there is something.
+    /// The part of [`Tables::map`] within one entry of level 1.
+    fn map_span(
+        &self,
+        arena: &Arena,
+        (start, end): (u64, u64),
+        phys: u64,
+        access: Protection,
+        changes: &mut Changes,
+    ) -> io::Result<()> {
+        let place = self.make_place(arena, start)?;
+        let there = place.load(arena);
+        if end - start == LEAF_SPAN && phys.is_multiple_of(LEAF_SPAN) {
+            let new = Entry::large(phys, access);
+            match there {
+                Middle::Nothing => place.set(arena, Entry(0), new, changes),
+                Middle::Large(old) => {
+                    changes.release(old);
+                    place.set(arena, old, new, changes);
+                }
+                Middle::Leaves(table) => place.unlink(arena, table, new, changes),
+            }
+            return Ok(());
+        }
+        let table = match there {
+            Middle::Nothing => child(arena, place.table, place.index)?,
+            Middle::Large(old) => place.split(arena, old, changes)?,
+            Middle::Leaves(table) => table,
+        };
+        edit(arena, table, start, end, changes, |addr, old, changes| {
+            changes.release(old);
+            Entry::new(phys + (addr - start), access)
+        });
+        Ok(())
+    }
+
+    /// Changes the entries in `start..end` in which there is something to what `new` makes of
+    /// address and old one. `None` leaves a small page as it is, and has the parts of a large one
+    /// looked at instead.
     pub(crate) fn update(
         &self,
         arena: &Arena,
         start: u64,
         end: u64,
         changes: &mut Changes,
-        mut new: impl FnMut(u64, Entry, &mut Changes) -> Entry,
+        mut new: impl FnMut(u64, Entry, &mut Changes) -> Option<Entry>,
     ) {
         let mut at = start;
         while at < end {
-            match self.leaves(arena, at) {
-                Err(level) => at = (at | ((LEAF_SPAN << (9 * (level - 1))) - 1)) + 1,
-                Ok(table) => {
-                    let stop = ((at | (LEAF_SPAN - 1)) + 1).min(end);
-                    edit(arena, table, at, stop, changes, |addr, old, changes| {
-                        if old.0 == 0 {
-                            old
-                        } else {
-                            new(addr, old, changes)
-                        }
-                    });
-                    at = stop;
+            let place = match self.place(arena, at) {
+                Ok(place) => place,
+                Err(level) => {
+                    at = (at | ((LEAF_SPAN << (9 * (level - 1))) - 1)) + 1;
+                    continue;
                 }
+            };
+            let stop = span_end(at).min(end);
+            let table = match place.load(arena) {
+                Middle::Nothing => None,
+                Middle::Leaves(table) => Some(table),
+                Middle::Large(old) => {
+                    let whole = stop - at == LEAF_SPAN;
+                    match whole.then(|| new(at, old, changes)).flatten() {
+                        Some(now) => {
+                            place.set(arena, old, now, changes);
+                            None
+                        }
+                        None => take_apart(arena, place, at, old, changes),
+                    }
+                }
+            };
+            if let Some(table) = table {
+                edit(arena, table, at, stop, changes, |addr, old, changes| {
+                    let now = (old != Entry(0)).then(|| new(addr, old, changes));
+                    now.flatten().unwrap_or(old)
+                });
             }
+            at = stop;
         }
     }
 
     /// Removes what is in `start..end`, with the tables that are of no more use.
     pub(crate) fn clear(&self, arena: &Arena, start: u64, end: u64, changes: &mut Changes) {
-        self.update(arena, start, end, changes, |_, old, changes| {
-            changes.release(old);
-            Entry(0)
-        });
         let mut at = start.next_multiple_of(LEAF_SPAN);
         while at + LEAF_SPAN <= end {
-            match self.leaves(arena, at) {
+            match self.place(arena, at) {
                 Err(level) => at = (at | ((LEAF_SPAN << (9 * (level - 1))) - 1)) + 1,
-                Ok(leaves) => {
-                    self.unlink(arena, at, leaves, changes);
+                Ok(place) => {
+                    if let Middle::Leaves(leaves) = place.load(arena) {
+                        place.unlink(arena, leaves, Entry(0), changes);
+                    }
                     at += LEAF_SPAN;
                 }
             }
         }
-    }
-
-    fn unlink(&self, arena: &Arena, addr: u64, leaves: Page, changes: &mut Changes) {
-        let mut table = self.root;
-        for level in [3, 2] {
-            let entry = arena
-                .word(table, index(addr, level))
-                .load(Ordering::Relaxed);
-            table = Page::at(entry & ADDRESS);
-        }
-        arena
-            .word(table, index(addr, 1))
-            .store(0, Ordering::Release);
-        changes.touched.push(Touch::Entry(table, index(addr, 1)));
-        changes.unlinked.push(leaves);
+        // Large ones, and what is at the edges.
+        self.update(arena, start, end, changes, |_, old, changes| {
+            changes.release(old);
+            Some(Entry(0))
+        });
     }
 
     /// A copy of the guest's half for another space. Each page that is mapped is handed to
@@ -299,9 +367,25 @@ fn child(arena: &Arena, table: Page, index: u64) -> io::Result<Page> {
         return Ok(Page::at(entry & ADDRESS));
     }
     let page = arena.allocate()?;
-    let entry = page.phys() | PRESENT | WRITE | USER | ACCESSED;
-    word.store(entry, Ordering::Release);
+    word.store(pointer(page), Ordering::Release);
     Ok(page)
+}
+
+/// As [`Place::split`] of the page at `addr`; without room for the table, the page goes instead.
+fn take_apart(
+    arena: &Arena,
+    place: Place,
+    addr: u64,
+    old: Entry,
+    changes: &mut Changes,
+) -> Option<Page> {
+    let parts = place.split(arena, old, changes).ok();
+    if parts.is_none() {
+        changes.release(old);
+        changes.lost.push(addr & !(LEAF_SPAN - 1));
+        place.set(arena, old, Entry(0), changes);
+    }
+    parts
 }
 
 fn edit(
@@ -338,6 +422,11 @@ fn guest_entries(level: u32) -> u64 {
     if level == 3 { GUEST_ENTRIES } else { ENTRIES }
 }
 
+/// Whether an entry of a table of a level is a leaf.
+fn is_leaf(level: u32, entry: u64) -> bool {
+    level == 0 || Entry(entry).is_large()
+}
+
 fn copy(
     arena: &Arena,
     from: Page,
@@ -351,7 +440,9 @@ fn copy(
         if entry == 0 {
             continue;
         }
-        if level > 0 {
+        if !is_leaf(level, entry) {
+            mapped(run.0, run.1);
+            run = (0, 0);
             let below = child(arena, to, i)?;
             copy(arena, Page::at(entry & ADDRESS), below, level - 1, mapped)?;
             continue;
@@ -362,7 +453,7 @@ fn copy(
                 mapped(run.0, run.1);
                 run = (phys, 0);
             }
-            run.1 += 1;
+            run.1 += Entry(entry).pages();
         }
     }
     mapped(run.0, run.1);
@@ -377,7 +468,7 @@ fn destroy(arena: &Arena, table: Page, level: u32, changes: &mut Changes) {
             continue;
         }
         word.store(0, Ordering::Relaxed);
-        if level == 0 {
+        if is_leaf(level, entry) {
             changes.release(Entry(entry));
         } else {
             let below = Page::at(entry & ADDRESS);
@@ -391,42 +482,231 @@ fn destroy(arena: &Arena, table: Page, level: u32, changes: &mut Changes) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::USER_END;
+    use kvm_ioctls::Kvm;
+    use platform_api::conformance::guest::Random;
+    use platform_api::conformance::skip;
+    use std::collections::{BTreeMap, HashMap};
+    use std::sync::Arc;
 
-    #[test]
-    fn entries_keep_their_page_whatever_the_access() {
-        for access in 0..8 {
-            let access = Protection::from_bits_retain(access);
-            let entry = Entry::new(0x1234_5000, access);
-            assert_eq!(entry.phys(), Some(0x1234_5000));
-            assert_eq!(entry.0 & PRESENT == 0, access.is_empty());
-            if access.is_empty() {
-                assert_eq!(entry.dead(), entry);
-                continue;
+    const SPAN: u64 = 8 * LEAF_SPAN;
+    const BASE: u64 = 0x7f12_3400_0000;
+    const PHYS: u64 = 0x2_0000_0000;
+    const R: Protection = Protection::READ;
+    const RW: Protection = Protection::READ.union(Protection::WRITE);
+
+    fn arena() -> Option<Arena> {
+        let vm = Kvm::new().and_then(|kvm| kvm.create_vm());
+        match vm {
+            Ok(vm) => Some(Arena::new(&Arc::new(vm)).unwrap()),
+            Err(e) => {
+                skip(&format!("a machine: {e}"));
+                None
             }
-            let dead = entry.dead();
-            assert_eq!((dead.phys(), dead.0 & PRESENT), (Some(0x1234_5000), 0));
-            assert_eq!((dead.revived(), entry.revived()), (Some(entry), None));
         }
-        assert_eq!(Entry(0).phys(), None);
+    }
+
+    /// A host that keeps what it once read of tables until it is told otherwise.
+    #[derive(Default)]
+    struct Copies(HashMap<u64, (Entry, Place, Option<Page>)>);
+
+    impl Copies {
+        fn read(&mut self, tables: &Tables, arena: &Arena, addr: u64) {
+            let Ok(place) = tables.place(arena, addr) else {
+                return;
+            };
+            let leaves = match place.load(arena) {
+                Middle::Leaves(table) => Some(table),
+                _ => None,
+            };
+            let entry = tables.entry(arena, addr);
+            if entry.0 & PRESENT != 0 {
+                self.0.entry(addr).or_insert((entry, place, leaves));
+            }
+        }
+
+        fn told(&mut self, touch: Touch) {
+            self.0.retain(|addr, (_, place, leaves)| match touch {
+                Touch::Table(table) => table != place.table && Some(table) != *leaves,
+                Touch::Entry(table, at) => {
+                    (table, at) != (place.table, place.index)
+                        && (Some(table), at) != (*leaves, index(*addr, 0))
+                }
+            });
+        }
+    }
+
+    /// Tables beside a map of single pages, and the counts of what is mapped.
+    struct Model {
+        arena: Arena,
+        tables: Tables,
+        pages: BTreeMap<u64, Entry>,
+        copies: Copies,
+        unlinked: usize,
+    }
+
+    impl Model {
+        fn new(arena: Arena) -> Model {
+            let kernel = arena.allocate().unwrap();
+            let tables = Tables::new(&arena, kernel).unwrap();
+            Model {
+                arena,
+                tables,
+                pages: BTreeMap::new(),
+                copies: Copies::default(),
+                unlinked: 0,
+            }
+        }
+
+        fn map(&mut self, addr: u64, len: u64, phys: u64, access: Protection) {
+            let mut changes = Changes::default();
+            self.tables
+                .map(&self.arena, (addr, addr + len), phys, access, &mut changes)
+                .unwrap();
+            let mut gone = Vec::new();
+            for at in (addr..addr + len).step_by(PAGE as usize) {
+                let new = Entry::new(phys + at - addr, access);
+                gone.extend(self.pages.insert(at, new));
+            }
+            self.settle(changes, gone);
+        }
+
+        fn unmap(&mut self, addr: u64, len: u64) {
+            let mut changes = Changes::default();
+            self.tables
+                .clear(&self.arena, addr, addr + len, &mut changes);
+            let rest = self.pages.split_off(&(addr + len));
+            let gone = self.pages.split_off(&addr).into_values().collect();
+            self.pages.extend(rest);
+            self.settle(changes, gone);
+        }
+
+        fn protect(&mut self, addr: u64, len: u64, access: Protection) {
+            let mut changes = Changes::default();
+            let with = |_, old: Entry, _: &mut Changes| Some(old.with(access));
+            self.tables
+                .update(&self.arena, addr, addr + len, &mut changes, with);
+            for (_, entry) in self.pages.range_mut(addr..addr + len) {
+                *entry = entry.with(access);
+            }
+            self.settle(changes, Vec::new());
+        }
+
+        /// Holds what was told against what should have been, and the tables against the pages.
+        fn settle(&mut self, changes: Changes, gone: Vec<Entry>) {
+            let mut released: Vec<u64> = changes
+                .released
+                .iter()
+                .flat_map(|(first, count)| (0..*count).map(move |i| first + i * PAGE))
+                .collect();
+            let mut expected: Vec<u64> = gone.iter().filter_map(|e| e.phys()).collect();
+            released.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(released, expected);
+            assert_eq!(changes.lost, []);
+            let touched = changes.touched.iter().copied();
+            let retired = changes.unlinked.iter().map(|page| Touch::Table(*page));
+            for touch in touched.chain(retired) {
+                self.copies.told(touch);
+            }
+            self.unlinked += changes.unlinked.len();
+            for (addr, (had, ..)) in &self.copies.0 {
+                let now = self.tables.entry(&self.arena, *addr);
+                assert!(!had.lessens(now), "{addr:x}: {had:x?}, {now:x?}");
+            }
+            for addr in (BASE..BASE + SPAN).step_by(PAGE as usize) {
+                let is = self.tables.entry(&self.arena, addr);
+                let should = self.pages.get(&addr).copied().unwrap_or(Entry(0));
+                assert_eq!(is, should, "{addr:x}");
+            }
+        }
+
+        fn is_large(&self, addr: u64) -> bool {
+            let place = self.tables.place(&self.arena, addr).unwrap();
+            matches!(place.load(&self.arena), Middle::Large(_))
+        }
     }
 
     #[test]
-    fn what_takes_rights_is_known() {
-        let page = |phys, access| Entry::new(phys, access);
-        let (r, rw) = (Protection::READ, Protection::READ | Protection::WRITE);
-        let rx = Protection::READ | Protection::EXECUTE;
-        for (old, new, takes) in [
-            (page(0x1000, r), page(0x1000, rw), false),
-            (page(0x1000, rw), page(0x1000, r), true),
-            (page(0x1000, rx), page(0x1000, r), true),
-            (page(0x1000, r), page(0x1000, rx), false),
-            (page(0x1000, r), page(0x2000, r), true),
-            (page(0x1000, r), Entry(0), true),
-            (page(0x1000, r), page(0x1000, Protection::empty()), true),
-            (page(0x1000, Protection::empty()), page(0x1000, r), false),
-            (Entry(0), page(0x1000, rw), false),
-        ] {
-            assert_eq!(old.lessens(new), takes, "{old:x?} {new:x?}");
+    fn large_pages_are_used_where_everything_is_aligned() {
+        let Some(arena) = arena() else { return };
+        let mut model = Model::new(arena);
+        // From the middle of one span to that of the last.
+        model.map(BASE + 0x10_0000, 3 * LEAF_SPAN, PHYS + 0x10_0000, RW);
+        let large = |model: &Model| [0, 1, 2, 3].map(|i| model.is_large(BASE + i * LEAF_SPAN));
+        assert_eq!(large(&model), [false, true, true, false]);
+        model.protect(BASE, SPAN, R);
+        assert_eq!(large(&model), [false, true, true, false]);
+        model.protect(BASE, SPAN, Protection::empty());
+        model.protect(BASE, SPAN, RW);
+        assert_eq!(large(&model), [false, true, true, false]);
+        // A page of the first goes, the second is replaced, the last gets a large one for a table.
+        model.unmap(BASE + LEAF_SPAN + 5 * PAGE, PAGE);
+        model.map(BASE + 2 * LEAF_SPAN, LEAF_SPAN, PHYS + 6 * LEAF_SPAN, R);
+        model.map(BASE + 3 * LEAF_SPAN, LEAF_SPAN, PHYS, RW);
+        assert_eq!(large(&model), [false, false, true, true]);
+        assert_eq!(model.unlinked, 1);
+        // Physical memory that lies otherwise.
+        model.map(BASE, LEAF_SPAN, PHYS + PAGE, RW);
+        assert!(!model.is_large(BASE));
+        // Tables go with what they map, large pages have none.
+        model.unmap(BASE, SPAN);
+        assert_eq!(model.unlinked, 3);
+    }
+
+    #[test]
+    fn large_and_small_pages_come_to_the_same() {
+        let Some(arena) = arena() else { return };
+        let mut model = Model::new(arena);
+        let mut random = Random::new(0x9e37_79b9_7f4a_7c15);
+        let mut seen_large = 0;
+        for _ in 0..600 {
+            let mut number = |below: u64| random.word() % below;
+            let unit = [PAGE, PAGE, 64 * PAGE, LEAF_SPAN, LEAF_SPAN][number(5) as usize];
+            let first = number(SPAN / unit);
+            let count = 1 + number((SPAN / unit - first).min(600));
+            let (addr, len) = (BASE + first * unit, count * unit);
+            let access = Protection::from_bits_retain(number(8) as u8);
+            let shift = [0, 0, 0, 5 * PAGE][number(4) as usize];
+            match number(6) {
+                0..3 => model.map(addr, len, PHYS + (addr - BASE) + shift, access),
+                3 => model.unmap(addr, len),
+                _ => model.protect(addr, len, access),
+            }
+            for _ in 0..64 {
+                let page = BASE + random.word() % (SPAN / PAGE) * PAGE;
+                model.copies.read(&model.tables, &model.arena, page);
+            }
+            let spans = (BASE..BASE + SPAN).step_by(LEAF_SPAN as usize);
+            seen_large += spans
+                .filter(|at| model.tables.place(&model.arena, *at).is_ok())
+                .filter(|at| model.is_large(*at))
+                .count();
+        }
+        assert!(seen_large > 100, "{seen_large}");
+        // A second space has the same, and the end of both releases each page.
+        let kernel = model.arena.allocate().unwrap();
+        let child = Tables::new(&model.arena, kernel).unwrap();
+        let mut held = 0;
+        model
+            .tables
+            .copy_to(&model.arena, &child, &mut |_, pages| held += pages)
+            .unwrap();
+        assert_eq!(held, model.pages.len() as u64);
+        for addr in model.pages.keys() {
+            let entries = [&child, &model.tables].map(|t| t.entry(&model.arena, *addr));
+            assert_eq!(entries[0], entries[1]);
+        }
+        for tables in [&child, &model.tables] {
+            let mut changes = Changes::default();
+            tables.destroy(&model.arena, &mut changes);
+            let released: u64 = changes.released.iter().map(|(_, count)| count).sum();
+            assert_eq!(released, held);
+            let left = model
+                .pages
+                .keys()
+                .filter(|addr| tables.place(&model.arena, **addr).is_ok() && **addr < USER_END);
+            assert_eq!(left.count(), 0);
         }
     }
 }

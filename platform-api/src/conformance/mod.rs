@@ -17,6 +17,7 @@ pub mod guest;
 pub mod hostile;
 pub mod inside;
 pub mod interrupts;
+pub mod large;
 pub mod memory;
 pub mod privileged;
 pub mod registers;
@@ -88,6 +89,10 @@ macro_rules! conformance {
             memory::fork_applies_its_batch_first,
             memory::a_context_moves_between_spaces,
             memory::destroyed_spaces_leave_nothing,
+            large::parts_of_large_mappings_change_by_themselves,
+            large::a_page_of_a_large_mapping_goes_while_others_run,
+            large::a_large_mapping_of_a_file_that_is_cut,
+            large::forks_of_a_large_mapping_part_page_by_page,
             interrupts::one_before_a_switch_ends_it,
             interrupts::what_did_not_begin_begins_later,
             interrupts::none_is_lost,

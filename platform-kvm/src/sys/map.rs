@@ -6,6 +6,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
 const PAGE: usize = 4096;
+/// Bytes of a large page.
+const LARGE: usize = 2 << 20;
 
 /// A mapping of ours, unmapped when dropped. Nobody holds a reference into it but for as long as
 /// it lives.
@@ -38,6 +40,48 @@ impl Mapping {
         // A core dump should not hold the guest's memory; a host that can't leaves it in.
         // SAFETY: the mapping just made; no contents change.
         unsafe { libc::madvise(at, len, libc::MADV_DONTDUMP) };
+        Ok(Mapping { base, len })
+    }
+}
+
+impl Mapping {
+    /// A part of it, at a multiple of [`LARGE`], becomes a mapping of a file; the rest goes.
+    fn replaced(
+        self,
+        len: usize,
+        access: i32,
+        flags: i32,
+        file: BorrowedFd<'_>,
+        offset: u64,
+    ) -> io::Result<Mapping> {
+        let base = self.base.as_ptr();
+        let head = base.align_offset(LARGE);
+        let offset = i64::try_from(offset).map_err(|_| errno(libc::EOVERFLOW))?;
+        if head.checked_add(len).is_none_or(|end| end > self.len) {
+            return Err(errno(libc::ENOMEM));
+        }
+        // SAFETY: inside this mapping, to which there are no references.
+        let at = unsafe { base.add(head) };
+        let fixed = flags | libc::MAP_FIXED;
+        // SAFETY: as above, only pages of this mapping are replaced.
+        let done = unsafe { libc::mmap(at.cast(), len, access, fixed, file.as_raw_fd(), offset) };
+        if done == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let whole = std::mem::ManuallyDrop::new(self);
+        let tail = whole.len - head - len;
+        // SAFETY: what of the mapping is not the new one; nobody unmaps it again.
+        unsafe {
+            if head > 0 {
+                libc::munmap(base.cast(), head);
+            }
+            if tail > 0 {
+                libc::munmap(at.add(len).cast(), tail);
+            }
+            // As in `new`.
+            libc::madvise(at.cast(), len, libc::MADV_DONTDUMP);
+        }
+        let base = NonNull::new(at).ok_or_else(|| errno(libc::ENOMEM))?;
         Ok(Mapping { base, len })
     }
 }
@@ -88,7 +132,19 @@ impl Region {
         let access = libc::PROT_READ | if write { libc::PROT_WRITE } else { 0 };
         let len = usize::try_from(len).map_err(|_| errno(libc::ENOMEM))?;
         let flags = libc::MAP_SHARED | libc::MAP_NORESERVE;
-        Mapping::new(len, access, flags, Some(file), offset).map(Region)
+        if len < LARGE {
+            return Mapping::new(len, access, flags, Some(file), offset).map(Region);
+        }
+        // Where the host has large pages for the file, it can give them to the guest only if they
+        // begin at the same addresses for both.
+        let room = Mapping::new(
+            len + LARGE,
+            libc::PROT_NONE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+            None,
+            0,
+        )?;
+        room.replaced(len, access, flags, file, offset).map(Region)
     }
 
     /// Whether the page at `offset` can be had: not behind the file's end, and the host has
@@ -212,6 +268,18 @@ pub(crate) fn scratch() -> io::Result<std::os::fd::OwnedFd> {
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
+
+    #[test]
+    fn regions_that_can_hold_large_pages_begin_like_one() {
+        let file = std::fs::File::from(scratch().unwrap());
+        file.set_len(3 * LARGE as u64).unwrap();
+        for len in [LARGE, 2 * LARGE, 2 * LARGE] {
+            let region = Region::new(file.as_fd(), LARGE as u64, len as u64, true).unwrap();
+            assert!(region.address().is_multiple_of(LARGE as u64));
+            assert_eq!(region.len(), len as u64);
+            assert_eq!(region.alive_pages(), (len / PAGE) as u64);
+        }
+    }
 
     #[test]
     fn the_living_part_of_a_region_is_found_and_read() {
