@@ -68,6 +68,16 @@ pub trait AddressSpace: Send + Sync + Any {
     /// is ready for one context without this call.
     fn reserve_context(&self) -> Result<(), PlatformError>;
 
+    /// Whether [`AddressSpace::populate`] does anything.
+    fn populates(&self) -> bool {
+        false
+    }
+
+    /// Makes the host provide pages for what is mapped writable in a page-aligned range, before
+    /// guest code touches them one by one: for platforms where such a touch costs more than that.
+    /// A hint: it may do nothing, and what the host does not have then is told by a fault later.
+    fn populate(&self, _addr: u64, _len: u64) {}
+
     /// Drops all mappings and frees the platform's resources of the space (its host process, its
     /// page tables).
     ///

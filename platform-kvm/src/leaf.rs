@@ -52,6 +52,11 @@ impl Entry {
         self.0 & LARGE != 0
     }
 
+    /// Whether the guest can store to it.
+    pub(crate) fn is_writable(self) -> bool {
+        self.0 & (PRESENT | WRITE) == PRESENT | WRITE
+    }
+
     /// How many small pages it is.
     #[inline]
     pub(crate) fn pages(self) -> u64 {

@@ -63,7 +63,7 @@ struct Block {
 }
 
 struct Chunk {
-    slot: Slot<Region>,
+    slot: Slot<Arc<Region>>,
     /// How many page table entries lead to it.
     refs: u64,
     idle: bool,
@@ -191,6 +191,20 @@ impl Memory {
         }
     }
 
+    /// What is behind a run of pages: the region, offset and bytes of each part.
+    pub(crate) fn parts(&self, phys: u64, pages: u64, into: &mut Vec<(Arc<Region>, u64, u64)>) {
+        let mut inner = self.inner.lock();
+        let mut at = phys;
+        while at < phys + pages * PAGE {
+            let (place, within) = inner.place(at);
+            let len = inner.blocks[place.block as usize].chunk_len;
+            let now = (len - within).min(phys + pages * PAGE - at);
+            let region = inner.chunk_at(place).slot.memory().clone();
+            into.push((region, within, now));
+            at += now;
+        }
+    }
+
     /// Whether the page at a physical address can be had.
     pub(crate) fn alive(&self, phys: u64) -> bool {
         let mut inner = self.inner.lock();
@@ -286,9 +300,9 @@ impl Inner {
         number: u64,
         len: u64,
         write: bool,
-    ) -> io::Result<(Place, Slot<Region>)> {
+    ) -> io::Result<(Place, Slot<Arc<Region>>)> {
         let place = self.room(len)?;
-        let region = Region::new(file.as_fd(), number * len, len, write)?;
+        let region = Arc::new(Region::new(file.as_fd(), number * len, len, write)?);
         let slot = self.slots.take().or_else(|_| {
             self.evict(0);
             self.slots.take()

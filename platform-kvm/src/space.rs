@@ -13,7 +13,7 @@ use crate::error::{host, misuse};
 use crate::handle::Handle;
 use crate::layout::{LOWEST, PAGE, USER_END};
 use crate::leaf::Entry;
-use crate::tables::{Changes, LEAF_SPAN, Tables, Touch};
+use crate::tables::{self, Changes, LEAF_SPAN, Tables, Touch};
 use crate::vcpu::Vcpu;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use platform_api::{AddressSpace, Op, PlatformError, Protection};
@@ -350,6 +350,31 @@ impl AddressSpace for Space {
 
     fn reserve_context(&self) -> Result<(), PlatformError> {
         Ok(())
+    }
+
+    fn populates(&self) -> bool {
+        true
+    }
+
+    fn populate(&self, addr: u64, len: u64) {
+        let end = addr.saturating_add(len).min(USER_END);
+        let (arena, memory) = (&self.0.shared.arena, &self.0.shared.memory);
+        let mut runs = Vec::new();
+        let inner = self.0.inner.lock();
+        inner.tables.each(arena, addr, end, |entry| {
+            if entry.is_writable() {
+                tables::note(&mut runs, entry);
+            }
+        });
+        let mut parts = Vec::new();
+        for (phys, pages) in runs {
+            memory.parts(phys, pages, &mut parts);
+        }
+        // What is being filled belongs to the caller, mapped or not.
+        drop(inner);
+        for (region, offset, len) in parts {
+            region.populate(offset, len);
+        }
     }
 
     fn destroy(&self) {

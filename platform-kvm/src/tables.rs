@@ -65,12 +65,18 @@ impl Changes {
     /// Notes that an entry is gone.
     #[inline]
     pub(crate) fn release(&mut self, old: Entry) {
-        let Some(phys) = old.phys() else { return };
-        let pages = old.pages();
-        match self.released.last_mut() {
-            Some((first, count)) if *first + *count * PAGE == phys => *count += pages,
-            _ => self.released.push((phys, pages)),
-        }
+        note(&mut self.released, old);
+    }
+}
+
+/// Appends a page to runs of pages: first address and count.
+#[inline]
+pub(crate) fn note(runs: &mut Vec<(u64, u64)>, entry: Entry) {
+    let Some(phys) = entry.phys() else { return };
+    let pages = entry.pages();
+    match runs.last_mut() {
+        Some((first, count)) if *first + *count * PAGE == phys => *count += pages,
+        _ => runs.push((phys, pages)),
     }
 }
 
@@ -212,6 +218,31 @@ impl Tables {
             Middle::Leaves(table) => {
                 Entry(arena.word(table, index(addr, 0)).load(Ordering::Relaxed))
             }
+        }
+    }
+
+    /// Goes through what there is in `start..end`.
+    pub(crate) fn each(&self, arena: &Arena, start: u64, end: u64, mut f: impl FnMut(Entry)) {
+        let mut at = start;
+        while at < end {
+            let place = match self.place(arena, at) {
+                Ok(place) => place,
+                Err(level) => {
+                    at = (at | ((LEAF_SPAN << (9 * (level - 1))) - 1)) + 1;
+                    continue;
+                }
+            };
+            let stop = span_end(at).min(end);
+            match place.load(arena) {
+                Middle::Nothing => {}
+                Middle::Large(whole) if stop - at == LEAF_SPAN => f(whole),
+                _ => (at..stop)
+                    .step_by(PAGE as usize)
+                    .map(|addr| self.entry(arena, addr))
+                    .filter(|entry| *entry != Entry(0))
+                    .for_each(&mut f),
+            }
+            at = stop;
         }
     }
 

@@ -116,13 +116,15 @@ impl Allocator {
         }
         let start = match place {
             Placement::Behind(at) if self.arena(at).take(at, len) => at,
+            Placement::Like { at: Some(at), .. } if self.arena(at).take(at, len) => at,
+            Placement::Like { addr, .. } => self.like_fit(len, addr)?,
             Placement::Behind(_) | Placement::Roomy => self.roomy_fit(len)?,
             Placement::Anywhere => match self.dense.fit(len) {
                 Some(at) => at,
                 None => self.roomy_fit(len)?,
             },
         };
-        // `Behind` has taken it already; then this finds nothing to take.
+        // `Behind` and `Like` have taken it already; then this finds nothing to take.
         self.arena(start).take(start, len);
         let end = start + len;
         self.used.insert(
@@ -152,6 +154,15 @@ impl Allocator {
             })
             .or_else(|| self.roomy.fit(len))
             .or_else(|| self.dense.fit(len))
+    }
+
+    fn like_fit(&self, len: u64, addr: u64) -> Option<u64> {
+        let around = len.saturating_add(2 * ROOM);
+        self.roomy
+            .fit(around)
+            .map(|at| at.next_multiple_of(ROOM) + addr % ROOM)
+            .filter(|at| self.fits(*at, len))
+            .or_else(|| self.roomy_fit(len))
     }
 
     fn fits(&self, at: u64, len: u64) -> bool {
@@ -362,6 +373,33 @@ mod tests {
             x += 1 << 20;
             assert_eq!(a.allocate(1 << 20, Placement::Behind(y)), Some(y));
             y += 1 << 20;
+        }
+    }
+
+    #[test]
+    fn pieces_of_a_mapping_lie_as_their_addresses_do() {
+        let mut a = Allocator::new(1 << 40);
+        let addr = 0x7f12_3456_7000;
+        let like = |addr, at| Placement::Like { addr, at };
+        let first = a.allocate(64 * P, like(addr, None)).unwrap();
+        assert_eq!(first % ROOM, addr % ROOM);
+        // Before and behind it, at a distance.
+        for distance in [-200i64, -64, 64, 300, 128] {
+            let by = |at: u64| at.wrapping_add_signed(distance * P as i64);
+            let at = a.allocate(64 * P, like(by(addr), Some(by(first))));
+            assert_eq!(at, Some(by(first)));
+        }
+        // What is in use is not had again.
+        let again = a.allocate(64 * P, like(addr, Some(first))).unwrap();
+        assert_ne!(again, first);
+        assert_eq!(again % ROOM, addr % ROOM);
+        // Without so much room, anywhere.
+        let mut a = Allocator::new(4 * ROOM);
+        for _ in 0..12 {
+            assert!(
+                a.allocate(ROOM / 4, like(addr, Some(u64::MAX - P)))
+                    .is_some()
+            );
         }
     }
 

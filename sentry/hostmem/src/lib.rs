@@ -45,4 +45,14 @@ pub enum Placement {
     Behind(u64),
     /// With free space behind it, for what is expected to grow.
     Roomy,
+    /// For what is mapped at the address `addr`, among much else as a rule: at the offset `at` if
+    /// that is free (where it continues a neighbour), otherwise with free space around, where the
+    /// offset lies within 64 MiB as the address does. So pieces that come one by one are one
+    /// mapping in the end, which large pages can serve.
+    Like {
+        /// Where it is mapped.
+        addr: u64,
+        /// The offset it would like.
+        at: Option<u64>,
+    },
 }

@@ -39,6 +39,8 @@ impl Mm {
             libc::MADV_DOFORK => self.flag(range, VmaFlags::DONTFORK, false),
             libc::MADV_DONTDUMP => self.flag(range, VmaFlags::DONTDUMP, true),
             libc::MADV_DODUMP => self.flag(range, VmaFlags::DONTDUMP, false),
+            libc::MADV_HUGEPAGE => self.flag_huge(range, VmaFlags::HUGE),
+            libc::MADV_NOHUGEPAGE => self.flag_huge(range, VmaFlags::NO_HUGE),
             libc::MADV_KEEPONFORK => self.flag(range, VmaFlags::WIPEONFORK, false),
             libc::MADV_WIPEONFORK => {
                 let before = self.before_first(range, |v| v.file.is_some());
@@ -76,6 +78,15 @@ impl Mm {
     fn flag(&self, range: Range, flag: VmaFlags, on: bool) -> Result<(), Errno> {
         let mut st = self.state.write();
         st.vmas.update(range, |v| v.flags.set(flag, on));
+        covered(&st, range)
+    }
+
+    fn flag_huge(&self, range: Range, flag: VmaFlags) -> Result<(), Errno> {
+        let mut st = self.state.write();
+        st.vmas.update(range, |v| {
+            v.flags -= VmaFlags::HUGE | VmaFlags::NO_HUGE;
+            v.flags |= flag;
+        });
         covered(&st, range)
     }
 
@@ -228,9 +239,36 @@ impl Mm {
             (frames, part.end)
         };
         if let Some(frames) = frames {
+            if self.space.populates() {
+                self.populate_mapped(Range::new(at, next))?;
+                if frames.next_resident(0) == Some(Range::new(0, frames.len())) {
+                    return Ok(next);
+                }
+            }
             frames.commit(0, frames.len())?;
         }
         Ok(next)
+    }
+}
+
+impl Mm {
+    /// Has the platform map frames and the host provide them, all at once.
+    fn populate_mapped(&self, range: Range) -> Result<(), Errno> {
+        {
+            let mut guard = self.state.write();
+            let st = &mut *guard;
+            let Some(vma) = st.vmas.find(range.start).cloned() else {
+                return Ok(());
+            };
+            let waits = st.extents.find(range.start).is_some_and(|e| {
+                e.installed.is_none() && !e.is_given_up() && vma.range.covers(&e.range)
+            });
+            if waits {
+                self.install(st, &vma, range.start)?;
+            }
+        }
+        self.space.populate(range.start, range.len());
+        Ok(())
     }
 }
 

@@ -20,6 +20,12 @@ const FIRST: u64 = 2 << 20;
 const LARGEST: u64 = 32 << 20;
 /// The most that a stack gets at once.
 const STACK_LARGEST: u64 = 1 << 20;
+/// A large page.
+const LARGE: u64 = 2 << 20;
+/// What of memory that is made ahead is left to be touched.
+const PROBE: u64 = 64 << 10;
+/// Frames are put into line with others that are no further away.
+const NEAR: u64 = 64 << 20;
 /// Reads of untouched memory in mappings at least this long get zeros first: reading must not
 /// make pages of what is mostly a reservation.
 const SPARSE: u64 = 64 << 20;
@@ -45,7 +51,16 @@ impl Mm {
             // Zeros in the way are as good as nothing.
             let hole = hole_around(&st.extents, vma, page, true);
             let most = self.memory.largest_grant();
-            let range = within(plan(&st.extents, vma, page, hole), page, most);
+            let ahead = if self.space.populates() {
+                ahead(&st.extents, vma, page, hole)
+            } else {
+                None
+            };
+            let planned = match &ahead {
+                Some(ahead) => ahead.range,
+                None => plan(&st.extents, vma, page, hole),
+            };
+            let range = within(planned, page, most);
             let frames = self
                 .memory
                 .allocate(range.len(), placement(&st.extents, vma, range))?;
@@ -62,6 +77,9 @@ impl Mm {
             garbage.add(st.extents.remove(range));
             st.extents.insert(extent);
             st.handed_out += range.len();
+            if let Some(ahead) = ahead.filter(|a| a.range == range) {
+                self.space.populate(range.start, ahead.populated);
+            }
             return Ok(Next::Done);
         }
         self.install(st, vma, page)?;
@@ -139,33 +157,102 @@ fn plan(extents: &ExtentMap, vma: &Vma, page: u64, hole: Range) -> Range {
     if let Some(e) = below {
         // Going upwards: twice what there is.
         let size = e.range.len().saturating_mul(2).clamp(CHUNK, LARGEST);
-        return Range::new(page, page.saturating_add(size)).intersect(&hole);
+        return Range::new(page, up_to(page, size)).intersect(&hole);
     }
     if page == vma.range.start {
-        return Range::new(page, page.saturating_add(FIRST)).intersect(&hole);
+        let end = page.saturating_add(FIRST);
+        let whole = end.checked_next_multiple_of(LARGE).unwrap_or(end);
+        return Range::new(page, whole).intersect(&hole);
     }
     if let Some(e) = above {
         // Going downwards.
         let size = e.range.len().saturating_mul(2).clamp(CHUNK, LARGEST);
-        return Range::new(hole.end.saturating_sub(size).min(page), hole.end).intersect(&hole);
+        let start = hole.end.saturating_sub(size);
+        let whole = start.next_multiple_of(LARGE);
+        let start = if whole < hole.end { whole } else { start };
+        return Range::new(start.min(page), hole.end).intersect(&hole);
     }
     aligned(page, CHUNK).intersect(&hole)
 }
 
-/// Behind the frames of the extent below, so that the two are one.
-fn placement(extents: &ExtentMap, vma: &Vma, range: Range) -> Placement {
-    if let Some(before) = extents.around(range.start).0
-        && before.range.end == range.start
-        && !before.sealed
-        && !before.translated
-        && let Backing::Frames(frames) = &before.backing
-    {
-        return Placement::Behind(frames.end());
-    }
-    if vma.range.len() > FIRST {
-        Placement::Roomy
+/// About `size` bytes behind `page`, where a large page ends if it is more than one.
+fn up_to(page: u64, size: u64) -> u64 {
+    let end = page.saturating_add(size);
+    if size < LARGE {
+        end
     } else {
-        Placement::Anywhere
+        end / LARGE * LARGE
+    }
+}
+
+/// Where frames are going to be used as a whole.
+struct Ahead {
+    range: Range,
+    /// So many bytes from its start should exist at once.
+    populated: u64,
+}
+
+/// Whether the touch of `page` is a reason to have the host's pages for what follows it as well: in
+/// a mapping for which large pages were asked, or when all has been used in order so far. Then the
+/// last pages are left out, so that the next touch tells whether that goes on.
+fn ahead(extents: &ExtentMap, vma: &Vma, page: u64, hole: Range) -> Option<Ahead> {
+    if vma.flags.contains(VmaFlags::NO_HUGE) {
+        return None;
+    }
+    let large = aligned(page, LARGE);
+    if vma.flags.contains(VmaFlags::HUGE) && hole.covers(&large) {
+        return Some(Ahead {
+            range: large,
+            populated: LARGE,
+        });
+    }
+    let before = extents.around(page).0?;
+    if page != hole.start || before.range.end != page || !vma.range.contains(page - PAGE_SIZE) {
+        return None;
+    }
+    let Backing::Frames(frames) = &before.backing else {
+        return None;
+    };
+    let proof = frames.len().checked_sub(LARGE)?;
+    let used = frames.next_resident(proof)?;
+    if used != Range::new(proof, frames.len()) {
+        return None;
+    }
+    let end = aligned(page + LARGE, LARGE).start.max(page + SMALL);
+    let range = Range::new(page, end).intersect(&hole);
+    let populated = range.len().checked_sub(PROBE).filter(|len| *len > 0)?;
+    Some(Ahead { range, populated })
+}
+
+/// Where the frames of `range` lie: so that they go on from those of a neighbour, and large pages
+/// can be made of them.
+fn placement(extents: &ExtentMap, vma: &Vma, range: Range) -> Placement {
+    if vma.range.len() < LARGE {
+        return match extents.around(range.start).0 {
+            Some(before) if before.range.end == range.start => {
+                own_frames(before).map_or(Placement::Anywhere, |f| Placement::Behind(f.end()))
+            }
+            _ => Placement::Anywhere,
+        };
+    }
+    let (before, after) = extents.around(range.start);
+    let near = [before, after].into_iter().flatten().find_map(|e| {
+        let from = own_frames(e)?.start();
+        let distance = range.start.wrapping_sub(e.range.start).cast_signed();
+        let apart = distance.unsigned_abs() < NEAR.max(e.range.len() + NEAR);
+        from.checked_add_signed(distance).filter(|_| apart)
+    });
+    Placement::Like {
+        addr: range.start,
+        at: near,
+    }
+}
+
+/// The frames of an extent that no one else has.
+fn own_frames(extent: &Extent) -> Option<&hostmem::Frames> {
+    match &extent.backing {
+        Backing::Frames(frames) if !extent.sealed && !extent.translated => Some(frames),
+        _ => None,
     }
 }
 

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, Weak};
 
-pub(crate) struct FakeEngine;
+/// Whether its spaces make pages ahead of their use.
+pub(crate) struct FakeEngine(bool);
 
 type Table = BTreeMap<u64, (Arc<OwnedFd>, u64, Prot)>;
 
@@ -21,6 +22,7 @@ type Table = BTreeMap<u64, (Arc<OwnedFd>, u64, Prot)>;
 pub(crate) struct FakeSpace {
     pages: Mutex<Table>,
     ops: Mutex<Vec<Op>>,
+    populates: bool,
 }
 
 fn refused() -> PlatformError {
@@ -41,7 +43,10 @@ impl Engine for FakeEngine {
         }
     }
     fn new_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
-        Ok(Arc::new(FakeSpace::default()))
+        Ok(Arc::new(FakeSpace {
+            populates: self.0,
+            ..FakeSpace::default()
+        }))
     }
     fn new_context(&self) -> Result<Box<dyn Context>, PlatformError> {
         Err(refused())
@@ -84,7 +89,22 @@ impl AddressSpace for FakeSpace {
         Ok(Arc::new(FakeSpace {
             pages: Mutex::new(pages),
             ops: Mutex::default(),
+            populates: self.populates,
         }))
+    }
+    fn populates(&self) -> bool {
+        self.populates
+    }
+    fn populate(&self, addr: u64, len: u64) {
+        assert!(self.populates && addr.is_multiple_of(PAGE_SIZE) && len.is_multiple_of(PAGE_SIZE));
+        let pages = self.pages.lock().unwrap();
+        for (_, (file, offset, prot)) in pages.range(addr..addr + len) {
+            if prot.contains(Prot::WRITE) {
+                let mut byte = [0];
+                pread(file, &mut byte, *offset as i64).unwrap();
+                pwrite(file, &byte, *offset as i64).unwrap();
+            }
+        }
     }
     fn reserve_context(&self) -> Result<(), PlatformError> {
         Ok(())
@@ -101,7 +121,16 @@ pub(crate) struct Guest(pub(crate) Arc<Mm>);
 
 impl Guest {
     pub(crate) fn new(memory: &Arc<MemoryFile>) -> Guest {
-        let engine: Arc<dyn Engine> = Arc::new(FakeEngine);
+        Guest::on(memory, FakeEngine(false))
+    }
+
+    /// One whose platform makes pages ahead of their use.
+    pub(crate) fn eager(memory: &Arc<MemoryFile>) -> Guest {
+        Guest::on(memory, FakeEngine(true))
+    }
+
+    fn on(memory: &Arc<MemoryFile>, engine: FakeEngine) -> Guest {
+        let engine: Arc<dyn Engine> = Arc::new(engine);
         Guest(Mm::new(&engine, memory).unwrap())
     }
 

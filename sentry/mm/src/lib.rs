@@ -60,6 +60,8 @@ pub use types::{
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod huge_tests;
+#[cfg(test)]
 mod limit_tests;
 #[cfg(test)]
 mod model;

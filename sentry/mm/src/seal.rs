@@ -60,7 +60,10 @@ fn provide_mirror(
         };
         let len = extent.range.len();
         let place = if len > SMALL {
-            Placement::Roomy
+            Placement::Like {
+                addr: extent.range.start,
+                at: None,
+            }
         } else {
             Placement::Anywhere
         };
@@ -132,8 +135,16 @@ impl Mm {
         let access = extent.access(vma.prot);
         batch.install(&mut extent, access, &self.memory);
         self.commit(batch)?;
-        st.handed_out += extent.range.len();
-        garbage.add(st.extents.remove(extent.range));
+        let range = extent.range;
+        st.handed_out += range.len();
+        // The copy is there; without this the guest's touch of each page would have it found.
+        if self.space.populates()
+            && let Backing::Frames(frames) = &extent.backing
+            && frames.next_resident(0) == Some(Range::new(0, range.len()))
+        {
+            self.space.populate(range.start, range.len());
+        }
+        garbage.add(st.extents.remove(range));
         st.extents.insert(extent);
         Ok(())
     }

@@ -20,6 +20,9 @@ bitflags::bitflags! {
         const STACK = 1 << 7;
         const HEAP = 1 << 8;
         const SPECIAL = 1 << 9;
+        /// Wanted in large pages, or not at all.
+        const HUGE = 1 << 10;
+        const NO_HUGE = 1 << 11;
     }
 }
 
