@@ -43,3 +43,6 @@ mod tables;
 mod vcpu;
 
 pub use platform::Kvm;
+
+#[cfg(feature = "testing")]
+pub mod testing;

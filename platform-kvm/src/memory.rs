@@ -187,7 +187,7 @@ impl Memory {
             }
         }
         if inner.idle.len() > IDLE_MOST {
-            inner.evict(IDLE_KEPT);
+            inner.evict(IDLE_KEPT, None);
         }
     }
 
@@ -301,19 +301,20 @@ impl Inner {
         len: u64,
         write: bool,
     ) -> io::Result<(Place, Slot<Arc<Region>>)> {
-        let place = self.room(len)?;
         let region = Arc::new(Region::new(file.as_fd(), number * len, len, write)?);
         let slot = self.slots.take().or_else(|_| {
-            self.evict(0);
+            self.evict(0, Some(Arc::as_ptr(file) as usize));
             self.slots.take()
         })?;
-        match Slot::new(vm, slot, phys_of(place, len), region, write) {
-            Ok(slot) => Ok((place, slot)),
-            Err(e) => {
-                self.slots.free.push(slot);
-                Err(e)
-            }
+        // Only now: letting go of chunks empties blocks.
+        let made = self.room(len).and_then(|place| {
+            let given = Slot::new(vm, slot, phys_of(place, len), region, write)?;
+            Ok((place, given))
+        });
+        if made.is_err() {
+            self.slots.free.push(slot);
         }
+        made
     }
 
     /// A free place for a chunk.
@@ -347,8 +348,9 @@ impl Inner {
         Ok(Place { block, index: 0 })
     }
 
-    /// Lets go of unmapped chunks until there are `keep`.
-    fn evict(&mut self, keep: usize) {
+    /// Lets go of unmapped chunks until there are `keep`. The file `using` stays known, chunks or
+    /// not.
+    fn evict(&mut self, keep: usize, using: Option<usize>) {
         while self.idle.len() > keep
             && let Some(place) = self.idle.pop_front()
         {
@@ -375,7 +377,9 @@ impl Inner {
             if let Some(entry) = self.files.get_mut(&chunk.file) {
                 entry.chunks.remove(&chunk.number);
             }
-            self.forget_unused(chunk.file);
+            if using != Some(chunk.file) {
+                self.forget_unused(chunk.file);
+            }
         }
     }
 
@@ -495,6 +499,39 @@ mod tests {
                     assert_eq!(file.word(0), round);
                 }
             }
+        }
+        guest.end();
+    }
+
+    /// The last chunk of a file goes to make room for another one of it.
+    #[test]
+    fn a_file_stays_known_while_its_last_chunk_goes() {
+        if let Probe::Unavailable { reason, .. } = crate::Kvm.probe(None) {
+            skip(&reason);
+            return;
+        }
+        let device = crate::Kvm.open_device(None).unwrap().unwrap();
+        let engine = KvmEngine::with_limits(device, 4, 3).unwrap();
+        let engine: Arc<dyn Engine> = Arc::new(engine);
+        let mut guest = Guest::new(&engine, &STORE);
+        let (file, other) = (Memory::new(2 * super::BLOCK), Memory::new(PAGE));
+        let apply = |guest: &Guest, op| guest.space.apply(&[op]).unwrap();
+        let unmap = |addr, len| Op::Unmap { addr, len };
+        apply(&guest, map(NOWHERE, PAGE, file.at(0), RW));
+        apply(&guest, unmap(NOWHERE, PAGE));
+        apply(&guest, map(NOWHERE, PAGE, other.at(0), RW));
+        for round in 0..4u64 {
+            let offset = (round + 1) % 2 * super::BLOCK;
+            let at = NOWHERE + 2 * PAGE;
+            apply(&guest, map(at, PAGE, file.at(offset), RW));
+            apply(&guest, map(at + PAGE, PAGE, file.at(offset + PAGE), RW));
+            for (i, addr) in [(0, at), (1, at + PAGE)] {
+                assert_eq!(store(&mut guest, addr, round + 7 * i), Exit::Syscall);
+                assert_eq!(file.word(offset + i * PAGE), round + 7 * i);
+            }
+            assert_eq!(store(&mut guest, NOWHERE, round), Exit::Syscall);
+            assert_eq!(other.word(0), round);
+            apply(&guest, unmap(at, 2 * PAGE));
         }
         guest.end();
     }
