@@ -289,6 +289,8 @@ pub struct DebugSpec {
     pub json: bool,
     /// Log each system call of the guest.
     pub strace: bool,
+    /// Whether profiles may be made: the filter lets it.
+    pub profile: bool,
 }
 
 /// What the sandbox process says on the descriptor the message came on.

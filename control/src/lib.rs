@@ -5,6 +5,7 @@
 //! - [`gofer`] is the one message from which a gofer process learns its trees.
 //! - [`fs`] is the file protocol between the two.
 //! - [`debug`] is what people who look for a fault can ask of a sandbox.
+//! - [`profile`] is how samples of what it does come out of one.
 //! - [`message`] holds the requests to a running sandbox and the replies, after a [`hello`].
 //! - [`Channel`] carries any serde message with its descriptors over a Unix stream socket.
 //!
@@ -19,6 +20,7 @@ pub mod fs;
 pub mod gofer;
 pub mod hello;
 pub mod message;
+pub mod profile;
 mod sys;
 
 pub use channel::{Channel, ChannelError, MAX_FDS, MAX_FRAME};

@@ -2,6 +2,7 @@
 
 use crate::boot::{ContainerSpec, FdIndex, ProcessSpec};
 use crate::debug::{Logging, Stacks, Traced};
+use crate::profile::{ProfileSpec, Profiled, Profiling};
 use serde::{Deserialize, Serialize};
 
 /// What can be asked over the control socket. One at a time on a connection. Everything is about
@@ -69,6 +70,10 @@ pub enum Request {
     /// Whether the program of a container that is to be started is there and can be executed.
     /// Replied by [`Reply::Done`].
     Check,
+    /// Profiles the sandbox process, into the socket that comes along; see [`crate::profile`].
+    /// Replied by [`Reply::Profiling`], and once more by [`Reply::Profiled`] when its time is over,
+    /// or the container ended, or the caller closed.
+    Profile(ProfileSpec),
 }
 
 /// A further container.
@@ -131,6 +136,10 @@ pub enum Reply {
     Stacks(Stacks),
     /// To [`Request::Trace`].
     Traced(Traced),
+    /// To [`Request::Profile`], at its beginning.
+    Profiling(Profiling),
+    /// And at its end.
+    Profiled(Profiled),
 }
 
 /// A process, as the container numbers things. Times are in nanoseconds.

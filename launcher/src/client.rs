@@ -7,6 +7,7 @@ use control::hello::{Hello, HelloError};
 use control::message::{
     ExecSpec, Failure, JoinSpec, ProcessInfo, Reply, Request, SandboxState, Stats, WindowSize,
 };
+use control::profile::{ProfileSpec, Profiled, Profiling};
 use control::{Channel, ChannelError};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::SendTimeout;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// How long an answer may take. A sandbox that was broken into would otherwise hold up whoever
 /// asks, and with him the container's lock.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// The same for the start, which reads the container's program.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// Most of a refusal that is shown.
@@ -93,6 +94,12 @@ fn shown(command: &mut String, state: &mut char) {
 pub struct Client(Channel);
 
 impl Client {
+    /// Over a connection whose hellos have been exchanged.
+    #[cfg(test)]
+    pub(crate) fn over(channel: Channel) -> Client {
+        Client(channel)
+    }
+
     /// Connects and exchanges hellos.
     pub fn connect(container: &ContainerDir) -> Result<Client, ClientError> {
         let unreachable = |answer| ClientError::Unreachable {
@@ -303,6 +310,42 @@ impl Client {
             Reply::Traced(traced) => Ok(traced),
             _ => Err(ClientError::Answer),
         }
+    }
+
+    /// Begins a profile, whose samples go into a socket.
+    pub(crate) fn begin_profile(
+        &mut self,
+        spec: ProfileSpec,
+        socket: BorrowedFd<'_>,
+    ) -> Result<Profiling, ClientError> {
+        match self.ask_with(&Request::Profile(spec), &[socket])? {
+            Reply::Profiling(begun) => Ok(begun),
+            _ => Err(ClientError::Answer),
+        }
+    }
+
+    /// Waits for its end, until `deadline`.
+    pub(crate) fn end_profile(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<Profiled, ClientError> {
+        self.0.set_deadline(deadline);
+        match self.0.recv::<Reply>()?.0 {
+            Reply::Profiled(profiled) => Ok(profiled),
+            Reply::Failed(failure) => Err(checked(failure).into()),
+            _ => Err(ClientError::Answer),
+        }
+    }
+
+    /// Whether a reply has come, or can never come, is for this to say, and
+    /// [`Client::has_input`].
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.0.socket()
+    }
+
+    /// Whether some of a reply has been read already.
+    pub(crate) fn has_input(&self) -> bool {
+        self.0.has_input()
     }
 
     /// A report for people who look for a fault.

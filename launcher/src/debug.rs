@@ -96,12 +96,12 @@ impl Container {
     }
 }
 
-fn look(what: &'static str) -> impl FnOnce(io::Error) -> LaunchError {
+pub(crate) fn look(what: &'static str) -> impl FnOnce(io::Error) -> LaunchError {
     move |source| LaunchError::Look { what, source }
 }
 
 /// The threads of a process, as the host has them.
-fn threads(process: &Path) -> io::Result<Vec<Thread>> {
+pub(crate) fn threads(process: &Path) -> io::Result<Vec<Thread>> {
     let mut threads = Vec::new();
     for entry in fs::read_dir(process.join("task"))? {
         let path = entry?.path();
@@ -162,7 +162,7 @@ fn slot(file: &File, n: usize) -> Option<(SlotHead, Vec<u8>)> {
     Some((head, stack))
 }
 
-fn checked(module: Module) -> Module {
+pub(crate) fn checked(module: Module) -> Module {
     Module {
         name: printable(&module.name, MAX_NAME).replace('\n', "?"),
         ..module

@@ -70,6 +70,9 @@ pub struct Options<'a> {
     pub platform_device: Option<PathBuf>,
     /// The host calls the sentry makes; the platform's own are added.
     pub sentry_rules: Vec<HostRule>,
+    /// Those that it makes beside to profile itself; without them it refuses to. They widen the
+    /// filter for good.
+    pub profile_rules: Option<Vec<HostRule>>,
     /// What stands above the container's files.
     pub overlay: Overlay,
     /// Whether it ends with this process.
@@ -138,6 +141,7 @@ pub(crate) fn boot(
     let log = log_file(&options.debug, "boot")?.map(|f| donations.give("log", f.into()));
     let mut rules = options.sentry_rules.clone();
     rules.extend(options.platform.host_rules());
+    rules.extend(options.profile_rules.iter().flatten().cloned());
     let args = BootArgs {
         container: spec,
         platform: options.platform.name().to_owned(),
@@ -151,6 +155,7 @@ pub(crate) fn boot(
             verbose: options.debug.verbose,
             json: options.debug.json,
             strace: options.debug.strace,
+            profile: options.profile_rules.is_some(),
         },
     };
     let sent = process.channel.send(&args, &donations.borrow());

@@ -2,7 +2,9 @@
 
 use crate::Build;
 use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{
+    ArgAction, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -61,6 +63,10 @@ pub(crate) struct Global {
         default_missing_value = "on", value_name = "SWITCH"
     )]
     pub(crate) strace: Option<Switch>,
+
+    /// Let the sandbox be profiled (`debug --profile-…`): more host calls are open to it
+    #[arg(long, global = true)]
+    pub(crate) profile: bool,
 
     /// Make namespaces without privileges; always so for an ordinary user
     #[arg(
@@ -377,7 +383,7 @@ pub(crate) struct Spec {
 
 /// With none of its options it prints stacks.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(group = ArgGroup::new("timed"), group = ArgGroup::new("profiled"), after_help = "\
 --log-level LEVEL (off, error, warn, info, debug) and --strace=on or --strace=off change what the \
 sandbox logs from now on, and --debug-log DIR where to.")]
 pub(crate) struct Debug {
@@ -390,10 +396,26 @@ pub(crate) struct Debug {
     #[arg(long, value_name = "TARGET=LEVEL,…")]
     pub(crate) log_filter: Option<String>,
     /// File for a trace of system calls, faults, sleeps and wake-ups, which Perfetto opens
-    #[arg(long, value_name = "FILE", requires = "duration")]
+    #[arg(long, value_name = "FILE", requires = "duration", group = "timed")]
     pub(crate) trace: Option<PathBuf>,
-    /// How many seconds the trace takes
-    #[arg(long, value_name = "SECONDS", requires = "trace", value_parser = seconds)]
+    /// File for a profile, in pprof's format, of the CPU time of the sandbox's kernel; the sandbox
+    /// must have been created with --profile
+    #[arg(long, value_name = "FILE", requires = "duration", groups = ["timed", "profiled"])]
+    pub(crate) profile_cpu: Option<PathBuf>,
+    /// The same of the memory that it allocates
+    #[arg(long, value_name = "FILE", requires = "duration", groups = ["timed", "profiled"])]
+    pub(crate) profile_heap: Option<PathBuf>,
+    /// The same of the time that tasks sleep
+    #[arg(long, value_name = "FILE", requires = "duration", groups = ["timed", "profiled"])]
+    pub(crate) profile_block: Option<PathBuf>,
+    /// The same of the time that is spent waiting for locks
+    #[arg(long, value_name = "FILE", requires = "duration", groups = ["timed", "profiled"])]
+    pub(crate) profile_mutex: Option<PathBuf>,
+    /// Draw a flame graph of the profile, too [default: its FILE with .svg behind]
+    #[arg(long, value_name = "FILE", requires = "profiled", num_args = 0..=1, require_equals = true)]
+    pub(crate) svg: Option<Option<PathBuf>>,
+    /// How many seconds the trace or the profile takes
+    #[arg(long, value_name = "SECONDS", requires = "timed", value_parser = seconds)]
     pub(crate) duration: Option<Duration>,
 }
 
@@ -517,8 +539,32 @@ mod tests {
             "ringfence --strace=off --debug-log /d do true",
             "ringfence debug --trace /t c",
             "ringfence debug --trace /t --duration 0 c",
+            "ringfence debug --duration 1 c",
+            "ringfence debug --profile-cpu /t c",
+            "ringfence debug --profile-cpu /t --profile-heap /h --duration 1 c",
+            "ringfence debug --trace /t --profile-cpu /p --duration 1 c",
+            "ringfence debug --trace /t --svg --duration 1 c",
         ] {
             assert!(read(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_flame_graph_may_have_a_name() {
+        for (line, svg) in [
+            ("--profile-cpu /p --duration 1 c", None),
+            ("--profile-heap /p --svg --duration 1 c", Some(None)),
+            (
+                "--profile-mutex /p --svg=/s --duration 1 c",
+                Some(Some("/s".into())),
+            ),
+            ("--duration 1 --profile-block /p --svg c", Some(None)),
+        ] {
+            let Command::Debug(debug) = read(&format!("ringfence debug {line}")).unwrap().command
+            else {
+                panic!("{line}")
+            };
+            assert_eq!((debug.id.as_str(), debug.svg), ("c", svg), "{line}");
         }
     }
 

@@ -2,12 +2,14 @@
 
 use crate::args::{Debug, LogFormat, Switch};
 use crate::lifecycle::{open, print};
+use crate::profile;
 use crate::setup::{Failure, Setup};
-use crate::symbols::Symbols;
+use crate::symbols::{Function, Symbols};
 use launcher::debug::{Report, Thread};
 use launcher::{LaunchError, Logging, TaskInfo};
 use std::fmt::Write;
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,18 +34,30 @@ pub(crate) fn run(setup: &Setup, debug: &Debug) -> Result<i32, Failure> {
     if let (Some(path), Some(duration)) = (&debug.trace, debug.duration) {
         trace(&container, path, duration)?;
     }
-    if debug.stacks || !(log_changes || debug.trace.is_some()) {
+    let profiles = profile::wanted(debug);
+    if let (Some((kind, path)), Some(duration)) = (profiles, debug.duration) {
+        profile::run(&container, kind, path, debug.svg.as_ref(), duration)?;
+    }
+    if debug.stacks || !(log_changes || debug.trace.is_some() || profiles.is_some()) {
         let report = container.stacks()?;
-        print(&text(&report, &Symbols::new(&report)));
+        print(&text(
+            &report,
+            &Symbols::new(&report.modules, &report.executable),
+        ));
     }
     Ok(0)
 }
 
-fn trace(container: &launcher::Container, path: &Path, duration: Duration) -> Result<(), Failure> {
-    let file = File::create(path).map_err(|source| LaunchError::Write {
+/// A file of the caller's that cannot be written.
+pub(crate) fn unwritten(path: &Path) -> impl FnOnce(io::Error) -> LaunchError {
+    move |source| LaunchError::Write {
         path: path.to_owned(),
         source,
-    })?;
+    }
+}
+
+fn trace(container: &launcher::Container, path: &Path, duration: Duration) -> Result<(), Failure> {
+    let file = File::create(path).map_err(unwritten(path))?;
     let traced = container.trace(&file, duration)?;
     match traced.lost {
         0 => Ok(()),
@@ -106,10 +120,18 @@ fn frames(text: &mut String, thread: &Thread, symbols: &Symbols) {
         });
         return;
     };
-    let (frames, whole) = symbols.unwind(head, &thread.stack);
+    let (frames, whole) = symbols.unwind(head.into(), &thread.stack);
     for (n, frame) in frames.iter().enumerate() {
         let place = symbols.place(frame.address());
-        for (level, line) in symbols.names(frame.address_for_lookup()).iter().enumerate() {
+        let mut lines: Vec<String> = symbols
+            .functions(frame.address_for_lookup())
+            .iter()
+            .map(Function::to_string)
+            .collect();
+        if lines.is_empty() {
+            lines.push("?".to_owned());
+        }
+        for (level, line) in lines.iter().enumerate() {
             // What was inlined has no number of its own.
             let number = match level {
                 0 => format!("#{n}"),

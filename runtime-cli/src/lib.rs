@@ -17,6 +17,8 @@ mod list;
 mod log;
 mod observe;
 mod platform_list;
+mod pprof;
+mod profile;
 mod setup;
 mod symbols;
 

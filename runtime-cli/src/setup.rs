@@ -126,6 +126,7 @@ impl Setup {
             )?,
             platform_device: self.global.platform_device.clone(),
             sentry_rules: boot::seccomp::sentry_rules(),
+            profile_rules: self.global.profile.then(boot::seccomp::profile_rules),
             overlay,
             attached: true,
             start: true,

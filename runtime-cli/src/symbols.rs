@@ -7,12 +7,12 @@
 use addr2line::Loader;
 use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
 use framehop::{ExplicitModuleSectionInfo, FrameAddress, Unwinder};
-use launcher::debug::Report;
-use launcher::{Module, SlotHead};
+use launcher::{Module, SampleHead, SlotHead};
 use object::{Object, ObjectSection};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 /// Most frames of one stack.
 const MAX_FRAMES: usize = 256;
@@ -30,10 +30,32 @@ struct Known {
     loader: Option<Loader>,
 }
 
+/// Where a thread is, from which its frames follow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Registers {
+    pub(crate) ip: u64,
+    pub(crate) sp: u64,
+    pub(crate) bp: u64,
+}
+
+impl From<&SlotHead> for Registers {
+    fn from(head: &SlotHead) -> Registers {
+        let SlotHead { ip, sp, bp, .. } = *head;
+        Registers { ip, sp, bp }
+    }
+}
+
+impl From<&SampleHead> for Registers {
+    fn from(head: &SampleHead) -> Registers {
+        let SampleHead { ip, sp, bp, .. } = *head;
+        Registers { ip, sp, bp }
+    }
+}
+
 impl Symbols {
-    /// For the modules of a report.
-    pub(crate) fn new(report: &Report) -> Symbols {
-        let files: Vec<(Vec<u8>, PathBuf)> = candidates(&report.executable)
+    /// For what is loaded into a process whose executable is at `executable`.
+    pub(crate) fn new(modules: &[Module], executable: &Path) -> Symbols {
+        let files: Vec<(Vec<u8>, PathBuf)> = candidates(executable)
             .into_iter()
             .filter_map(|path| {
                 let data = fs::read(&path).ok()?;
@@ -45,7 +67,7 @@ impl Symbols {
             modules: Vec::new(),
             unwinder: UnwinderX86_64::new(),
         };
-        for module in &report.modules {
+        for module in modules {
             let file = files
                 .iter()
                 .find(|(id, _)| !id.is_empty() && *id == module.build_id);
@@ -72,20 +94,20 @@ impl Symbols {
     }
 
     /// The frames of a thread, innermost first, and whether they go down to where it began.
-    pub(crate) fn unwind(&self, head: &SlotHead, stack: &[u8]) -> (Vec<FrameAddress>, bool) {
+    pub(crate) fn unwind(&self, at: Registers, stack: &[u8]) -> (Vec<FrameAddress>, bool) {
         let mut read = |address: u64| {
-            let at = address
-                .checked_sub(head.sp)
+            let from = address
+                .checked_sub(at.sp)
                 .and_then(|n| usize::try_from(n).ok());
-            let word = at.and_then(|at| stack.get(at..at.checked_add(8)?));
+            let word = from.and_then(|from| stack.get(from..from.checked_add(8)?));
             let word = word.and_then(|w| w.try_into().ok());
             word.map(u64::from_le_bytes).ok_or(())
         };
-        let registers = UnwindRegsX86_64::new(head.ip, head.sp, head.bp);
+        let registers = UnwindRegsX86_64::new(at.ip, at.sp, at.bp);
         let mut cache = CacheX86_64::<_>::new();
         let mut walk = self
             .unwinder
-            .iter_frames(head.ip, registers, &mut cache, &mut read);
+            .iter_frames(at.ip, registers, &mut cache, &mut read);
         let mut frames = Vec::new();
         while frames.len() < MAX_FRAMES {
             match walk.next() {
@@ -111,18 +133,47 @@ impl Symbols {
         }
     }
 
-    /// The functions at an address, the innermost of inlined ones first, with their places in the
-    /// source; one line at least.
-    pub(crate) fn names(&self, address: u64) -> Vec<String> {
+    /// The number of the module, as they were given, that an address is in.
+    pub(crate) fn module(&self, address: u64) -> Option<usize> {
+        let within = |k: &Known| (k.module.start..k.module.end).contains(&address);
+        self.modules.iter().position(within)
+    }
+
+    /// The functions at an address, the innermost of inlined ones first; none where nothing is
+    /// known of it.
+    pub(crate) fn functions(&self, address: u64) -> Vec<Function> {
         let found = self.known(address).and_then(|(known, offset)| {
             let loader = known.loader.as_ref()?;
-            let lines = lines(loader, offset);
-            match lines.is_empty() {
-                true => loader.find_symbol(offset).map(|name| vec![demangled(name)]),
-                false => Some(lines),
+            let functions = functions(loader, offset);
+            let symbol = |name| Function {
+                name: demangled(name),
+                ..Function::default()
+            };
+            match functions.is_empty() {
+                true => loader.find_symbol(offset).map(|name| vec![symbol(name)]),
+                false => Some(functions),
             }
         });
-        found.unwrap_or_else(|| vec!["?".to_owned()])
+        found.unwrap_or_default()
+    }
+}
+
+/// A function, and a place in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Function {
+    /// Its full name.
+    pub(crate) name: String,
+    /// Its file and the line, where they are known.
+    pub(crate) place: Option<(String, u32)>,
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        match &self.place {
+            Some((file, line)) => write!(f, " ({file}:{line})"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -130,30 +181,30 @@ fn demangled(name: &str) -> String {
     addr2line::demangle_auto(name.into(), None).into_owned()
 }
 
-fn lines(loader: &Loader, offset: u64) -> Vec<String> {
-    let mut lines = Vec::new();
+fn functions(loader: &Loader, offset: u64) -> Vec<Function> {
+    let mut functions = Vec::new();
     let Ok(mut frames) = loader.find_frames(offset) else {
-        return lines;
+        return functions;
     };
     while let Ok(Some(frame)) = frames.next() {
         let name = frame.function.as_ref().and_then(|f| f.demangle().ok());
-        let mut line = match (name, loader.find_symbol(offset)) {
-            (Some(name), _) => name.into_owned(),
-            (None, Some(name)) => demangled(name),
-            (None, None) => "?".to_owned(),
-        };
-        if let Some(location) = frame.location
-            && let Some(file) = location.file
-        {
+        let name = name.map_or_else(|| "?".to_owned(), Cow::into_owned);
+        let place = frame.location.and_then(|location| {
+            let file = location.file?;
             // Of the standard library: what stands before says which release of it.
             let file = file.strip_prefix("/rustc/").map_or(file, |rest| {
                 rest.split_once('/').map_or(rest, |(_, path)| path)
             });
-            line.push_str(&format!(" ({file}:{})", location.line.unwrap_or(0)));
-        }
-        lines.push(line);
+            Some((file.to_owned(), location.line.unwrap_or(0)))
+        });
+        functions.push(Function { name, place });
     }
-    lines
+    // Line tables know only the last part of a name; the whole one is the symbol's, which is that of
+    // the function that all others were inlined into.
+    if let (Some(last), Some(symbol)) = (functions.last_mut(), loader.find_symbol(offset)) {
+        last.name = demangled(symbol);
+    }
+    functions
 }
 
 /// Files that may be what is loaded there.

@@ -8,12 +8,13 @@ use crate::pod::Pod;
 use crate::process::DonatedFds;
 use crate::program::{self, Surroundings};
 use crate::streams::Streams;
-use crate::{debug, observe, search, server};
+use crate::{debug, observe, profile, search, server};
 use control::boot::{BootArgs, ContainerSpec};
 use control::debug::{Logging, Stacks, Traced};
 use control::message::{
     ExecSpec, Failure, FailureKind, JoinSpec, ProcessInfo, SandboxState, Stats, WindowSize,
 };
+use control::profile::ProfileSpec;
 use fs_devpts::termios::Winsize;
 use fs_devpts::{DevPts, Tty};
 use fs_host::Reactor;
@@ -55,6 +56,8 @@ pub(crate) struct Machine {
     tracer: Arc<dyn Tracer>,
     /// Whether it watches from the beginning.
     strace: bool,
+    /// Whether the filter lets profiles be made.
+    profiles: bool,
 }
 
 impl Machine {
@@ -114,6 +117,8 @@ pub(crate) struct Container {
     pub(crate) pts: Option<Arc<DevPts>>,
     /// Who hears of the end of its first process, when it joined the sandbox.
     pub(crate) news: Option<Arc<News>>,
+    /// Whether profiles of the sandbox may be made.
+    pub(crate) profiles: bool,
     /// Those that joined, when it is the sandbox's root container.
     pod: Option<Arc<Pod>>,
 }
@@ -136,6 +141,7 @@ pub fn assemble(
         reactor,
         tracer: strace::Strace::tracer(),
         strace: args.debug.strace,
+        profiles: args.debug.profile,
     };
     let namespaces = Namespaces {
         kernel: machine.kernel(&memory, spec.cpus)?,
@@ -247,6 +253,7 @@ pub(crate) fn furnish(
         mounts,
         pts,
         news: None,
+        profiles: machine.profiles,
         pod: None,
     })
 }
@@ -475,6 +482,14 @@ impl server::Kernel for Container {
 
     fn end_trace(&self) -> Traced {
         debug::end_trace(self)
+    }
+
+    fn profile(
+        &self,
+        spec: &ProfileSpec,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Box<dyn server::Profile>, Failure> {
+        Ok(Box::new(profile::begin(self, spec, fds)?))
     }
 }
 

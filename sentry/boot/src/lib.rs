@@ -12,6 +12,7 @@ mod mounts;
 mod observe;
 mod pod;
 pub mod process;
+mod profile;
 mod program;
 mod search;
 pub mod seccomp;

@@ -13,6 +13,7 @@ use control::message::{
     ExecSpec, Failure, FailureKind, JoinSpec, ProcessInfo, Reply, Request, SandboxState, Stats,
     WindowSize,
 };
+use control::profile::{ProfileSpec, Profiled, Profiling};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -59,6 +60,8 @@ pub trait Kernel: Send + Sync {
     fn begin_trace(&self, fds: Vec<OwnedFd>) -> Result<(), Failure>;
     /// Ends it.
     fn end_trace(&self) -> Traced;
+    /// Begins a profile into the socket that came along.
+    fn profile(&self, spec: &ProfileSpec, fds: Vec<OwnedFd>) -> Result<Box<dyn Profile>, Failure>;
     /// Brings a further container up, with descriptors that came along. When what is returned is
     /// dropped, the container is ended, and all that it had is freed.
     fn join(&self, spec: &JoinSpec, fds: Vec<OwnedFd>) -> Result<Arc<dyn Process>, Failure>;
@@ -124,6 +127,14 @@ pub trait Process: Send + Sync {
     fn signal(&self, signal: i32);
     /// Sets the size of its terminal, if it has one.
     fn resize(&self, size: WindowSize);
+}
+
+/// A profile in the making. When dropped, it is over.
+pub trait Profile {
+    /// What the asker has to know at the beginning.
+    fn begun(&self) -> Profiling;
+    /// Its time is over.
+    fn end(self: Box<Self>) -> Profiled;
 }
 
 /// Most connections served at once; further ones are closed at once.
@@ -336,6 +347,14 @@ impl Shared {
                     })?,
                     Err(failure) => channel.send(&Reply::Failed(failure), &[])?,
                 },
+                Request::Profile(spec) => match target.kernel.profile(&spec, fds) {
+                    Ok(profile) => self.counted(|| {
+                        channel.send(&Reply::Profiling(profile.begun()), &[])?;
+                        sit_out(channel, &target.end, Duration::from_millis(spec.duration));
+                        channel.send(&Reply::Profiled(profile.end()), &[])
+                    })?,
+                    Err(failure) => channel.send(&Reply::Failed(failure), &[])?,
+                },
                 _ => channel.send(&answer(&*target.kernel, request, fds), &[])?,
             }
         }
@@ -472,6 +491,7 @@ fn raw(fd: BorrowedFd<'_>) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use control::profile::ProfileKind;
     use std::sync::atomic::AtomicI32;
 
     struct Fake;
@@ -523,6 +543,9 @@ mod tests {
         fn end_trace(&self) -> Traced {
             Traced { events: 3, lost: 0 }
         }
+        fn profile(&self, _: &ProfileSpec, _: Vec<OwnedFd>) -> Result<Box<dyn Profile>, Failure> {
+            Ok(Box::new(FakeProfile))
+        }
         fn join(&self, _: &JoinSpec, _: Vec<OwnedFd>) -> Result<Arc<dyn Process>, Failure> {
             Err(Failure::new(FailureKind::State, "nobody joins"))
         }
@@ -541,6 +564,20 @@ mod tests {
             match spec.process.args.first() {
                 Some(_) => Ok(Arc::new(FakeProcess::new())),
                 None => Err(Failure::new(FailureKind::ProgramMissing, "nothing to run")),
+            }
+        }
+    }
+
+    struct FakeProfile;
+
+    impl Profile for FakeProfile {
+        fn begun(&self) -> Profiling {
+            Profiling::default()
+        }
+        fn end(self: Box<Self>) -> Profiled {
+            Profiled {
+                samples: 5,
+                lost: 0,
             }
         }
     }
@@ -718,6 +755,28 @@ mod tests {
             channel.recv::<Reply>().unwrap().0,
             Reply::Traced(_)
         ));
+    }
+
+    #[test]
+    fn a_profile_has_a_beginning_and_an_end() {
+        let (server, mut channel) = connected();
+        let profile = |duration| {
+            Request::Profile(ProfileSpec {
+                kind: ProfileKind::Cpu,
+                duration,
+                threads: vec![1],
+            })
+        };
+        let end = Reply::Profiled(Profiled {
+            samples: 5,
+            lost: 0,
+        });
+        let begun = ask(&mut channel, &profile(1));
+        assert_eq!(begun, Reply::Profiling(Profiling::default()));
+        assert_eq!(channel.recv::<Reply>().unwrap().0, end);
+        ask(&mut channel, &profile(u64::MAX));
+        server.finish(0);
+        assert_eq!(channel.recv::<Reply>().unwrap().0, end);
     }
 
     #[test]

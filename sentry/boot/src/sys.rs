@@ -10,6 +10,9 @@ use control::message::WindowSize;
 use nix::errno::Errno;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+pub(crate) mod cputime;
+pub(crate) mod heap;
+pub(crate) mod sampler;
 pub(crate) mod stacks;
 
 /// Takes over a descriptor that was donated by number across exec.

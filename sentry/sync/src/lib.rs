@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod lock;
+pub mod observe;
 mod order;
 pub mod ranks;
 

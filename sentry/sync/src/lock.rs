@@ -1,8 +1,30 @@
 //! `Mutex` and `RwLock` over parking_lot, with a rank in the type.
 
+use crate::observe::{self, Interest};
 use crate::{order::Held, ranks::Rank};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::time::Instant;
+
+/// The guard that was had at once, or else the one that is waited for.
+#[inline]
+fn take<G>(at_once: Option<G>, wait: impl FnOnce() -> G) -> G {
+    match at_once {
+        Some(guard) => guard,
+        None => contended(wait),
+    }
+}
+
+#[cold]
+fn contended<G>(wait: impl FnOnce() -> G) -> G {
+    if !observe::wanted(Interest::Locks) {
+        return wait();
+    }
+    let since = Instant::now();
+    let guard = wait();
+    observe::waited(since);
+    guard
+}
 
 /// Mutual exclusion at rank `R`. Not poisoned by a panic.
 pub struct Mutex<T, R: Rank> {
@@ -33,7 +55,7 @@ impl<T, R: Rank> Mutex<T, R> {
     pub fn lock(&self) -> MutexGuard<'_, T> {
         let held = Held::take(R::RANK, R::NAME, false);
         MutexGuard {
-            inner: self.inner.lock(),
+            inner: take(self.inner.try_lock(), || self.inner.lock()),
             _held: held,
         }
     }
@@ -45,7 +67,7 @@ impl<T, R: Rank> Mutex<T, R> {
     pub fn lock_nested(&self) -> MutexGuard<'_, T> {
         let held = Held::take(R::RANK, R::NAME, true);
         MutexGuard {
-            inner: self.inner.lock(),
+            inner: take(self.inner.try_lock(), || self.inner.lock()),
             _held: held,
         }
     }
@@ -133,7 +155,7 @@ impl<T, R: Rank> RwLock<T, R> {
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
         let held = Held::take(R::RANK, R::NAME, false);
         RwLockReadGuard {
-            inner: self.inner.read(),
+            inner: take(self.inner.try_read(), || self.inner.read()),
             _held: held,
         }
     }
@@ -144,7 +166,7 @@ impl<T, R: Rank> RwLock<T, R> {
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
         let held = Held::take(R::RANK, R::NAME, false);
         RwLockWriteGuard {
-            inner: self.inner.write(),
+            inner: take(self.inner.try_write(), || self.inner.write()),
             _held: held,
         }
     }
@@ -155,7 +177,7 @@ impl<T, R: Rank> RwLock<T, R> {
     pub fn write_nested(&self) -> RwLockWriteGuard<'_, T> {
         let held = Held::take(R::RANK, R::NAME, true);
         RwLockWriteGuard {
-            inner: self.inner.write(),
+            inner: take(self.inner.try_write(), || self.inner.write()),
             _held: held,
         }
     }

@@ -1,7 +1,7 @@
 //! CPU time, taken where a task passes between guest, sentry and sleep.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Where a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,12 @@ impl CpuClock {
     pub(crate) fn in_phase(&self, phase: Phase) -> Option<u64> {
         let since = self.since.load(Ordering::SeqCst);
         (self.phase() == phase).then_some(since)
+    }
+
+    /// Since when the task sleeps, if it does.
+    pub(crate) fn parked_since(&self) -> Option<Instant> {
+        let since = self.in_phase(Phase::Parked)?;
+        self.epoch.checked_add(Duration::from_nanos(since))
     }
 
     /// What tells its present stay in guest code from any other; `None` outside.

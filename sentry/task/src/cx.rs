@@ -13,7 +13,8 @@ use platform_api::{Context, Registers};
 use signal::{AltStack, SigInfo, SigSet, Signal};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use sync::observe::{self, Interest};
 use time::Clocks;
 use vfs::{FdTable, FsCtx, MountNamespace, VfsPath};
 use wait::Waker;
@@ -305,13 +306,7 @@ impl Ctx for TaskCx {
         if self.interrupted() {
             return Wake::Interrupted;
         }
-        self.task.cpu.enter(Phase::Parked);
-        let start = self.task.cpu.since();
-        let woken = self.task.waker().park(deadline);
-        self.task.cpu.enter(Phase::Sentry);
-        if self.kernel.watch.get().trace() {
-            self.trace_sleep(start, woken);
-        }
+        let woken = self.sleep(deadline);
         if self.task.work.load(Ordering::SeqCst) {
             if self.wanted_elsewhere() {
                 return Wake::Interrupted;
@@ -388,6 +383,21 @@ impl FsCtx for TaskCx {
 }
 
 impl TaskCx {
+    /// Until woken, or until `deadline`; whether it was woken.
+    fn sleep(&self, deadline: Option<Instant>) -> bool {
+        self.task.cpu.enter(Phase::Parked);
+        let start = self.task.cpu.since();
+        let woken = self.task.waker().park(deadline);
+        self.task.cpu.enter(Phase::Sentry);
+        if self.kernel.watch.get().trace() {
+            self.trace_sleep(start, woken);
+        }
+        if observe::wanted(Interest::Sleeps) {
+            observe::waited(self.kernel.epoch() + Duration::from_nanos(start));
+        }
+        woken
+    }
+
     /// Parks until `done` says so; only the end of the task ends it early (`false`).
     pub(crate) fn park_killable(&self, mut done: impl FnMut() -> bool) -> bool {
         loop {
@@ -397,13 +407,7 @@ impl TaskCx {
             if self.is_killed() {
                 return false;
             }
-            self.task.cpu.enter(Phase::Parked);
-            let start = self.task.cpu.since();
-            let woken = self.task.waker().park(None);
-            self.task.cpu.enter(Phase::Sentry);
-            if self.kernel.watch.get().trace() {
-                self.trace_sleep(start, woken);
-            }
+            self.sleep(None);
         }
     }
 

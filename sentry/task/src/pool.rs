@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
+use sync::observe::Working;
 
 /// Idle threads kept. Each costs a stack's touched pages, and what the platform keeps with it.
 const KEEP: usize = 16;
@@ -151,6 +152,7 @@ fn worker(
         }
     };
     let _ = ready.send(true);
+    let _working = Working::begin();
     let thread = nix::unistd::gettid().as_raw();
     // A thread that waits to be used again keeps the kernel alive until the pool is drained.
     while let Ok(Some(Job { kernel, start })) = inbox.recv() {

@@ -11,6 +11,7 @@ use platform_api::Interrupter;
 use signal::{Pending, SigSet, Signal};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 use sync::{Mutex, ranks};
 use vfs::{FdTable, MountNamespace};
 use wait::Waker;
@@ -151,6 +152,11 @@ impl Task {
     /// ran.
     pub fn thread(&self) -> i32 {
         self.thread.load(Ordering::Relaxed)
+    }
+
+    /// Since when it sleeps, if it does.
+    pub fn sleeps_since(&self) -> Option<Instant> {
+        self.cpu.parked_since()
     }
 
     #[inline]

@@ -29,6 +29,7 @@ mod pause;
 mod place;
 mod pods;
 mod profiles;
+mod profiling;
 mod programs;
 mod rootless;
 mod steps;
@@ -75,6 +76,7 @@ fn cases() -> Vec<Case> {
         exec::CASES,
         pause::CASES,
         profiles::CASES,
+        profiling::CASES,
         hooks::CASES,
         debug::CASES,
         pods::CASES,

@@ -112,9 +112,15 @@ impl<'a> Place<'a> {
 
     /// Runs `script` in a container `c` that is left running.
     pub(crate) fn started(&self, script: &str) -> Result {
+        self.started_with(&[], script)
+    }
+
+    /// The same, by a runtime with `options`.
+    pub(crate) fn started_with(&self, options: &[&str], script: &str) -> Result {
         let dir = self.shell(script, |_| {})?;
         let mut command = self.runtime.command();
         command
+            .args(options)
             .args(["run", "--detach", "--bundle"])
             .arg(&dir)
             .arg("c");
@@ -260,6 +266,11 @@ impl Background {
             Stop::Failed(why) => Stop::Failed(format!("{why}; it wrote: {}", self.output())),
             other => other,
         })
+    }
+
+    /// Whether it has not ended yet.
+    pub(crate) fn is_running(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
     }
 
     /// How it ended: `exit N` and so on.
