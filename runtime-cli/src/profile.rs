@@ -594,8 +594,31 @@ mod tests {
         let at = profile.location.iter().find(|l| l.address == 0x1234);
         assert_eq!(at.unwrap().mapping_id, 1);
         let folded = stacks.folded();
-        assert!(folded[0].starts_with("ta,sk;[cut off];"), "{folded:?}");
-        assert!(folded[0].ends_with("ringfence+0x234 30000"), "{folded:?}");
+        assert_eq!(
+            folded,
+            ["ta,sk;ringfence+0x234 30000", "ta,sk;0x9999 10000"]
+        );
+    }
+
+    #[test]
+    fn a_stack_that_is_cut_off_says_so() {
+        let mut recording = begun(ProfileKind::Cpu);
+        let head = SampleHead {
+            tid: 7,
+            ip: 0x1234,
+            sp: 0x7000,
+            // Where the caller's frame would be, if the stack went that far.
+            bp: 0x7100,
+            value: CPU_PERIOD,
+            id: 0,
+        };
+        recording.hear(Heard::Sample {
+            head,
+            stack: &[0; 64],
+            thread: "task",
+        });
+        let folded = recording.finish().folded();
+        assert_eq!(folded, ["task;[cut off];ringfence+0x234 10000"]);
     }
 
     #[test]
