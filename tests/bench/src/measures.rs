@@ -43,6 +43,8 @@ pub(crate) const ALL: &[(&str, Measure)] = &[
     ("touch_1", |_| touch(1)),
     ("touch_2", |_| touch(2)),
     ("touch_4", |_| touch(4)),
+    ("touch_plain", |_| advised_touch(libc::MADV_NORMAL)),
+    ("touch_huge", |_| advised_touch(libc::MADV_HUGEPAGE)),
 ];
 
 /// In the tree that the probe runs in, and in the directory it is natively run in.
@@ -135,6 +137,13 @@ fn map_touch_unmap() {
 fn touch(threads: usize) -> f64 {
     best_of_own(threads, TOUCHES, |_| {
         || timed_touch(&Mapping::anonymous(LARGE))
+    })
+}
+
+/// The same in one thread, with other advice.
+fn advised_touch(advice: i32) -> f64 {
+    best_of_own(1, TOUCHES, |_| {
+        move || timed_touch(&Mapping::advised(LARGE, advice))
     })
 }
 

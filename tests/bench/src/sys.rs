@@ -179,9 +179,14 @@ impl Mapping {
     /// Private memory in small pages: huge ones, where the host gives them, would compare the
     /// host's setting and not the way of mapping.
     pub(crate) fn anonymous(len: usize) -> Mapping {
+        Mapping::advised(len, libc::MADV_NOHUGEPAGE)
+    }
+
+    /// Private memory with advice on huge pages.
+    pub(crate) fn advised(len: usize, advice: i32) -> Mapping {
         let new = Mapping::new(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
         // SAFETY: the mapping just made; a kernel without huge pages refuses, which is as good.
-        unsafe { libc::madvise(new.at.cast(), len, libc::MADV_NOHUGEPAGE) };
+        unsafe { libc::madvise(new.at.cast(), len, advice) };
         new
     }
 

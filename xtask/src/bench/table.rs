@@ -29,6 +29,8 @@ const ROWS: &[(&str, &str)] = &[
     ("touch_1", "page touch"),
     ("touch_2", "page touch, 2 threads"),
     ("touch_4", "page touch, 4 threads"),
+    ("touch_plain", "page touch, no advice"),
+    ("touch_huge", "page touch, huge pages"),
     ("ptrace_1", "raw ptrace"),
     ("ptrace_2", "raw ptrace, 2"),
     ("ptrace_4", "raw ptrace, 4"),
