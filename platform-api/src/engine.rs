@@ -24,7 +24,7 @@ pub trait Engine: Send + Sync {
     fn new_context(&self) -> Result<Box<dyn Context>, PlatformError>;
 }
 
-/// The addresses a guest may use.
+/// The addresses a guest may use, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Lowest address a guest mapping may have.
@@ -33,6 +33,8 @@ pub struct Limits {
     pub highest: u64,
     /// Half-open ranges between the two that the platform keeps for itself, sorted.
     pub holes: Vec<(u64, u64)>,
+    /// Whether [`AddressSpace::populate`] does anything: guests are told of huge pages then.
+    pub populates: bool,
 }
 
 /// What a guest process sees as its memory. Shared by its threads' contexts.
@@ -67,11 +69,6 @@ pub trait AddressSpace: Send + Sync + Any {
     /// Called on a thread whose context last ran in this space. A space that has just been made
     /// is ready for one context without this call.
     fn reserve_context(&self) -> Result<(), PlatformError>;
-
-    /// Whether [`AddressSpace::populate`] does anything.
-    fn populates(&self) -> bool {
-        false
-    }
 
     /// Makes the host provide pages for what is mapped writable in a page-aligned range, before
     /// guest code touches them one by one: for platforms where such a touch costs more than that.

@@ -216,6 +216,7 @@ impl Engine for KvmEngine {
             lowest: LOWEST,
             highest: USER_END,
             holes: Vec::new(),
+            populates: true,
         }
     }
 

@@ -352,10 +352,6 @@ impl AddressSpace for Space {
         Ok(())
     }
 
-    fn populates(&self) -> bool {
-        true
-    }
-
     fn populate(&self, addr: u64, len: u64) {
         let end = addr.saturating_add(len).min(USER_END);
         let (arena, memory) = (&self.0.shared.arena, &self.0.shared.memory);

@@ -138,6 +138,7 @@ impl Engine for PtraceEngine {
             lowest: LOWEST,
             highest: STUB_BASE,
             holes: Vec::new(),
+            populates: false,
         }
     }
 

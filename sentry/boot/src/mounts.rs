@@ -97,6 +97,7 @@ impl Trees {
         let clocks = kernel.clocks();
         let machine = fs_sys::Machine {
             cpus: kernel.cpus(),
+            huge_pages: kernel.engine().limits().populates,
         };
         let group = fs_sys::Group {
             memory_limit,

@@ -31,6 +31,7 @@ impl Engine for Notes {
             lowest: 0x10000,
             highest: TASK_SIZE,
             holes: Vec::new(),
+            populates: false,
         }
     }
     fn new_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {

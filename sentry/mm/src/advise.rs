@@ -239,7 +239,7 @@ impl Mm {
             (frames, part.end)
         };
         if let Some(frames) = frames {
-            if self.space.populates() {
+            if self.bounds.populates {
                 self.populate_mapped(Range::new(at, next))?;
                 if frames.next_resident(0) == Some(Range::new(0, frames.len())) {
                     return Ok(next);

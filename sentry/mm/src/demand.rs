@@ -51,7 +51,7 @@ impl Mm {
             // Zeros in the way are as good as nothing.
             let hole = hole_around(&st.extents, vma, page, true);
             let most = self.memory.largest_grant();
-            let ahead = if self.space.populates() {
+            let ahead = if self.bounds.populates {
                 ahead(&st.extents, vma, page, hole)
             } else {
                 None

@@ -40,6 +40,7 @@ impl Engine for FakeEngine {
             lowest: 0x10000,
             highest: abi::page::TASK_SIZE,
             holes: vec![(1 << 40, 1 << 41)],
+            populates: self.0,
         }
     }
     fn new_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
@@ -91,9 +92,6 @@ impl AddressSpace for FakeSpace {
             ops: Mutex::default(),
             populates: self.populates,
         }))
-    }
-    fn populates(&self) -> bool {
-        self.populates
     }
     fn populate(&self, addr: u64, len: u64) {
         assert!(self.populates && addr.is_multiple_of(PAGE_SIZE) && len.is_multiple_of(PAGE_SIZE));

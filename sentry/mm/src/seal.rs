@@ -138,7 +138,7 @@ impl Mm {
         let range = extent.range;
         st.handed_out += range.len();
         // The copy is there; without this the guest's touch of each page would have it found.
-        if self.space.populates()
+        if self.bounds.populates
             && let Backing::Frames(frames) = &extent.backing
             && frames.next_resident(0) == Some(Range::new(0, range.len()))
         {

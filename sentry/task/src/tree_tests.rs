@@ -26,6 +26,7 @@ impl Engine for Nothing {
             lowest: 0x10000,
             highest: 1 << 46,
             holes: Vec::new(),
+            populates: false,
         }
     }
     fn new_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {

@@ -16,6 +16,8 @@ const FILE_SIZE: u64 = 4096;
 pub struct Machine {
     /// Virtual CPUs, at least one.
     pub cpus: u32,
+    /// Whether memory comes in huge pages when a program asks for that.
+    pub huge_pages: bool,
 }
 
 impl Machine {
@@ -48,10 +50,20 @@ impl Machine {
         root.dir("devices/system/clocksource/clocksource0")
             .text("current_clocksource", "tsc\n")
             .text("available_clocksource", "tsc \n");
-        // Memory is never put together from huge pages on the guest's behalf.
+        let huge = if self.huge_pages {
+            [
+                "always [madvise] never\n",
+                "always defer defer+madvise [madvise] never\n",
+            ]
+        } else {
+            [
+                "always madvise [never]\n",
+                "always defer defer+madvise madvise [never]\n",
+            ]
+        };
         root.dir("kernel/mm/transparent_hugepage")
-            .text("enabled", "always madvise [never]\n")
-            .text("defrag", "always defer defer+madvise madvise [never]\n")
+            .text("enabled", huge[0])
+            .text("defrag", huge[1])
             .text(
                 "shmem_enabled",
                 "always within_size advise [never] deny force\n",
