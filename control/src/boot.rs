@@ -30,6 +30,8 @@ pub struct ContainerSpec {
     pub root: RootSpec,
     /// Further mounts, in order.
     pub mounts: Vec<MountSpec>,
+    /// Device nodes beside those that every container has.
+    pub devices: Vec<DeviceSpec>,
     /// Paths to hide.
     pub masked_paths: Vec<String>,
     /// Paths to make read-only.
@@ -264,6 +266,32 @@ pub enum MountSource {
         /// That path.
         path: String,
     },
+}
+
+/// A device node, or a FIFO. It leads to a device of the sentry's, where that has one of the number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceSpec {
+    /// Absolute; directories on the way are made when they are missing.
+    pub path: String,
+    /// What it is.
+    pub kind: DeviceKind,
+    /// Permission bits.
+    pub perm: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceKind {
+    /// A character device, by major and minor number.
+    Char(u32, u32),
+    /// A block device.
+    Block(u32, u32),
+    /// A FIFO.
+    Fifo,
 }
 
 /// Mount flags.

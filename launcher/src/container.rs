@@ -355,7 +355,11 @@ pub(crate) fn start_created(dir: &ContainerDir, state: &mut State) -> Result<(),
 
 /// As the spec says, the failure of one of these is warned of, and the others are run.
 pub(crate) fn run_late(kind: &'static str, list: &[Hook], state: &State) {
-    let text = oci_state(state);
+    let text = match kind {
+        // The program may have ended by now; the hook is to see what it comes after.
+        "poststart" => oci_value(state, "running").to_string(),
+        _ => oci_state(state),
+    };
     for hook in list {
         if let Err(e) = hooks::run(kind, std::slice::from_ref(hook), &text) {
             tracing::warn!("{e}");
@@ -370,11 +374,10 @@ pub(crate) fn run_poststop(state: &mut State) {
 
 /// The state as OCI wants it printed.
 pub(crate) fn oci_state(state: &State) -> String {
-    oci_value(state).to_string()
+    oci_value(state, state.status()).to_string()
 }
 
-fn oci_value(state: &State) -> serde_json::Value {
-    let status = state.status();
+fn oci_value(state: &State, status: &str) -> serde_json::Value {
     let pid = state
         .sandbox
         .filter(|_| status != "stopped")
@@ -430,7 +433,7 @@ impl Container {
 
     /// As OCI's `state` command prints it, with what runc's adds.
     pub fn to_json(&self) -> serde_json::Value {
-        let mut value = oci_value(&self.state);
+        let mut value = oci_value(&self.state, self.state.status());
         value["rootfs"] = json!(self.state.rootfs);
         value["created"] = json!(state::rfc3339(self.state.created));
         value["owner"] = json!(self.state.owner_name());

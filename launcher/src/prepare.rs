@@ -197,6 +197,7 @@ impl Prepared {
                 readonly: config.root_readonly,
             },
             mounts,
+            devices: config.devices.clone(),
             masked_paths: config.masked_paths.clone(),
             readonly_paths: config.readonly_paths.clone(),
             sysctls: config.sysctls.clone(),

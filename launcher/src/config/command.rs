@@ -88,6 +88,7 @@ impl Command {
             ],
             hostname: spec::host_name(),
             domainname: String::new(),
+            devices: Vec::new(),
             masked_paths: Vec::new(),
             readonly_paths: Vec::new(),
             sysctls: Vec::new(),

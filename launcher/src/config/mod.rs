@@ -4,6 +4,7 @@
 //! The spec's own types stay in here.
 
 mod command;
+mod devices;
 mod mounts;
 mod pods;
 mod process;
@@ -20,7 +21,7 @@ pub use spec::{example, load, load_process};
 
 use crate::hooks::Hook;
 use crate::identity::IdMaps;
-use control::boot::{MountFlags, ProcessSpec};
+use control::boot::{DeviceSpec, MountFlags, ProcessSpec};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -44,6 +45,8 @@ pub struct Config {
     pub hostname: String,
     /// NIS domain.
     pub domainname: String,
+    /// Device nodes beside those that every container has.
+    pub devices: Vec<DeviceSpec>,
     /// Paths to hide.
     pub masked_paths: Vec<String>,
     /// Paths to make read-only.

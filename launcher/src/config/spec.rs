@@ -1,6 +1,8 @@
 //! Reading `config.json`.
 
-use super::{Config, ConfigError, Hooks, field, mounts, pods, process, resources, seccomp};
+use super::{
+    Config, ConfigError, Hooks, devices, field, mounts, pods, process, resources, seccomp,
+};
 use crate::hooks::Hook;
 use crate::identity::{Extent, IdMaps, MapWriter};
 use control::boot::ProcessSpec;
@@ -133,6 +135,7 @@ fn convert(spec: &Spec, bundle: PathBuf, path: PathBuf) -> Result<Config, Config
             Some(name) => uts_name("domainname", name)?,
             None => String::new(),
         },
+        devices: devices::convert(&linux)?,
         masked_paths: linux.masked_paths().clone().unwrap_or_default(),
         readonly_paths: linux.readonly_paths().clone().unwrap_or_default(),
         sysctls,

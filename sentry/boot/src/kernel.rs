@@ -210,7 +210,7 @@ pub(crate) fn furnish(
         pts: RefCell::default(),
     };
     builder.all(spec, fds)?;
-    builder.devices()?;
+    builder.devices(&spec.devices)?;
     builder.mask(&spec.masked_paths)?;
     builder.read_only(&spec.readonly_paths)?;
 

@@ -2,8 +2,12 @@
 
 use crate::error::BootError;
 use crate::process::DonatedFds;
+use crate::update::{self, Current};
 use abi::Errno;
-use control::boot::{ContainerSpec, MountSource, MountSpec as WireMount, OverlayMode};
+use abi::stat::makedev;
+use control::boot::{
+    ContainerSpec, DeviceKind, DeviceSpec, MountSource, MountSpec as WireMount, OverlayMode,
+};
 use fs_devpts::{DevPts, Tty};
 use hostmem::MemoryFile;
 use net_unix::AbstractNames;
@@ -185,6 +189,7 @@ impl Builder<'_> {
                 let root = fs_gofer::connect(socket, options).map_err(failed("bind"))?;
                 let mut spec = MountSpec::new(root, "ringfence");
                 spec.source = path.clone().into_bytes();
+                spec.top = spec.source.clone();
                 (spec, *directory)
             }
             MountSource::Inside { path } => {
@@ -252,13 +257,45 @@ impl Builder<'_> {
         root.set_flags(root.flags() | MountFlags::RDONLY);
     }
 
-    /// Fills /dev, once it and what lies below are mounted.
-    pub(crate) fn devices(&self) -> Result<(), BootError> {
+    /// Fills /dev, once it and what lies below are mounted, and makes `more` nodes.
+    pub(crate) fn devices(&self, more: &[DeviceSpec]) -> Result<(), BootError> {
         let failed = BootError::guest("fill", "/dev");
         let dev = self
             .point("/dev", true)
             .map_err(BootError::guest("make", "/dev"))?;
-        fs_dev::populate(self.cx, dev.inode(), self.console.is_some()).map_err(failed)
+        fs_dev::populate(self.cx, dev.inode(), self.console.is_some()).map_err(failed)?;
+        for device in more {
+            self.device(device)
+                .map_err(BootError::guest("make the device", &device.path))?;
+        }
+        Ok(())
+    }
+
+    fn device(&self, device: &DeviceSpec) -> Result<(), Errno> {
+        let kind = match device.kind {
+            DeviceKind::Char(major, minor) => {
+                NewKind::Device(FileType::CharDevice, makedev(major, minor))
+            }
+            DeviceKind::Block(major, minor) => {
+                NewKind::Device(FileType::BlockDevice, makedev(major, minor))
+            }
+            DeviceKind::Fifo => NewKind::Fifo,
+        };
+        let owner = NewFile {
+            perm: device.perm,
+            uid: device.uid,
+            gid: device.gid,
+        };
+        let (parent, name) = device.path.rsplit_once('/').ok_or(Errno::EINVAL)?;
+        let parent = self.point(if parent.is_empty() { "/" } else { parent }, true)?;
+        match parent
+            .inode()
+            .create(self.cx, name.as_bytes(), kind, &owner)
+        {
+            // One of those that every container has.
+            Err(Errno::EEXIST) => Ok(()),
+            made => made.map(drop),
+        }
     }
 
     fn find(&self, path: &str) -> Result<VfsPath, Errno> {
@@ -307,7 +344,7 @@ impl Builder<'_> {
                 self.kernel("tmpfs", "mode=755,size=0")
                     .map_err(failed("hide"))?
             } else {
-                let null = NewKind::Device(FileType::CharDevice, abi::stat::makedev(1, 3));
+                let null = NewKind::Device(FileType::CharDevice, makedev(1, 3));
                 let dir = self
                     .kernel("tmpfs", "size=64k")
                     .map_err(failed("hide"))?

@@ -15,6 +15,8 @@ pub struct MountSpec {
     pub fstype: String,
     /// Source, as /proc/mounts has it.
     pub source: Vec<u8>,
+    /// Where in its file system the root is, as /proc/PID/mountinfo has it; empty at its top.
+    pub top: Vec<u8>,
     /// Per-mount flags.
     pub flags: MountFlags,
     /// The file system's own options, comma-separated, after `rw` or `ro` (`size=64k,mode=755`).
@@ -28,6 +30,7 @@ impl MountSpec {
             root,
             fstype: fstype.to_owned(),
             source: fstype.as_bytes().to_vec(),
+            top: Vec::new(),
             flags: MountFlags::empty(),
             options: String::new(),
         }
@@ -40,6 +43,8 @@ pub struct Mount {
     root: Arc<Dentry>,
     fstype: String,
     source: Vec<u8>,
+    /// Where in its file system the tree of `root` begins.
+    top: Vec<u8>,
     options: String,
     flags: AtomicU32,
     point: RwLock<Option<VfsPath>, ranks::Leaf>,
@@ -63,6 +68,7 @@ impl Mount {
             root,
             fstype: spec.fstype,
             source: spec.source,
+            top: spec.top,
             options: spec.options,
             flags: AtomicU32::new(spec.flags.bits()),
             point: RwLock::new(None),
@@ -77,6 +83,7 @@ impl Mount {
             root,
             fstype: self.fstype.clone(),
             source: self.source.clone(),
+            top: self.top.clone(),
             options: self.options.clone(),
             flags: AtomicU32::new(self.flags.load(Ordering::Relaxed)),
             point: RwLock::new(None),
@@ -110,6 +117,28 @@ impl Mount {
     /// Source, as given to mount(2).
     pub fn source(&self) -> &[u8] {
         &self.source
+    }
+
+    /// Where in its file system its top is (`/proc/PID/mountinfo`, fourth column).
+    pub fn place(&self) -> Vec<u8> {
+        let mut names = Vec::new();
+        let mut at = self.root.clone();
+        while let Some(parent) = at.parent() {
+            names.push(at.name());
+            at = parent;
+        }
+        let mut text = self.top.clone();
+        if text.ends_with(b"/") {
+            text.pop();
+        }
+        for name in names.iter().rev() {
+            text.push(b'/');
+            text.extend_from_slice(name);
+        }
+        if text.is_empty() {
+            text.push(b'/');
+        }
+        text
     }
 
     /// The file system's own options.

@@ -155,9 +155,10 @@ pub(crate) fn mountinfo(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
         }
         let _ = writeln!(
             s,
-            "{} {parent} 0:{} / {} {} - {} {} {}",
+            "{} {parent} 0:{} {} {} {} - {} {} {}",
             m.id(),
             m.id(),
+            escaped(&m.place()),
             escaped(&point),
             m.flags().options(),
             m.fstype(),

@@ -30,6 +30,7 @@ cases!("lifecycle":
     what_can_be_asked,
     hooks_run_in_their_order,
     annotations_and_hostname,
+    devices_and_where_mounts_come_from,
     two_containers_at_once,
     do_runs_on_this_machines_tree,
 );
@@ -551,6 +552,42 @@ fn annotations_and_hostname(place: &Place<'_>) -> Result {
     )?;
     let want = "other\nother\n/tmp\n0027\nuid=7 gid=8 groups=9,10\n";
     said(&place.run(&dir, "c"), 0, want)
+}
+
+fn devices_and_where_mounts_come_from(place: &Place<'_>) -> Result {
+    let bound = place.dir.join("bound");
+    std::fs::create_dir_all(bound.join("below"))?;
+    let script = "cd /dev; stat -c '%n %F %t %T %a %u %g' x y f null d/z; cat x; cat y 2>&1
+        mkdir -p /tmp/a/b /tmp/c; mount -o bind /tmp/a/b /tmp/c; mount -o bind /mnt/below /tmp/a
+        awk '$5 ~ /^.(tmp|mnt)/ {print $4, $5}' /proc/self/mountinfo";
+    let dir = place.shell(script, |config| {
+        let device = |path: &str, kind: &str, major: u32, minor: u32| {
+            json!({"path": path, "type": kind, "major": major, "minor": minor,
+                "fileMode": 0o640, "uid": 7, "gid": 8})
+        };
+        let mut fifo = json!({"path": "/dev/f", "type": "p", "major": 0, "minor": 0});
+        fifo["fileMode"] = json!(0o600);
+        config["linux"]["devices"] = json!([
+            device("/dev/x", "c", 1, 3),
+            device("/dev/y", "c", 10, 229),
+            fifo,
+            device("/dev/null", "c", 1, 3),
+            device("/dev/d/z", "b", 7, 1),
+        ]);
+        let mount = json!({"destination": "/mnt", "source": bound, "options": ["bind"]});
+        if let Some(mounts) = config["mounts"].as_array_mut() {
+            mounts.push(mount);
+        }
+    })?;
+    let from = bound.display();
+    let expected = format!(
+        "x character special file 1 3 640 7 8\ny character special file a e5 640 7 8\n\
+         f fifo 0 0 600 0 0\nnull character special file 1 3 666 0 0\n\
+         d/z block special file 7 1 640 7 8\n\
+         cat: can't open 'y': No such device or address\n\
+         / /tmp\n{from} /mnt\n/a/b /tmp/c\n{from}/below /tmp/a\n"
+    );
+    said(&place.run(&dir, "c"), 0, &expected)
 }
 
 fn two_containers_at_once(place: &Place<'_>) -> Result {
