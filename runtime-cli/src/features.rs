@@ -6,12 +6,6 @@ use crate::setup::Failure;
 use launcher::config;
 use serde_json::json;
 
-/// Options of a mount that have an effect.
-const MOUNT_OPTIONS: &[&str] = &[
-    "async", "atime", "bind", "defaults", "dev", "exec", "noatime", "nodev", "noexec", "nosuid",
-    "rbind", "ro", "rw", "suid",
-];
-
 /// Prints them.
 pub(crate) fn run(build: &Build) -> Result<i32, Failure> {
     let capabilities = config::capability_names();
@@ -22,7 +16,7 @@ pub(crate) fn run(build: &Build) -> Result<i32, Failure> {
             "prestart", "createRuntime", "createContainer", "startContainer", "poststart",
             "poststop",
         ],
-        "mountOptions": MOUNT_OPTIONS,
+        "mountOptions": config::mount_options(),
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"],
             "capabilities": capabilities,

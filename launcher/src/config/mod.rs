@@ -13,6 +13,7 @@ mod seccomp;
 mod spec;
 
 pub use command::Command;
+pub use mounts::mount_options;
 pub use pods::Joins;
 pub use process::{add_capability, capability_names};
 pub use resources::Resources;

@@ -67,34 +67,87 @@ fn clean(destination: &str) -> String {
     format!("/{}", names.join("/"))
 }
 
-/// Flags, file system options, and whether it is a bind mount. Propagation is between mount
-/// namespaces, and the container's has no peer: such words have no effect.
+/// What sets or clears a flag; with an `r` before it, also for what is mounted below, of which the
+/// sandbox's mounts have nothing that is not theirs.
+const EFFECTIVE: &[(&str, fn(&mut MountFlags))] = &[
+    ("ro", |f| f.readonly = true),
+    ("rw", |f| f.readonly = false),
+    ("nosuid", |f| f.nosuid = true),
+    ("suid", |f| f.nosuid = false),
+    ("nodev", |f| f.nodev = true),
+    ("dev", |f| f.nodev = false),
+    ("noexec", |f| f.noexec = true),
+    ("exec", |f| f.noexec = false),
+    ("noatime", |f| f.noatime = true),
+    ("atime", |f| f.noatime = false),
+    ("nosymfollow", |f| f.nosymfollow = true),
+    ("symfollow", |f| f.nosymfollow = false),
+];
+
+/// What asks for what there is anyway.
+const USUAL: &[&str] = &["async", "defaults", "relatime", "rrelatime"];
+
+/// What has no effect. Propagation is between mount namespaces, and the container's has no peer.
+const WITHOUT_EFFECT: &[&str] = &[
+    "sync",
+    "dirsync",
+    "mand",
+    "nomand",
+    "remount",
+    "norelatime",
+    "strictatime",
+    "nostrictatime",
+    "rstrictatime",
+    "lazytime",
+    "nolazytime",
+    "diratime",
+    "nodiratime",
+    "rdiratime",
+    "rnodiratime",
+    "silent",
+    "loud",
+    "iversion",
+    "noiversion",
+    "shared",
+    "rshared",
+    "slave",
+    "rslave",
+    "private",
+    "rprivate",
+    "unbindable",
+    "runbindable",
+    "tmpcopyup",
+    "acl",
+    "noacl",
+];
+
+/// The options that have an effect, but for those that are a file system's own.
+pub fn mount_options() -> Vec<String> {
+    let flags = EFFECTIVE
+        .iter()
+        .flat_map(|(name, _)| [(*name).to_owned(), format!("r{name}")]);
+    let others = ["bind", "rbind"]
+        .iter()
+        .chain(USUAL)
+        .map(|name| (*name).to_owned());
+    let mut all: Vec<String> = flags.chain(others).collect();
+    all.sort();
+    all
+}
+
+/// Flags, file system options, and whether it is a bind mount.
 fn parse_options(options: &[String]) -> (MountFlags, String, bool) {
     let mut flags = MountFlags::default();
     let mut data = Vec::new();
     let mut bind = false;
-    for option in options {
-        match option.as_str() {
-            "ro" | "rro" => flags.readonly = true,
-            "rw" | "rrw" => flags.readonly = false,
-            "nosuid" | "rnosuid" => flags.nosuid = true,
-            "suid" | "rsuid" => flags.nosuid = false,
-            "nodev" | "rnodev" => flags.nodev = true,
-            "dev" | "rdev" => flags.nodev = false,
-            "noexec" | "rnoexec" => flags.noexec = true,
-            "exec" | "rexec" => flags.noexec = false,
-            "noatime" | "rnoatime" => flags.noatime = true,
-            "atime" | "ratime" => flags.noatime = false,
-            "nosymfollow" | "rnosymfollow" => flags.nosymfollow = true,
-            "symfollow" | "rsymfollow" => flags.nosymfollow = false,
-            "bind" | "rbind" => bind = true,
-            "defaults" | "sync" | "async" | "dirsync" | "mand" | "nomand" | "remount"
-            | "relatime" | "norelatime" | "rrelatime" | "strictatime" | "nostrictatime"
-            | "rstrictatime" | "lazytime" | "nolazytime" | "diratime" | "nodiratime"
-            | "rdiratime" | "rnodiratime" | "silent" | "loud" | "iversion" | "noiversion"
-            | "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate" | "unbindable"
-            | "runbindable" | "tmpcopyup" | "acl" | "noacl" => {}
-            other => data.push(other),
+    for option in options.iter().map(String::as_str) {
+        let flag = |name: &str| EFFECTIVE.iter().find(|(n, _)| *n == name);
+        let set = flag(option).or_else(|| flag(option.strip_prefix('r')?));
+        match (set, option) {
+            (Some((_, set)), _) => set(&mut flags),
+            (None, "bind" | "rbind") => bind = true,
+            (None, other) if USUAL.contains(&other) || WITHOUT_EFFECT.contains(&other) => {}
+            (None, other) => data.push(other),
         }
     }
     (flags, data.join(","), bind)
@@ -135,5 +188,13 @@ mod tests {
         assert_eq!(data, "mode=755,size=64m");
         assert!(!bind);
         assert!(parse_options(&["rbind".to_owned()]).2);
+        let (flags, data, _) = parse_options(&["rro", "rnosuid", "relatime"].map(String::from));
+        assert!(flags.readonly && flags.nosuid && data.is_empty(), "{data}");
+        for option in mount_options() {
+            assert!(
+                parse_options(std::slice::from_ref(&option)).1.is_empty(),
+                "{option}"
+            );
+        }
     }
 }

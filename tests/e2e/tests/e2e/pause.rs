@@ -186,5 +186,10 @@ fn requests_that_are_not_there_yet(place: &Place<'_>) -> Result {
         names.is_some_and(|n| n.contains(&"CAP_CHOWN".into())),
         || features.to_string(),
     )?;
+    let options = features["mountOptions"].as_array();
+    for name in ["ro", "rro", "bind", "nosymfollow"] {
+        let has = options.is_some_and(|n| n.contains(&name.into()));
+        ensure(has, || format!("no {name} in {features}"))?;
+    }
     place.gone()
 }
