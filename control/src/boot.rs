@@ -38,12 +38,10 @@ pub struct ContainerSpec {
     pub readonly_paths: Vec<String>,
     /// Kernel parameters of the container's namespaces (`kernel.shmmax`, …).
     pub sysctls: Vec<(String, String)>,
-    /// How many CPUs it is shown, at least one.
-    pub cpus: u32,
-    /// Bytes of application memory allowed.
-    pub memory_limit: Option<u64>,
-    /// Tasks allowed at once.
-    pub pids_limit: Option<u64>,
+    /// What it may use, and is shown to have.
+    pub limits: Limits,
+    /// How many CPUs it can be shown later on.
+    pub possible_cpus: u32,
     /// Its standard input, output and error; absent ones are closed. Raw host descriptors that may
     /// block.
     pub stdio: [Option<FdIndex>; 3],
@@ -52,6 +50,24 @@ pub struct ContainerSpec {
     pub console: Option<FdIndex>,
     /// Further descriptors for the first process, from number 3 on.
     pub preserved: Vec<FdIndex>,
+}
+
+/// What a container may use, and is shown to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// How many CPUs it is shown, at least one.
+    pub cpus: u32,
+    /// Bytes of application memory allowed.
+    pub memory: Option<u64>,
+    /// Tasks allowed at once.
+    pub pids: Option<u64>,
+    /// Microseconds of CPU time in each period, which the host enforces.
+    pub quota: Option<u64>,
+    /// Microseconds of a period.
+    pub period: u64,
+    /// Of its CPU time against others' (1 to 10000, 100 being an ordinary one), which the host
+    /// enforces.
+    pub weight: u64,
 }
 
 /// Everything about one sandbox and its root container.

@@ -1,6 +1,6 @@
 //! Requests to a running sandbox, and its replies.
 
-use crate::boot::{ContainerSpec, FdIndex, ProcessSpec};
+use crate::boot::{ContainerSpec, FdIndex, Limits, ProcessSpec};
 use crate::debug::{Logging, Stacks, Traced};
 use crate::profile::{ProfileSpec, Profiled, Profiling};
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,9 @@ pub enum Request {
     Pause,
     /// Lets them go on. Replied by [`Reply::Done`].
     Resume,
+    /// Changes what the container may use and is shown to have. Replied by [`Reply::Done`]; refused,
+    /// and nothing changed, where it uses more memory than it may.
+    Update(Limits),
     /// Writes the sandbox's whole state down. Not supported yet.
     Checkpoint,
     /// Goes on from what [`Request::Checkpoint`] wrote. Not supported yet.

@@ -2,6 +2,7 @@
 
 use crate::state::ContainerDir;
 use crate::words::printable;
+use control::boot::Limits;
 use control::debug::{Logging, Stacks, Traced};
 use control::hello::{Hello, HelloError};
 use control::message::{
@@ -177,6 +178,11 @@ impl Client {
     /// Lets them go on.
     pub fn resume(&mut self) -> Result<(), ClientError> {
         self.done(&Request::Resume)
+    }
+
+    /// Changes what the container may use.
+    pub fn update(&mut self, limits: Limits) -> Result<(), ClientError> {
+        self.done(&Request::Update(limits))
     }
 
     /// Asks for a checkpoint; no sandbox can make one yet.

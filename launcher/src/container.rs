@@ -4,7 +4,7 @@
 use crate::attach::{self, Attended, Signals, Terminal};
 use crate::cgroup;
 use crate::client::{Client, ClientError};
-use crate::config::Config;
+use crate::config::{Config, Resources};
 use crate::error::LaunchError;
 use crate::exec;
 use crate::hooks::{self, Hook};
@@ -15,7 +15,7 @@ use crate::spawn::Process;
 use crate::state::{self, ContainerDir, Locked, Phase, ProcessId, State, StateError, StateRoot};
 use crate::step;
 use crate::sys;
-use control::boot::ProcessSpec;
+use control::boot::{Limits, ProcessSpec};
 use control::message::{ProcessInfo, Stats, WindowSize};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -77,7 +77,7 @@ pub(crate) fn begin(
     options: &Options<'_>,
 ) -> Result<(NewContainer, State, Locked), LaunchError> {
     root.collect();
-    let plan = cgroup::plan(config.cgroup.as_ref(), id.as_str(), options.systemd_cgroup)?;
+    let plan = cgroup::plan(&config.resources, id.as_str(), options.systemd_cgroup)?;
     let (mut new, lock) = reserve(root, id)?;
     step::reached("create-reserved");
     let state = State {
@@ -93,6 +93,7 @@ pub(crate) fn begin(
         joined: None,
         gofer: None,
         cgroup: plan.as_ref().map(cgroup::Plan::dirs).unwrap_or_default(),
+        resources: config.resources.clone(),
         platform: options.platform.name().to_owned(),
         annotations: config.annotations.clone(),
         start_container: config.hooks.start_container.clone(),
@@ -659,6 +660,33 @@ impl Container {
         }
         self.client()?.resume()?;
         self.state.phase = Phase::Running;
+        Ok(self.dir.save(&self.state)?)
+    }
+
+    /// Changes its limits: what `asked` leaves out, or has as 0, stays as it is, and -1 takes a
+    /// limit away. Either all of it is done or, where that fails, nothing.
+    pub fn update(&mut self, asked: &Resources) -> Result<(), LaunchError> {
+        let _lock = self.dir.lock()?;
+        self.state = self.dir.load()?;
+        self.must_live("change the limits of")?;
+        let old = &self.state.resources;
+        let new = old.changed_by(asked);
+        let group = cgroup::Standing::find(&self.state.cgroup, asked, old, &new)?;
+        let (before, after) = (old.shown(), new.shown());
+        let mut client = self.client()?;
+        let memory = |limits: &Limits| limits.memory.unwrap_or(u64::MAX);
+        if memory(&after) >= memory(&before) {
+            group.update()?;
+            client.update(after)?;
+        } else {
+            // The host's limit stands above the sandbox's own: it goes down last.
+            client.update(after)?;
+            if let Err(e) = group.update() {
+                client.update(before)?;
+                return Err(e.into());
+            }
+        }
+        self.state.resources = new;
         Ok(self.dir.save(&self.state)?)
     }
 

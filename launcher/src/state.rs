@@ -169,6 +169,9 @@ pub struct State {
     /// Directories of its control group, to be removed after its processes.
     #[serde(default)]
     pub cgroup: Vec<PathBuf>,
+    /// What it may use now.
+    #[serde(default)]
+    pub resources: crate::config::Resources,
     /// Platform by name.
     pub platform: String,
     /// The spec's annotations.
@@ -632,6 +635,7 @@ mod tests {
             joined: None,
             gofer: None,
             cgroup: Vec::new(),
+            resources: Default::default(),
             platform: "p".into(),
             annotations: BTreeMap::new(),
             start_container: Vec::new(),

@@ -153,6 +153,8 @@ pub(crate) enum Command {
     Pause(Id),
     /// Let a paused container's processes go on
     Resume(Id),
+    /// Change a container's limits; what is not named stays
+    Update(Update),
     /// Write a container's state down: not supported yet
     Checkpoint(Image),
     /// Go on from a checkpoint: not supported yet
@@ -318,6 +320,44 @@ pub(crate) struct Kill {
     pub(crate) pid: Option<i32>,
 }
 
+/// -1 takes a limit away, 0 leaves it.
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// The container's id
+    pub(crate) id: String,
+    /// File with linux.resources of the runtime specification as JSON, `-` for standard input;
+    /// other options go before what it says
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) resources: Option<PathBuf>,
+    /// Memory, in bytes, or with k, m or g behind the number
+    #[arg(long, value_name = "SIZE", value_parser = limit, allow_negative_numbers = true)]
+    pub(crate) memory: Option<i64>,
+    /// Memory that is left to it when the host is short of it
+    #[arg(long, value_name = "SIZE", value_parser = limit, allow_negative_numbers = true)]
+    pub(crate) memory_reservation: Option<i64>,
+    /// Memory and swap together
+    #[arg(long, value_name = "SIZE", value_parser = limit, allow_negative_numbers = true)]
+    pub(crate) memory_swap: Option<i64>,
+    /// Microseconds of CPU time in each period
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) cpu_quota: Option<i64>,
+    /// Microseconds of a period
+    #[arg(long, value_name = "N")]
+    pub(crate) cpu_period: Option<u64>,
+    /// Weight against other groups, 1024 being an ordinary one
+    #[arg(long, visible_alias = "cpu-shares", value_name = "N")]
+    pub(crate) cpu_share: Option<u64>,
+    /// CPUs, such as 0-3,7
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpuset_cpus: Option<String>,
+    /// Memory nodes
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpuset_mems: Option<String>,
+    /// Tasks at once
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) pids_limit: Option<i64>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Delete {
     /// The container's id
@@ -455,6 +495,15 @@ fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "give a number of bytes above zero, such as 512m".to_owned())
 }
 
+/// The same, or -1 for no limit and 0 for leaving it as it is.
+fn limit(text: &str) -> Result<i64, String> {
+    match text {
+        "-1" => Ok(-1),
+        "0" => Ok(0),
+        text => i64::try_from(size(text)?).map_err(|_| "that is too much".to_owned()),
+    }
+}
+
 /// The command line's description.
 pub(crate) fn description(build: &Build) -> clap::Command {
     // Docker's daemon reads these lines as it does runc's.
@@ -522,6 +571,9 @@ mod tests {
             "runc kill --all id 9",
             "runc delete --force id",
             "runc list -q -f json",
+            "runc --root /s update --resources - id",
+            "runc update --memory 64m --memory-swap -1 --pids-limit=-1 --cpu-share 512 id",
+            "runc update id --cpu-quota -1 --cpu-period 100000 --cpuset-cpus 0-1 -r /f",
         ] {
             let words: Vec<OsString> = line.split_ascii_whitespace().map(OsString::from).collect();
             parse(&Build::default(), &words).unwrap();

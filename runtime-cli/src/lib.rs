@@ -21,6 +21,7 @@ mod pprof;
 mod profile;
 mod setup;
 mod symbols;
+mod update;
 
 // The façade links the platforms in; nothing else names it.
 use platforms as _;

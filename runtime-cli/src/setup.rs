@@ -1,7 +1,8 @@
 //! From the command line to what the launcher takes.
 
 use crate::args::{Cli, Command, Global, Network, Overlay, Rootless, Switch};
-use crate::{Build, command, debug, exec, features, help, lifecycle, list, observe, platform_list};
+use crate::{Build, command, debug, exec, features, help, lifecycle, list, observe};
+use crate::{platform_list, update};
 use launcher::identity::Identity;
 use launcher::sandbox::{self, Console, Debug, Options};
 use launcher::{EXIT_FAILURE, LaunchError, StateRoot};
@@ -61,6 +62,7 @@ pub(crate) fn dispatch(build: &Build, cli: Cli) -> Result<i32, Failure> {
         Command::Start(id) => lifecycle::start(&setup, &id.id),
         Command::Exec(exec) => exec::run(&setup, exec),
         Command::State(id) => lifecycle::state(&setup, &id.id),
+        Command::Update(update) => update::run(&setup, &update),
         Command::Pause(id) => lifecycle::pause(&setup, &id.id),
         Command::Resume(id) => lifecycle::resume(&setup, &id.id),
         Command::Checkpoint(image) => lifecycle::checkpoint(&setup, &image.id),

@@ -31,19 +31,25 @@ pub(super) fn tasks_above(limit: i64) -> i64 {
     limit.saturating_mul(2).saturating_add(OWN_TASKS)
 }
 
-/// Version 2's weight (1 to 10000) for version 1's shares (2 to 262144).
-fn weight(shares: u64) -> u64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9_999 / 262_142
+/// Version 2's weight (1 to 10000) for version 1's shares (2 to 262144), or without any.
+pub(crate) fn weight(shares: Option<u64>) -> u64 {
+    shares.map_or(100, |n| 1 + (n.clamp(2, 262_144) - 2) * 9_999 / 262_142)
 }
 
-/// Puts `asked` into `group`; `dir` is where a version 2 group is.
-pub(super) fn apply(group: &Cgroup, dir: &Path, asked: &Resources) -> Result<(), CgroupError> {
-    let over = |n: Option<i64>| n.filter(|n| *n > 0);
-    if asked.memory.is_some() || asked.swap.is_some() || over(asked.reservation).is_some() {
-        memory(group, asked)?;
+/// Puts `asked` into `group`, where all that was asked so far is `all`; `dir` is where a version 2
+/// group is.
+pub(super) fn apply(
+    group: &Cgroup,
+    dir: &Path,
+    asked: &Resources,
+    all: &Resources,
+) -> Result<(), CgroupError> {
+    let given = |n: Option<i64>| n.filter(|n| *n != 0);
+    if asked.memory.is_some() || asked.swap.is_some() || given(asked.reservation).is_some() {
+        memory(group, asked, all)?;
     }
-    if asked.shares.is_some_and(|n| n > 0) || over(asked.quota).is_some() || asked.period.is_some()
-    {
+    let (shares, period) = (asked.shares.unwrap_or(0), asked.period.unwrap_or(0));
+    if shares > 0 || period > 0 || given(asked.quota).is_some() {
         cpu(group, asked)?;
     }
     if asked.cpus.is_some() || asked.mems.is_some() {
@@ -55,10 +61,17 @@ pub(super) fn apply(group: &Cgroup, dir: &Path, asked: &Resources) -> Result<(),
             cpuset.set_mems(mems).map_err(set("cpu.mems", mems))?;
         }
     }
-    if let Some(limit) = over(asked.pids) {
-        let pids: &PidController = group.controller_of().ok_or(absent("pids"))?;
-        pids.set_pid_max(MaxValue::Value(tasks_above(limit)))
-            .map_err(set("pids.limit", limit))?;
+    match (given(asked.pids), group.controller_of::<PidController>()) {
+        // Asked for no limit.
+        (None, _) | (Some(..0), None) => {}
+        (Some(_), None) => return Err(absent("pids")),
+        (Some(limit), Some(pids)) => {
+            let most = match limit {
+                ..0 => MaxValue::Max,
+                _ => MaxValue::Value(tasks_above(limit)),
+            };
+            pids.set_pid_max(most).map_err(set("pids.limit", limit))?;
+        }
     }
     if !asked.unified.is_empty() && !group.v2() {
         return Err(CgroupError::Unified);
@@ -78,7 +91,7 @@ pub(super) fn apply(group: &Cgroup, dir: &Path, asked: &Resources) -> Result<(),
     Ok(())
 }
 
-fn memory(group: &Cgroup, asked: &Resources) -> Result<(), CgroupError> {
+fn memory(group: &Cgroup, asked: &Resources, all: &Resources) -> Result<(), CgroupError> {
     let memory: &MemController = match group.controller_of() {
         Some(memory) => memory,
         // Asked for no limit.
@@ -86,14 +99,22 @@ fn memory(group: &Cgroup, asked: &Resources) -> Result<(), CgroupError> {
         None => return Err(absent("memory")),
     };
     let above = |n: i64| if n > 0 { memory_above(n) } else { -1 };
-    if let Some(limit) = asked.memory.filter(|n| *n != 0) {
-        memory
-            .set_limit(above(limit))
-            .map_err(set("memory.limit", limit))?;
+    let limit = asked.memory.filter(|n| *n != 0);
+    let set_limit = || {
+        let done = limit.map_or(Ok(()), |limit| memory.set_limit(above(limit)));
+        done.map_err(set("memory.limit", limit.unwrap_or_default()))
+    };
+    // Version 1 has the limit on both never below that on memory, and no memory is unlimited while
+    // both together are limited.
+    let swap = asked.swap.filter(|n| *n != 0);
+    let swap = swap.or(limit.filter(|n| *n < 0 && !group.v2()));
+    let now = memory.memswap().limit_in_bytes;
+    let swap_first = !group.v2() && limit.is_some_and(|n| n < 0 || above(n) > now);
+    if !swap_first {
+        set_limit()?;
     }
-    // Never below the limit on memory, which was set first.
-    if let Some(swap) = asked.swap.filter(|n| *n != 0) {
-        let value = match (group.v2(), asked.memory.filter(|n| *n > 0)) {
+    if let Some(swap) = swap {
+        let value = match (group.v2(), all.memory.filter(|n| *n > 0)) {
             _ if swap < 0 => -1,
             (false, _) => above(swap),
             // Version 2 counts swap alone.
@@ -116,7 +137,10 @@ fn memory(group: &Cgroup, asked: &Resources) -> Result<(), CgroupError> {
             done => done.map_err(set("memory.swap", swap))?,
         }
     }
-    if let Some(bytes) = asked.reservation.filter(|n| *n > 0) {
+    if swap_first {
+        set_limit()?;
+    }
+    if let Some(bytes) = asked.reservation.filter(|n| *n != 0) {
         memory
             .set_soft_limit(bytes)
             .map_err(set("memory.reservation", bytes))?;
@@ -125,9 +149,17 @@ fn memory(group: &Cgroup, asked: &Resources) -> Result<(), CgroupError> {
 }
 
 fn cpu(group: &Cgroup, asked: &Resources) -> Result<(), CgroupError> {
-    let cpu: &CpuController = group.controller_of().ok_or(absent("cpu"))?;
+    let cpu: &CpuController = match group.controller_of() {
+        Some(cpu) => cpu,
+        // Asked for no limit.
+        None if asked.limits().iter().all(|l| !l.starts_with("cpu.")) => return Ok(()),
+        None => return Err(absent("cpu")),
+    };
     if let Some(shares) = asked.shares.filter(|n| *n > 0) {
-        let value = if group.v2() { weight(shares) } else { shares };
+        let value = match group.v2() {
+            true => weight(Some(shares)),
+            false => shares,
+        };
         cpu.set_shares(value).map_err(set("cpu.shares", shares))?;
     }
     let period = asked.period.filter(|n| *n > 0);
@@ -191,7 +223,9 @@ mod tests {
 
     #[test]
     fn shares_become_weights() {
+        let weight = |n| weight(Some(n));
         assert_eq!((weight(2), weight(1024), weight(262_144)), (1, 39, 10_000));
         assert_eq!((weight(0), weight(u64::MAX)), (1, 10_000));
+        assert_eq!(super::weight(None), 100);
     }
 }

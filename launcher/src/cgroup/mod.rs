@@ -8,11 +8,14 @@
 mod limits;
 mod place;
 
+pub(crate) use limits::weight;
+
 use crate::config::Resources;
 use cgroups_rs::cgroup::{UNIFIED_MOUNTPOINT, get_cgroups_relative_paths};
 use cgroups_rs::{Cgroup, CgroupPid, Hierarchy, hierarchies};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use place::Place;
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -68,7 +71,7 @@ pub enum CgroupError {
     )]
     Unified,
     /// A limit was not taken.
-    #[error("config.json: the host refuses linux.resources.{what} = {value}: {answer}")]
+    #[error("the host refuses linux.resources.{what} = {value}: {answer}")]
     Set {
         /// The field.
         what: String,
@@ -76,6 +79,17 @@ pub enum CgroupError {
         value: String,
         /// The host's answer.
         answer: String,
+    },
+    /// There is no group to be changed.
+    #[error(
+        "{} can only be changed in a control group, and the container has {what}; memory.limit and \
+         pids.limit can be changed without", asked.join(", ")
+    )]
+    None {
+        /// Why.
+        what: &'static str,
+        /// What would need one.
+        asked: Vec<&'static str>,
     },
 }
 
@@ -119,13 +133,13 @@ pub(crate) struct Group {
 /// The group that `asked` is about; none when the host has no control groups and nothing is to be
 /// limited.
 pub(crate) fn plan<'a>(
-    asked: Option<&'a Resources>,
+    asked: &'a Resources,
     id: &str,
     systemd: bool,
 ) -> Result<Option<Plan<'a>>, CgroupError> {
-    let Some(asked) = asked else {
+    if !asked.group {
         return Ok(None);
-    };
+    }
     let place = place::of(asked.path.as_deref(), id, systemd)?;
     if !asked.ignored.is_empty() {
         let names = asked.ignored.join(", ");
@@ -247,7 +261,7 @@ impl<'a> Plan<'a> {
             }
         }
         let first = made.dirs.first().cloned().unwrap_or_default();
-        limits::apply(&made.group, &first, asked)?;
+        limits::apply(&made.group, &first, asked, asked)?;
         Ok(Some(made))
     }
 }
@@ -357,6 +371,92 @@ impl Drop for Group {
             remove(self.beside.as_slice());
         }
     }
+}
+
+/// The group of a container that is there, and a change of its limits.
+pub(crate) struct Standing<'a> {
+    /// None where there is none: then nothing is to be changed that would need one.
+    group: Option<(Cgroup, PathBuf)>,
+    asked: &'a Resources,
+    before: &'a Resources,
+    after: &'a Resources,
+}
+
+impl<'a> Standing<'a> {
+    /// The group that is in `dirs`, of which `asked` is asked, so that what was limited as `before`
+    /// says is limited as `after` does.
+    pub(crate) fn find(
+        dirs: &[PathBuf],
+        asked: &'a Resources,
+        before: &'a Resources,
+        after: &'a Resources,
+    ) -> Result<Standing<'a>, CgroupError> {
+        if !asked.ignored.is_empty() {
+            tracing::warn!(
+                "{} cannot be changed: not applied",
+                asked.ignored.join(", ")
+            );
+        }
+        let group = open(hierarchies::auto(), dirs);
+        if group.is_none() {
+            let what = match dirs {
+                [] => "none: its config.json had neither linux.cgroupsPath nor a limit",
+                _ => "lost its own: somebody removed it",
+            };
+            let own = ["memory.limit", "pids.limit"];
+            let mut needed = asked.limits();
+            needed.retain(|l| !own.contains(l));
+            if !needed.is_empty() {
+                return Err(CgroupError::None {
+                    what,
+                    asked: needed,
+                });
+            }
+            if !dirs.is_empty() {
+                tracing::warn!("the container {what}; the limits are the sandbox's alone");
+            }
+        }
+        Ok(Standing {
+            group,
+            asked,
+            before,
+            after,
+        })
+    }
+
+    /// Does it; where something is refused, puts the rest back.
+    pub(crate) fn update(&self) -> Result<(), CgroupError> {
+        let Some((group, dir)) = &self.group else {
+            return Ok(());
+        };
+        let done = limits::apply(group, dir, self.asked, self.after);
+        if done.is_err() {
+            let back = self.before.in_place_of(self.asked);
+            if let Err(e) = limits::apply(group, dir, &back, self.before) {
+                tracing::warn!("a refused change of limits is not undone: {e}");
+            }
+        }
+        done
+    }
+}
+
+/// The group in `dirs`, its directory in each hierarchy.
+fn open(hierarchy: Box<dyn Hierarchy>, dirs: &[PathBuf]) -> Option<(Cgroup, PathBuf)> {
+    let first = dirs.first().filter(|dir| dir.is_dir())?.clone();
+    if hierarchy.v2() {
+        let path = first.strip_prefix(hierarchy.root()).ok()?.to_owned();
+        return Some((Cgroup::load(hierarchy, path), first));
+    }
+    let mut above = HashMap::new();
+    for subsystem in hierarchy.subsystems() {
+        let mount = subsystem.to_controller().path();
+        if let Some(path) = dirs.iter().find_map(|dir| dir.strip_prefix(mount).ok()) {
+            let parent = path.parent()?.to_str()?.to_owned();
+            above.insert(subsystem.controller_name(), parent);
+        }
+    }
+    let group = Cgroup::load_with_relative_paths(hierarchy, first.file_name()?, above);
+    Some((group, first))
 }
 
 /// Removes a group's directories; its processes must be gone. What is not there, or has groups of

@@ -1,6 +1,6 @@
 //! A bare command, run without an image: on a tree of the host's, below a throw-away overlay.
 
-use super::{Config, ConfigError, Hooks, Mount, Source, spec};
+use super::{Config, ConfigError, Hooks, Mount, Resources, Source, spec};
 use control::boot::{Capabilities, MountFlags, ProcessSpec};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -92,14 +92,14 @@ impl Command {
             masked_paths: Vec::new(),
             readonly_paths: Vec::new(),
             sysctls: Vec::new(),
-            cpus: spec::cpus(None),
-            memory_limit: self.memory_limit,
-            pids_limit: None,
             annotations: BTreeMap::new(),
             joins: None,
             hooks: Hooks::default(),
             id_maps: None,
-            cgroup: None,
+            resources: Resources {
+                memory: self.memory_limit.and_then(|n| i64::try_from(n).ok()),
+                ..Resources::default()
+            },
         })
     }
 }

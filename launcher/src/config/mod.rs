@@ -17,6 +17,7 @@ pub use mounts::mount_options;
 pub use pods::Joins;
 pub use process::{add_capability, capability_names};
 pub use resources::Resources;
+pub(crate) use resources::possible_cpus;
 pub use seccomp::{ACTIONS, ARCHITECTURES, FLAGS, OPERATORS};
 pub use spec::{example, load, load_process};
 
@@ -54,12 +55,6 @@ pub struct Config {
     pub readonly_paths: Vec<String>,
     /// Kernel parameters.
     pub sysctls: Vec<(String, String)>,
-    /// How many CPUs the container sees.
-    pub cpus: u32,
-    /// Bytes of memory.
-    pub memory_limit: Option<u64>,
-    /// Tasks at once.
-    pub pids_limit: Option<u64>,
     /// The spec's.
     pub annotations: BTreeMap<String, String>,
     /// The sandbox it joins; without one it starts its own.
@@ -68,8 +63,8 @@ pub struct Config {
     pub hooks: Hooks,
     /// The spec's user namespace.
     pub id_maps: Option<IdMaps>,
-    /// Its control group and the limits on that.
-    pub cgroup: Option<Resources>,
+    /// Its limits, and its control group.
+    pub resources: Resources,
 }
 
 /// The hooks that are run.

@@ -93,11 +93,6 @@ fn convert(spec: &Spec, bundle: PathBuf, path: PathBuf) -> Result<Config, Config
             source,
         })?;
     let linux = spec.linux().clone().unwrap_or_default_linux();
-    let limits = linux.resources().as_ref();
-    let memory = limits
-        .and_then(|r| r.memory().as_ref())
-        .and_then(|m| m.limit());
-    let pids = limits.and_then(|r| r.pids().as_ref()).map(|p| p.limit());
     let hooks = spec
         .hooks()
         .as_ref()
@@ -139,16 +134,11 @@ fn convert(spec: &Spec, bundle: PathBuf, path: PathBuf) -> Result<Config, Config
         masked_paths: linux.masked_paths().clone().unwrap_or_default(),
         readonly_paths: linux.readonly_paths().clone().unwrap_or_default(),
         sysctls,
-        cpus: cpus(limits.and_then(|r| r.cpu().as_ref())),
-        memory_limit: memory
-            .and_then(|m| u64::try_from(m).ok())
-            .filter(|m| *m > 0),
-        pids_limit: pids.and_then(|p| u64::try_from(p).ok()).filter(|p| *p > 0),
         joins: pods::joins(&annotations, &linux)?,
         annotations,
         hooks,
         id_maps: id_maps(&linux),
-        cgroup: resources::convert(&linux)?,
+        resources: resources::convert(&linux)?,
         bundle,
     })
 }
@@ -189,45 +179,6 @@ pub(super) fn host_name() -> String {
         .ok()
         .and_then(|name| name.into_string().ok())
         .unwrap_or_else(|| "localhost".to_owned())
-}
-
-/// How many CPUs the container is to see: what the launcher may use, or fewer by quota or set.
-pub(super) fn cpus(limits: Option<&oci::LinuxCpu>) -> u32 {
-    let here = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0))
-        .map(|set| {
-            (0..nix::sched::CpuSet::count())
-                .filter(|&c| set.is_set(c) == Ok(true))
-                .count()
-        })
-        .map_or(1, |n| u32::try_from(n).unwrap_or(1))
-        .max(1);
-    let Some(limits) = limits else { return here };
-    let quota = limits
-        .quota()
-        .and_then(|q| u64::try_from(q).ok())
-        .filter(|q| *q > 0);
-    let period = limits.period().filter(|p| *p > 0).unwrap_or(100_000);
-    let by_quota = quota.map(|q| u32::try_from(q.div_ceil(period)).unwrap_or(u32::MAX));
-    let by_set = limits
-        .cpus()
-        .as_deref()
-        .map(count_cpu_list)
-        .filter(|n| *n > 0);
-    here.min(by_quota.unwrap_or(here))
-        .min(by_set.unwrap_or(here))
-        .max(1)
-}
-
-/// How many numbers a list like `0-2,7` has.
-fn count_cpu_list(list: &str) -> u32 {
-    let count = |part: &str| -> Option<u32> {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-        last.checked_sub(first)?.checked_add(1)
-    };
-    list.split(',')
-        .filter_map(count)
-        .fold(0, u32::saturating_add)
 }
 
 fn id_maps(linux: &oci::Linux) -> Option<IdMaps> {
@@ -322,8 +273,8 @@ mod tests {
             dir.path().canonicalize().unwrap().join("rootfs")
         );
         assert!(config.masked_paths.is_empty());
-        assert!(config.cpus >= 1);
-        assert!(config.cgroup.is_none());
+        assert!(config.resources.shown().cpus >= 1);
+        assert!(!config.resources.group);
     }
 
     #[test]
@@ -418,12 +369,5 @@ mod tests {
             let text = error(&config);
             assert!(text.contains(expected), "{text} should name {expected}");
         }
-    }
-
-    #[test]
-    fn cpu_lists_are_counted() {
-        assert_eq!(count_cpu_list("0-2,7"), 4);
-        assert_eq!(count_cpu_list(""), 0);
-        assert_eq!(count_cpu_list("5-1,x"), 0);
     }
 }

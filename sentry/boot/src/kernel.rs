@@ -8,8 +8,9 @@ use crate::pod::Pod;
 use crate::process::DonatedFds;
 use crate::program::{self, Surroundings};
 use crate::streams::Streams;
+use crate::update::{self, Current};
 use crate::{debug, observe, profile, search, server};
-use control::boot::{BootArgs, ContainerSpec};
+use control::boot::{BootArgs, ContainerSpec, Limits};
 use control::debug::{Logging, Stacks, Traced};
 use control::message::{
     ExecSpec, Failure, FailureKind, JoinSpec, ProcessInfo, SandboxState, Stats, WindowSize,
@@ -42,9 +43,6 @@ const INTERNAL_STATUS: i32 = crate::process::EXIT_PANIC << 8;
 pub(crate) const DRAIN: Duration = Duration::from_secs(2);
 /// How long tasks may take to stop for a pause.
 const CALM: Duration = Duration::from_secs(5);
-/// What a guest is shown as the machine's memory when no limit was given and the host's size is
-/// not known.
-const DEFAULT_MEMORY: u64 = 2 << 30;
 
 /// What all containers of this sandbox process share.
 pub(crate) struct Machine {
@@ -65,7 +63,7 @@ impl Machine {
     pub(crate) fn kernel(
         &self,
         memory: &Arc<MemoryFile>,
-        cpus: u32,
+        spec: &ContainerSpec,
     ) -> Result<Arc<Kernel>, BootError> {
         let kernel = Kernel::new(KernelConfig {
             engine: self.engine.clone(),
@@ -75,7 +73,8 @@ impl Machine {
             timers: self.timers.clone(),
             calls: syscalls::CALLS,
             tracer: Some(self.tracer.clone()),
-            cpus: cpus.max(1),
+            cpus: spec.limits.cpus,
+            possible_cpus: spec.possible_cpus,
         })
         .map_err(BootError::guest("make the kernel for", "/"))?;
         kernel.set_strace(self.strace);
@@ -104,6 +103,10 @@ pub(crate) struct Container {
     pub(crate) kernel: Arc<Kernel>,
     /// What its processes have in common.
     pub(crate) own: Arc<task::Container>,
+    /// Whether the kernel is its alone.
+    pub(crate) own_pids: bool,
+    /// What it may use now.
+    pub(crate) limits: Current,
     pub(crate) unix_names: Arc<AbstractNames>,
     /// The first process, until it is started.
     init: Mutex<Option<Program>>,
@@ -144,7 +147,7 @@ pub fn assemble(
         profiles: args.debug.profile,
     };
     let namespaces = Namespaces {
-        kernel: machine.kernel(&memory, spec.cpus)?,
+        kernel: machine.kernel(&memory, spec)?,
         own_pids: true,
         uts: uts(spec),
         ipc: machine.ipc(&memory),
@@ -177,8 +180,8 @@ pub(crate) fn furnish(
         unix_names,
     } = namespaces;
     let clocks = machine.clocks.clone();
-    let host = host_memory();
-    let memory_limit = spec.memory_limit.map_or(host, |limit| limit.min(host));
+    let memory_limit = update::memory_seen(&spec.limits);
+    let limits: Current = Arc::new(Mutex::new(spec.limits));
     let parts = Parts {
         memory: memory.clone(),
         devices: DeviceRegistry::new(),
@@ -190,14 +193,14 @@ pub(crate) fn furnish(
     let config = ContainerConfig {
         memory,
         memory_limit,
-        memory_cap: spec.memory_limit,
-        pids_limit: spec.pids_limit,
+        memory_cap: spec.limits.memory,
+        pids_limit: spec.limits.pids,
         uts,
         ipc,
         devices: parts.devices.clone(),
     };
     let own = task::Container::new(&kernel, config);
-    mounts::services(&own, &clocks, unix_names.clone(), spec.memory_limit).install(&own);
+    mounts::services(&own, &clocks, unix_names.clone(), &limits).install(&own);
 
     let mounts = root(spec, fds, &parts)?;
     let cx = KernelFsCtx::new(clocks, mounts.clone());
@@ -205,7 +208,7 @@ pub(crate) fn furnish(
         parts: &parts,
         cx: &cx,
         mounts: &mounts,
-        trees: Trees::new(&kernel, &own, spec.memory_limit),
+        trees: Trees::new(&kernel, &own, &limits),
         console: console.clone(),
         pts: RefCell::default(),
     };
@@ -245,6 +248,8 @@ pub(crate) fn furnish(
     Ok(Container {
         kernel,
         own,
+        own_pids,
+        limits,
         unix_names,
         init: Mutex::new(Some(init)),
         first: OnceLock::new(),
@@ -433,6 +438,10 @@ impl server::Kernel for Container {
         self.own.resume();
     }
 
+    fn update(&self, wanted: &Limits) -> Result<(), Failure> {
+        update::update(self, wanted)
+    }
+
     fn processes(&self) -> Vec<ProcessInfo> {
         observe::processes(&self.kernel, &self.own)
     }
@@ -524,10 +533,4 @@ pub(crate) fn uts(spec: &ContainerSpec) -> Arc<UtsNamespace> {
         uts.domainname = spec.domainname.clone().into_bytes();
     }
     Arc::new(UtsNamespace::new(uts))
-}
-
-/// The host's memory, as the size of the machine that the guest sees.
-fn host_memory() -> u64 {
-    let info = nix::sys::sysinfo::sysinfo();
-    info.map_or(DEFAULT_MEMORY, |i| i.ram_total())
 }

@@ -19,6 +19,7 @@ pub mod seccomp;
 pub mod server;
 mod streams;
 mod sys;
+mod update;
 mod winch;
 
 pub use error::BootError;

@@ -86,12 +86,8 @@ pub(crate) struct Trees {
 }
 
 impl Trees {
-    /// Those that show `container`. `memory_limit` is its own.
-    pub(crate) fn new(
-        kernel: &Arc<Kernel>,
-        container: &Arc<Container>,
-        memory_limit: Option<u64>,
-    ) -> Trees {
+    /// Those that show `container`.
+    pub(crate) fn new(kernel: &Arc<Kernel>, container: &Arc<Container>, limits: &Current) -> Trees {
         // What is shown keeps no tree alive: those are with the mounts, and these with the tasks.
         let used = {
             let container = container.clone();
@@ -99,12 +95,16 @@ impl Trees {
         };
         let (all, counted) = (container.clone(), container.clone());
         let clocks = kernel.clocks();
+        // What is shown keeps no kernel alive, either.
+        let weak = Arc::downgrade(kernel);
         let machine = fs_sys::Machine {
-            cpus: kernel.cpus(),
+            possible_cpus: kernel.possible_cpus(),
+            cpus: Arc::new(move || weak.upgrade().map_or(1, |kernel| kernel.cpus())),
             huge_pages: kernel.engine().limits().populates,
         };
+        let limits = limits.clone();
         let group = fs_sys::Group {
-            memory_limit,
+            limits: Arc::new(move || update::shown(&limits)),
             memory: used,
             processes: Arc::new(move || all.processes().iter().map(|p| p.tgid()).collect()),
             tasks: Arc::new(move || counted.task_count()),
@@ -123,12 +123,13 @@ pub(crate) fn services(
     container: &Container,
     clocks: &Arc<Clocks>,
     unix_names: Arc<AbstractNames>,
-    memory_limit: Option<u64>,
+    limits: &Current,
 ) -> Services {
     let mut services = Services::new(container, clocks, unix_names);
     for name in ["proc", "sysfs", "cgroup2", "mqueue"] {
+        let limits = limits.clone();
         let make: MountMaker = Arc::new(move |cx: &TaskCx, args: &MountArgs<'_>| {
-            let trees = Trees::new(cx.kernel(), cx.container(), memory_limit);
+            let trees = Trees::new(cx.kernel(), cx.container(), &limits);
             let root = match name {
                 "proc" => trees.proc,
                 "sysfs" => trees.sysfs,

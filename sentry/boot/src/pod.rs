@@ -79,7 +79,7 @@ impl Pod {
         let shared = spec.shared;
         let kernel = match shared.pid {
             true => root.kernel.clone(),
-            false => self.machine.kernel(&memory, spec.container.cpus)?,
+            false => self.machine.kernel(&memory, &spec.container)?,
         };
         let namespaces = Namespaces {
             kernel,

@@ -7,6 +7,7 @@
 use crate::error::BootError;
 use crate::process::{EXIT_GOFER_GONE, EXIT_LAUNCHER_GONE};
 use control::Channel;
+use control::boot::Limits;
 use control::debug::{Logging, Stacks, Traced};
 use control::hello::Hello;
 use control::message::{
@@ -52,6 +53,8 @@ pub trait Kernel: Send + Sync {
     fn pause(&self) -> Result<(), Failure>;
     /// Lets them go on.
     fn resume(&self);
+    /// Changes what the container may use.
+    fn update(&self, wanted: &Limits) -> Result<(), Failure>;
     /// Has these threads write their stacks into the file that came along.
     fn stacks(&self, threads: &[i32], fds: Vec<OwnedFd>) -> Result<Stacks, Failure>;
     /// Changes what is logged; a log file may have come along.
@@ -393,6 +396,7 @@ fn answer(kernel: &dyn Kernel, request: Request, fds: Vec<OwnedFd>) -> Reply {
             kernel.resume();
             Reply::Done
         }
+        Request::Update(wanted) => done(kernel.update(&wanted)),
         Request::Destroy(id) => done(kernel.destroy(&id)),
         Request::Checkpoint | Request::Restore => Reply::Failed(Failure::new(
             FailureKind::Unsupported,
@@ -528,6 +532,9 @@ mod tests {
             Ok(())
         }
         fn resume(&self) {}
+        fn update(&self, _: &Limits) -> Result<(), Failure> {
+            Ok(())
+        }
         fn stacks(&self, _: &[i32], fds: Vec<OwnedFd>) -> Result<Stacks, Failure> {
             match fds.len() {
                 1 => Ok(Stacks::default()),

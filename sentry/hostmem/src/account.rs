@@ -45,6 +45,11 @@ impl Account {
         fits
     }
 
+    /// Charges `bytes`, also where there is no room.
+    pub(crate) fn charge_anyway(&mut self, bytes: u64) {
+        self.charged = self.charged.saturating_add(bytes);
+    }
+
     /// Takes a charge back. How much of it existed is not known: what is left of the slack is
     /// thought to have gone with it, until it is measured again.
     pub(crate) fn uncharge(&mut self, bytes: u64) {

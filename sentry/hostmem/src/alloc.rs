@@ -296,6 +296,21 @@ impl Allocator {
         true
     }
 
+    /// Counts all that is handed out against the limit, whether or not there is room: it was handed
+    /// out without one.
+    pub(crate) fn charge_all(&mut self) {
+        if !self.account.is_limited() {
+            return;
+        }
+        for (start, segment) in &mut self.used {
+            if !segment.charged {
+                segment.charged = true;
+                self.account.charge_anyway(segment.end - start);
+            }
+        }
+        self.join(Range::new(0, u64::MAX));
+    }
+
     /// Counts the pages of `range` against the limit, unless they are already; whether there was
     /// room for that.
     pub(crate) fn charge(&mut self, range: Range) -> bool {

@@ -50,6 +50,29 @@ impl MemoryFile {
         }
     }
 
+    /// Changes the limit of memory that is in use. Call it without locks.
+    ///
+    /// # Errors
+    /// How many bytes are in use, where that is more.
+    pub fn change_limit(&self, bytes: Option<u64>) -> Result<(), u64> {
+        let limit = bytes.unwrap_or(u64::MAX);
+        let used = self.usage();
+        if used > limit {
+            return Err(used);
+        }
+        // In this order: who still sees no limit got his frames before they are counted here.
+        self.limit.store(limit, Ordering::SeqCst);
+        {
+            let mut allocator = self.allocator.lock();
+            allocator.account.set_limit(limit);
+            allocator.charge_all();
+        }
+        self.untrimmed.store(0, Ordering::Relaxed);
+        let (_, slack) = self.measure();
+        self.take_back(slack);
+        Ok(())
+    }
+
     /// The limit, in bytes; `u64::MAX` is none.
     pub fn limit(&self) -> u64 {
         self.limit.load(Ordering::Relaxed)
@@ -79,28 +102,38 @@ impl MemoryFile {
         (room, slack)
     }
 
+    /// Takes back what was handed out and never touched, where that is much: it could come into
+    /// being at any time, and we would not be asked. How much room there is then.
+    fn take_back(&self, slack: u64) -> Option<u64> {
+        let limit = self.limit();
+        if slack
+            <= self
+                .untrimmed
+                .load(Ordering::Relaxed)
+                .saturating_add(limit / SHARE)
+        {
+            return None;
+        }
+        let relief = self.relief.get().and_then(Weak::upgrade)?;
+        relief.trim((limit / PIECES).max(SMALL) & !(PAGE_SIZE - 1));
+        let (room, slack) = self.measure();
+        self.untrimmed.store(slack, Ordering::Relaxed);
+        Some(room)
+    }
+
     /// Makes room for `bytes` after [`Frames::charge`] had none: by measuring, then by taking
     /// back what was never touched, then by making somebody go. Call it without locks.
     ///
     /// # Errors
     /// `ENOMEM` when it is the asker who must go, or nobody can.
     pub fn make_room(&self, bytes: u64) -> Result<(), Errno> {
-        let relief = self.relief.get().and_then(Weak::upgrade);
-        let (mut room, slack) = self.measure();
-        // What is left unused could come into being at any time, and we would not be asked.
-        if slack > self.untrimmed.load(Ordering::Relaxed) + self.limit() / SHARE
-            && let Some(relief) = &relief
-        {
-            relief.trim((self.limit() / PIECES).max(SMALL) & !(PAGE_SIZE - 1));
-            let slack;
-            (room, slack) = self.measure();
-            self.untrimmed.store(slack, Ordering::Relaxed);
+        let (room, slack) = self.measure();
+        let room = self.take_back(slack).unwrap_or(room);
+        if room >= bytes {
+            return Ok(());
         }
-        let relief = match relief {
-            _ if room >= bytes => return Ok(()),
-            Some(relief) => relief,
-            None => return Err(Errno::ENOMEM),
-        };
+        let relief = self.relief.get().and_then(Weak::upgrade);
+        let relief = relief.ok_or(Errno::ENOMEM)?;
         for _ in 0..ROUNDS {
             match relief.make_go() {
                 Victim::Other => self.wait_for_release(),
@@ -250,6 +283,34 @@ mod tests {
         g.charge(0, 64 * P).unwrap();
         g.write(0, &[1; 64 * 4096]).unwrap();
         assert_eq!(memory.make_room(P), Err(Errno::ENOMEM));
+    }
+
+    #[test]
+    fn a_limit_comes_later_and_counts_what_was_handed_out_before() {
+        let memory = MemoryFile::new().unwrap();
+        let holder = Arc::new(Holder::default());
+        let relief: Weak<Holder> = Arc::downgrade(&holder);
+        memory.set_limit(None, relief);
+        let f = memory.allocate(100 * P, Placement::Anywhere).unwrap();
+        f.charge(0, 100 * P).unwrap();
+        f.write(0, &[1; 30 * 4096]).unwrap();
+        assert_eq!(memory.change_limit(Some(20 * P)), Err(30 * P));
+        assert_eq!(memory.limit(), u64::MAX);
+        memory.change_limit(Some(40 * P)).unwrap();
+        // What it has and never touched could come into being, and is to be given back.
+        assert_eq!(holder.trims.load(Ordering::Relaxed), 1);
+        let g = memory.allocate(64 * P, Placement::Anywhere).unwrap();
+        g.charge(0, 10 * P).unwrap();
+        assert_eq!(g.charge(10 * P, P), Err(Errno::ENOMEM));
+        memory.change_limit(Some(50 * P)).unwrap();
+        g.charge(10 * P, 10 * P).unwrap();
+        assert_eq!(g.charge(20 * P, P), Err(Errno::ENOMEM));
+        memory.change_limit(None).unwrap();
+        assert!(memory.largest_grant() > 1 << 40);
+        g.charge(0, 64 * P).unwrap();
+        drop(f);
+        memory.change_limit(Some(64 * P)).unwrap();
+        g.charge(0, 64 * P).unwrap();
     }
 
     #[test]

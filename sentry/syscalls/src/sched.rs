@@ -252,7 +252,7 @@ pub(crate) fn sched_setaffinity(cx: &mut TaskCx, &[tid, size, mask, ..]: &Args) 
 
 /// Bytes of an affinity mask that holds every CPU, in whole words.
 fn affinity_bytes(cx: &TaskCx) -> usize {
-    (cx.kernel().cpus() as usize).div_ceil(64).max(1) * 8
+    (cx.kernel().possible_cpus() as usize).div_ceil(64).max(1) * 8
 }
 
 pub(crate) fn sched_getaffinity(cx: &mut TaskCx, &[tid, size, mask, ..]: &Args) -> SysResult<u64> {

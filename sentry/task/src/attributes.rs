@@ -42,9 +42,20 @@ impl Task {
         (st.policy, st.priority, st.reset_on_fork) = (s.policy, s.priority, s.reset_on_fork);
     }
 
-    /// The virtual CPUs it may run on, as bits in whole words.
+    /// The virtual CPUs it may run on, of those that are there, as bits in whole words. Where what
+    /// was set leaves none of them, all, as with Linux when a task's last CPU goes.
     pub fn affinity(&self) -> Vec<u8> {
-        self.state.lock().affinity.clone()
+        let there = crate::exec::all_cpus(self.kernel().cpus());
+        let mut mask = self.state.lock().affinity.clone();
+        let size = mask.len();
+        for (i, bits) in mask.iter_mut().enumerate() {
+            *bits &= there.get(i).copied().unwrap_or(0);
+        }
+        if mask.iter().all(|bits| *bits == 0) {
+            mask = there;
+            mask.resize(size, 0);
+        }
+        mask
     }
 
     /// Sets the virtual CPUs it may run on.
@@ -52,13 +63,12 @@ impl Task {
     /// # Errors
     /// `EINVAL` where that leaves none.
     pub fn set_affinity(&self, mask: &[u8]) -> Result<(), Errno> {
-        let all = crate::exec::all_cpus(self.kernel().cpus());
-        let new: Vec<u8> = all
-            .iter()
-            .enumerate()
-            .map(|(i, a)| a & mask.get(i).copied().unwrap_or(0))
-            .collect();
-        if new.iter().all(|b| *b == 0) {
+        let kernel = self.kernel();
+        let all = crate::exec::all_cpus(kernel.possible_cpus());
+        let bits = |i: usize| mask.get(i).copied().unwrap_or(0);
+        let new: Vec<u8> = all.iter().enumerate().map(|(i, a)| a & bits(i)).collect();
+        let there = crate::exec::all_cpus(kernel.cpus());
+        if there.iter().enumerate().all(|(i, b)| b & bits(i) == 0) {
             return Err(Errno::EINVAL);
         }
         if new != all {

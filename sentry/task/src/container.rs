@@ -12,7 +12,7 @@ use crate::{ExitStatus, Kernel, Task, ThreadGroup};
 use hostmem::MemoryFile;
 use signal::Signal;
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex as StdMutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 use vfs::DeviceRegistry;
@@ -39,8 +39,8 @@ pub struct ContainerConfig {
 pub struct Container {
     kernel: Weak<Kernel>,
     memory: Arc<MemoryFile>,
-    memory_limit: u64,
-    pids_limit: u64,
+    memory_limit: AtomicU64,
+    pids_limit: AtomicU64,
     uts: Arc<UtsNamespace>,
     ipc: Arc<ipc::Ipc>,
     devices: Arc<DeviceRegistry>,
@@ -69,8 +69,8 @@ impl Container {
         let container = Arc::new(Container {
             kernel: Arc::downgrade(kernel),
             memory: config.memory,
-            memory_limit: config.memory_limit,
-            pids_limit: config.pids_limit.unwrap_or(u64::MAX),
+            memory_limit: AtomicU64::new(config.memory_limit),
+            pids_limit: AtomicU64::new(config.pids_limit.unwrap_or(u64::MAX)),
             uts: config.uts,
             ipc: config.ipc,
             devices: config.devices,
@@ -99,7 +99,17 @@ impl Container {
 
     /// Memory it sees as the machine's, in bytes.
     pub fn memory_limit(&self) -> u64 {
-        self.memory_limit
+        self.memory_limit.load(Ordering::Relaxed)
+    }
+
+    /// Changes how much memory it may use, and how much it sees as the machine's.
+    ///
+    /// # Errors
+    /// How many bytes it uses, where that is more than it may.
+    pub fn set_memory_limit(&self, cap: Option<u64>, seen: u64) -> Result<(), u64> {
+        self.memory.change_limit(cap)?;
+        self.memory_limit.store(seen, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Bytes of its memory that exist on the host.
@@ -137,9 +147,15 @@ impl Container {
         self.tasks.load(Ordering::Relaxed)
     }
 
+    /// Changes how many tasks it may have at once. Those that are there stay.
+    pub fn set_pids_limit(&self, most: Option<u64>) {
+        let most = most.unwrap_or(u64::MAX);
+        self.pids_limit.store(most, Ordering::Relaxed);
+    }
+
     /// Whether it has as many tasks as it may have.
     pub(crate) fn is_full(&self) -> bool {
-        self.task_count() as u64 >= self.pids_limit
+        self.task_count() as u64 >= self.pids_limit.load(Ordering::Relaxed)
     }
 
     /// Whether no process can be made in it any more. To be asked with the tree's lock held.

@@ -396,7 +396,7 @@ impl Kernel {
             policy: 0,
             priority: 0,
             reset_on_fork: false,
-            affinity: all_cpus(self.cpus()),
+            affinity: all_cpus(self.possible_cpus()),
             timer_slack: 50_000,
             default_slack: 50_000,
             io_priority: 0,

@@ -11,7 +11,7 @@ use hostmem::MemoryFile;
 use mm::FutexKey;
 use platform_api::Engine;
 use signal::Signal;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex as StdMutex, PoisonError};
 use std::time::Instant;
 use sync::{Mutex, ranks};
@@ -67,6 +67,8 @@ pub struct KernelConfig {
     pub tracer: Option<Arc<dyn Tracer>>,
     /// Virtual CPUs, at least 1.
     pub cpus: u32,
+    /// How many there can be later on; no fewer.
+    pub possible_cpus: u32,
 }
 
 /// Why a sandbox ended.
@@ -90,7 +92,8 @@ pub struct Kernel {
     tracer: Option<Arc<dyn Tracer>>,
     pub(crate) watch: Watch,
     pub(crate) trace: Trace,
-    cpus: u32,
+    cpus: AtomicU32,
+    possible_cpus: u32,
     pub(crate) pool: Pool,
     vdso: VdsoPages,
     epoch: Instant,
@@ -126,7 +129,8 @@ impl Kernel {
             tracer: config.tracer,
             watch: Watch::default(),
             trace: Trace::default(),
-            cpus,
+            cpus: AtomicU32::new(cpus),
+            possible_cpus: config.possible_cpus.max(cpus),
             pool: Pool::default(),
             vdso,
             epoch: Instant::now(),
@@ -179,9 +183,22 @@ impl Kernel {
         self.watch.set_strace(on);
     }
 
-    /// Virtual CPUs.
+    /// Virtual CPUs that are there (*online*, as Linux calls it): from number 0 on.
     pub fn cpus(&self) -> u32 {
-        self.cpus
+        self.cpus.load(Ordering::Relaxed)
+    }
+
+    /// How many there can be.
+    pub fn possible_cpus(&self) -> u32 {
+        self.possible_cpus
+    }
+
+    /// Changes how many virtual CPUs are there: one at least, and no more than there can be.
+    pub fn set_cpus(&self, cpus: u32) {
+        let cpus = cpus.clamp(1, self.possible_cpus);
+        if self.cpus.swap(cpus, Ordering::Relaxed) != cpus {
+            self.vdso.forget_cpus();
+        }
     }
 
     /// The vDSO and its parameters.

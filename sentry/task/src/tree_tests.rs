@@ -49,6 +49,7 @@ fn kernel() -> (Arc<Kernel>, Arc<Container>) {
         calls: CallTable::EMPTY,
         tracer: None,
         cpus: 1,
+        possible_cpus: 1,
     })
     .unwrap();
     let config = ContainerConfig {

@@ -191,7 +191,11 @@ pub(crate) fn status(proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
         task.seccomp_filters()
     );
     let cpus = task.affinity();
-    let _ = writeln!(s, "Cpus_allowed:\t{}", mask(&cpus, proc.kernel.cpus()));
+    let _ = writeln!(
+        s,
+        "Cpus_allowed:\t{}",
+        mask(&cpus, proc.kernel.possible_cpus())
+    );
     let _ = writeln!(s, "Cpus_allowed_list:\t{}", ranges(&cpus));
     s.push_str("Mems_allowed:\t1\nMems_allowed_list:\t0\n");
     Ok(s.into_bytes())

@@ -13,8 +13,8 @@ const MAGIC: i64 = 0x6367_7270;
 /// What the group counts and limits.
 #[derive(Clone)]
 pub struct Group {
-    /// Bytes of memory; `None` without a limit.
-    pub memory_limit: Option<u64>,
+    /// What limits it.
+    pub limits: Arc<dyn Fn() -> Limits + Send + Sync>,
     /// Bytes of memory in use.
     pub memory: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// The processes.
@@ -23,9 +23,24 @@ pub struct Group {
     pub tasks: Arc<dyn Fn() -> usize + Send + Sync>,
 }
 
+/// What limits a group.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of memory; `None` without a limit.
+    pub memory: Option<u64>,
+    /// Tasks.
+    pub pids: Option<u64>,
+    /// Microseconds of CPU time in each period.
+    pub quota: Option<u64>,
+    /// Microseconds of a period.
+    pub period: u64,
+    /// Of its CPU time against others', 1 to 10000.
+    pub weight: u64,
+}
+
 impl std::fmt::Debug for Group {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Group(memory {:?})", self.memory_limit)
+        write!(f, "Group({:?})", (self.limits)())
     }
 }
 
@@ -33,9 +48,10 @@ impl Group {
     /// The root of a cgroup2 file system.
     pub fn cgroup2(&self, clocks: &Clocks) -> Arc<dyn Inode> {
         let mut root = Dir::default();
-        let limit = self
-            .memory_limit
-            .map_or("max\n".into(), |l| format!("{l}\n"));
+        let limited = |text: fn(Limits) -> String| {
+            let limits = self.limits.clone();
+            move || text(limits())
+        };
         let (memory, processes, tasks) = (
             self.memory.clone(),
             self.processes.clone(),
@@ -55,17 +71,24 @@ impl Group {
                     text
                 })
             })
-            .text("cpu.max", "max 100000\n")
-            .text("cpu.weight", "100\n")
-            .text("memory.max", limit)
+            .show(
+                "cpu.max",
+                limited(|l| format!("{} {}\n", most(l.quota), l.period)),
+            )
+            .show("cpu.weight", limited(|l| format!("{}\n", l.weight)))
+            .show("memory.max", limited(|l| most(l.memory) + "\n"))
             .text("memory.high", "max\n")
             .text("memory.low", "0\n")
             .text("memory.min", "0\n")
             .text("memory.swap.max", "0\n")
             .text("memory.swap.current", "0\n")
             .show("memory.current", move || format!("{}\n", memory()))
-            .text("pids.max", "max\n")
+            .show("pids.max", limited(|l| most(l.pids) + "\n"))
             .show("pids.current", move || format!("{}\n", tasks()));
         root.mount(MAGIC, 0, clocks)
     }
+}
+
+fn most(limit: Option<u64>) -> String {
+    limit.map_or("max".into(), |l| l.to_string())
 }

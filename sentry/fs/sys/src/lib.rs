@@ -10,5 +10,5 @@ mod cgroup;
 mod machine;
 mod tree;
 
-pub use cgroup::Group;
+pub use cgroup::{Group, Limits};
 pub use machine::Machine;

@@ -12,12 +12,25 @@ const MAGIC: i64 = 0x6265_6572;
 const FILE_SIZE: u64 = 4096;
 
 /// What the guest sees as its machine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Machine {
-    /// Virtual CPUs, at least one.
-    pub cpus: u32,
+    /// How many virtual CPUs there can be, at least one.
+    pub possible_cpus: u32,
+    /// How many of them are there.
+    pub cpus: Arc<dyn Fn() -> u32 + Send + Sync>,
     /// Whether memory comes in huge pages when a program asks for that.
     pub huge_pages: bool,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Machine(cpus {} of {})",
+            (self.cpus)(),
+            self.possible_cpus
+        )
+    }
 }
 
 impl Machine {
@@ -42,7 +55,7 @@ impl Machine {
             root.dir(empty);
         }
         self.cpu(root.dir("devices/system/cpu"));
-        for cpu in 0..self.cpus {
+        for cpu in 0..self.possible_cpus {
             let target = format!("../../../devices/system/cpu/cpu{cpu}");
             root.dir("bus/cpu/devices")
                 .link(&format!("cpu{cpu}"), target);
@@ -74,19 +87,20 @@ impl Machine {
     }
 
     fn cpu(&self, dir: &mut Dir) {
-        let all = list(self.cpus);
-        dir.text("online", all.clone())
-            .text("possible", all.clone())
+        let all = list(0..self.possible_cpus);
+        dir.text("possible", all.clone())
             .text("present", all)
-            .text("offline", "\n")
+            .show("online", self.shows(|cpus, _| list(0..cpus)))
+            .show("offline", self.shows(|cpus, all| list(cpus..all)))
             .text("isolated", "\n")
             .text("kernel_max", "8191\n");
         dir.dir("smt")
             .text("active", "0\n")
             .text("control", "notsupported\n");
-        for cpu in 0..self.cpus {
-            let mine = mask(self.cpus, |c| c == cpu);
-            let every = mask(self.cpus, |_| true);
+        let every = || self.shows(|cpus, all| mask(all, |c| c < cpus));
+        let list_of_all = || self.shows(|cpus, _| list(0..cpus));
+        for cpu in 0..self.possible_cpus {
+            let mine = mask(self.possible_cpus, |c| c == cpu);
             // One package of cores with one thread each.
             dir.dir(&format!("cpu{cpu}/topology"))
                 .text("core_id", format!("{cpu}\n"))
@@ -96,21 +110,31 @@ impl Machine {
                 .text("thread_siblings_list", format!("{cpu}\n"))
                 .text("core_cpus", mine)
                 .text("core_cpus_list", format!("{cpu}\n"))
-                .text("core_siblings", every.clone())
-                .text("core_siblings_list", list(self.cpus))
-                .text("die_cpus", every.clone())
-                .text("die_cpus_list", list(self.cpus))
-                .text("package_cpus", every)
-                .text("package_cpus_list", list(self.cpus));
+                .show("core_siblings", every())
+                .show("core_siblings_list", list_of_all())
+                .show("die_cpus", every())
+                .show("die_cpus_list", list_of_all())
+                .show("package_cpus", every())
+                .show("package_cpus_list", list_of_all());
         }
+    }
+
+    /// A text made of how many CPUs are there, and how many there can be.
+    fn shows(
+        &self,
+        text: impl Fn(u32, u32) -> String + Send + Sync + 'static,
+    ) -> impl Fn() -> String + Send + Sync + 'static {
+        let (cpus, possible) = (self.cpus.clone(), self.possible_cpus);
+        move || text(cpus(), possible)
     }
 }
 
-/// CPUs from zero, as sysfs lists them.
-fn list(cpus: u32) -> String {
-    match cpus {
-        0 | 1 => "0\n".into(),
-        n => format!("0-{}\n", n - 1),
+/// CPUs in a row, as sysfs lists them.
+fn list(cpus: std::ops::Range<u32>) -> String {
+    match cpus.len() {
+        0 => "\n".into(),
+        1 => format!("{}\n", cpus.start),
+        _ => format!("{}-{}\n", cpus.start, cpus.end - 1),
     }
 }
 
@@ -138,7 +162,8 @@ mod tests {
 
     #[test]
     fn masks_and_lists_are_as_wide_as_the_machine() {
-        assert_eq!((list(1), list(2)), ("0\n".into(), "0-1\n".into()));
+        assert_eq!((list(0..1), list(0..2)), ("0\n".into(), "0-1\n".into()));
+        assert_eq!((list(2..2), list(3..4)), ("\n".into(), "3\n".into()));
         assert_eq!(mask(2, |_| true), "3\n");
         assert_eq!(mask(8, |c| c == 1), "02\n");
         assert_eq!(mask(36, |c| c == 33), "2,00000000\n");

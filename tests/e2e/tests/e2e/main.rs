@@ -35,6 +35,7 @@ mod rootless;
 mod steps;
 mod strain;
 mod terminals;
+mod update;
 mod world;
 
 use case::{Case, Stop};
@@ -72,6 +73,7 @@ fn cases() -> Vec<Case> {
     [
         programs::CASES,
         terminals::CASES,
+        update::CASES,
         lifecycle::CASES,
         exec::CASES,
         pause::CASES,

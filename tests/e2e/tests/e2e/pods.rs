@@ -2,9 +2,14 @@
 
 use crate::case::{Result, cases, ensure, equal, exited, refused, said};
 use crate::place::{Place, eventually, need_root};
+use control::Channel;
+use control::hello::{Hello, VERSION};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
+
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use test_support::bundle::Bundle;
 use test_support::run::Outcome;
@@ -25,6 +30,8 @@ cases!("pods":
     what_cannot_be_started_leaves_nothing,
     its_terminal_and_attached,
     memory_is_its_own,
+    limits_change_for_one_alone,
+    a_sandbox_of_another_release,
 );
 
 /// Namespaces of the pod that containers share with it, as containerd has it.
@@ -521,4 +528,82 @@ fn memory_is_its_own(place: &Place<'_>) -> Result {
         )?;
     }
     gone(place, &["s"])
+}
+
+fn limits_change_for_one_alone(place: &Place<'_>) -> Result {
+    sandbox(place)?;
+    join(place, "a", "exec sleep 1000", POD)?;
+    let total = |id: &str| exec(place, id, "grep MemTotal /proc/meminfo");
+    let before = total("s").out();
+    let update = ["update", "--memory", "64m", "--pids-limit", "3", "a"];
+    said(&place.ringfence(&update), 0, "")?;
+    said(&total("a"), 0, "MemTotal:          65536 kB\n")?;
+    said(&total("s"), 0, &before)?;
+    exited(&exec(place, "a", "tail -n 1 /dev/zero"), 137)?;
+    let many = "for i in 1 2 3 4; do sleep 1000 & done; echo all; kill $(jobs -p)";
+    ensure(exec(place, "a", many).out().is_empty(), || {
+        "4 of 3 tasks were made".to_owned()
+    })?;
+    said(&exec(place, "s", many), 0, "all\n")?;
+    gone(place, &["a", "s"])
+}
+
+/// Answers on the control socket in `dir` as a release with the next protocol would, until dropped.
+struct Newer<'a> {
+    dir: &'a Path,
+}
+
+impl<'a> Newer<'a> {
+    fn new(dir: &'a Path) -> Result<Self> {
+        std::fs::rename(dir.join("control.sock"), dir.join("away"))?;
+        let newer = Newer { dir };
+        // The real path may be longer than an address can be.
+        let opened = std::fs::File::open(dir)?;
+        let path = format!("/proc/self/fd/{}/control.sock", opened.as_raw_fd());
+        let listener = UnixListener::bind(path)?;
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut channel = Channel::new(stream.into());
+                let ours = Hello::ours();
+                let version = VERSION + 1;
+                let _gone = channel.send(&Hello { version, ..ours }, &[]);
+                let _closed = channel.recv::<Hello>();
+            }
+        });
+        Ok(newer)
+    }
+}
+
+impl Drop for Newer<'_> {
+    fn drop(&mut self) {
+        let _back = std::fs::rename(self.dir.join("away"), self.dir.join("control.sock"));
+    }
+}
+
+fn a_sandbox_of_another_release(place: &Place<'_>) -> Result {
+    sandbox(place)?;
+    join(place, "a", "exec sleep 1000", POD)?;
+    let dir = place.runtime.state.join("s");
+    let newer = Newer::new(&dir)?;
+    let words = ["another release", "protocol"];
+    for id in ["s", "a"] {
+        equal("status", &place.status(id)?, &"running".to_owned())?;
+        refused(&place.ringfence(&["ps", id]), 128, &words)?;
+        refused(&exec(place, id, "true"), 128, &words)?;
+        refused(
+            &place.ringfence(&["update", "--pids-limit", "5", id]),
+            128,
+            &words,
+        )?;
+    }
+    let bundle = write(place, "b", "true", Some(("s", POD)))?;
+    refused(
+        &place.ringfence(&["create", "-b", &bundle, "b"]),
+        128,
+        &words,
+    )?;
+    refused(&place.ringfence(&["state", "b"]), 128, &["does not exist"])?;
+    drop(newer);
+    exited(&place.ringfence(&["ps", "a"]), 0)?;
+    gone(place, &["a", "s"])
 }
