@@ -11,7 +11,7 @@ use cgroups_rs::cpu::CpuController;
 use cgroups_rs::cpuset::CpuSetController;
 use cgroups_rs::memory::MemController;
 use cgroups_rs::pid::PidController;
-use cgroups_rs::{Cgroup, MaxValue};
+use cgroups_rs::{Cgroup, Controller, MaxValue};
 use std::path::Path;
 
 /// Memory of the sandbox process and the gofer themselves.
@@ -108,7 +108,10 @@ fn memory(group: &Cgroup, asked: &Resources, all: &Resources) -> Result<(), Cgro
     // both together are limited.
     let swap = asked.swap.filter(|n| *n != 0);
     let swap = swap.or(limit.filter(|n| *n < 0 && !group.v2()));
-    let now = memory.memswap().limit_in_bytes;
+    // Not by the crate, which panics where a file is missing.
+    let now = std::fs::read_to_string(memory.path().join("memory.memsw.limit_in_bytes"));
+    let now = now.ok().and_then(|text| text.trim().parse().ok());
+    let now: i64 = now.unwrap_or(i64::MAX);
     let swap_first = !group.v2() && limit.is_some_and(|n| n < 0 || above(n) > now);
     if !swap_first {
         set_limit()?;

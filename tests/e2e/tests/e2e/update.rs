@@ -56,6 +56,7 @@ fn memory_and_tasks_need_no_group(place: &Place<'_>) -> Result {
     started(place, json!({}))?;
     equal("groups", &groups(place)?, &Vec::new())?;
     seen(place, "max max max 100000\n")?;
+    said(&exec(place, "cat /proc/self/cgroup"), 0, "0::/\n")?;
     said(
         &update(place, &["--memory", "64m", "--pids-limit", "20"]),
         0,
