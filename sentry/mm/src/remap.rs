@@ -106,10 +106,8 @@ impl Mm {
             return Err(Errno::EINVAL);
         }
         if flags.contains(RemapFlags::FIXED) {
-            if to < MIN_ADDR {
-                return Err(Errno::EPERM);
-            }
-            if !usable(&self.bounds, Range::new(to, to + new_len)) {
+            // A low place is refused later, when there is something to move.
+            if to >= MIN_ADDR && !usable(&self.bounds, Range::new(to, to + new_len)) {
                 return Err(Errno::ENOMEM);
             }
         }
@@ -160,6 +158,9 @@ impl Mm {
             self.check_step(st, &vma, step, growth, limits)?;
         }
         if fixed {
+            if step.to < MIN_ADDR {
+                return Err(Errno::EPERM);
+            }
             let new = Range::new(step.to, step.to + new_len);
             self.unmap_locked(st, new, garbage)?;
         }

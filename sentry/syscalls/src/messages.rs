@@ -1,6 +1,6 @@
 //! Messages of sockets, with what travels beside the bytes (cmsg(3)).
 
-use crate::sockets::{read_address, write_address};
+use crate::sockets::{ADDRESS_MAX, read_address, write_address};
 use crate::user::{Args, MAX_RW_COUNT, file, iovecs, user_range};
 use abi::Errno;
 use abi::libc;
@@ -100,7 +100,11 @@ fn send_one(cx: &TaskCx, file: &Arc<File>, hdr: &MsgHdr, flags: i32) -> SysResul
     let socket = socket_of(file)?;
     let to = match (hdr.name, hdr.namelen) {
         (0, _) | (_, 0) => None,
-        (addr, len) => Some(read_address(cx, addr, u64::from(len))?),
+        // Unlike those of other calls, one that is too long is cut.
+        (addr, len) => {
+            let len = (len as i32).min(ADDRESS_MAX);
+            Some(read_address(cx, addr, len as u64)?)
+        }
     };
     let list = vectors(cx, hdr)?;
     let control = if hdr.controllen == 0 {

@@ -16,7 +16,7 @@ use vfs::{File, OpenFlags};
 const AF_MAX: i32 = 46;
 const SOCK_PACKET: i32 = 10;
 /// Bytes of `struct sockaddr_storage`.
-const ADDRESS_MAX: i32 = 128;
+pub(crate) const ADDRESS_MAX: i32 = 128;
 
 /// The type argument with its two flags.
 struct Type {

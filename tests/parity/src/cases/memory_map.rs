@@ -213,6 +213,7 @@ fn remap_fixed(o: Out) {
 fn remap_arguments(o: Out) {
     let a = anon(2 * PAGE);
     tell!(o, "unaligned" => k!(SYS_mremap, a + 1, PAGE, PAGE, 0), "zero new" => k!(SYS_mremap, a, PAGE, 0, 0), "unmapped" => k!(SYS_mremap, 0x1000usize, PAGE, 2 * PAGE, MREMAP_MAYMOVE),
+        "nothing to nowhere" => k!(SYS_mremap, 0x1000usize, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, 0),
         "flags" => k!(SYS_mremap, a, PAGE, PAGE, 16), "zero old of private" => k!(SYS_mremap, a, 0, PAGE, MREMAP_MAYMOVE), "across" => { k!(SYS_munmap, a + PAGE, PAGE); k!(SYS_mremap, a, 2 * PAGE, 3 * PAGE, MREMAP_MAYMOVE) });
 }
 
