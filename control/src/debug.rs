@@ -104,6 +104,38 @@ pub struct Stacks {
     pub tasks: Vec<TaskInfo>,
 }
 
+/// How much there is of what a sandbox keeps, in all its containers: what grows without its
+/// programs' doing is a leak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Tasks, also those that nothing but a leftover reference keeps.
+    pub tasks: u64,
+    /// The same of processes.
+    pub processes: u64,
+    /// The same of address spaces.
+    pub address_spaces: u64,
+    /// The same of open file descriptions.
+    pub open_files: u64,
+    /// The same of names of file systems.
+    pub dentries: u64,
+    /// Those that are only kept because they may be wanted again.
+    pub cached_dentries: u64,
+    /// Unix sockets, also those that nothing but a leftover reference keeps.
+    pub sockets: u64,
+    /// Descriptors of the container's processes.
+    pub descriptors: u64,
+    /// Mappings of the container's processes.
+    pub mappings: u64,
+    /// Stretches of memory behind them.
+    pub extents: u64,
+    /// Bytes of the container's memory that exist on the host.
+    pub memory: u64,
+    /// Tasks that wait for a futex.
+    pub futex_waiters: u64,
+    /// Armed timers.
+    pub timers: u64,
+}
+
 /// What is to be logged from now on. A log file may come along.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Logging {

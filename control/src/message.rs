@@ -1,7 +1,7 @@
 //! Requests to a running sandbox, and its replies.
 
 use crate::boot::{ContainerSpec, FdIndex, Limits, ProcessSpec};
-use crate::debug::{Logging, Stacks, Traced};
+use crate::debug::{Counters, Logging, Stacks, Traced};
 use crate::profile::{ProfileSpec, Profiled, Profiling};
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +77,8 @@ pub enum Request {
     /// Replied by [`Reply::Profiling`], and once more by [`Reply::Profiled`] when its time is over,
     /// or the container ended, or the caller closed.
     Profile(ProfileSpec),
+    /// Replied by [`Reply::Counters`].
+    Counters,
 }
 
 /// A further container.
@@ -143,6 +145,8 @@ pub enum Reply {
     Profiling(Profiling),
     /// And at its end.
     Profiled(Profiled),
+    /// To [`Request::Counters`].
+    Counters(Counters),
 }
 
 /// A process, as the container numbers things. Times are in nanoseconds.

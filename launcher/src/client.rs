@@ -3,7 +3,7 @@
 use crate::state::ContainerDir;
 use crate::words::printable;
 use control::boot::Limits;
-use control::debug::{Logging, Stacks, Traced};
+use control::debug::{Counters, Logging, Stacks, Traced};
 use control::hello::{Hello, HelloError};
 use control::message::{
     ExecSpec, Failure, JoinSpec, ProcessInfo, Reply, Request, SandboxState, Stats, WindowSize,
@@ -289,6 +289,14 @@ impl Client {
                 }
                 Ok(stacks)
             }
+            _ => Err(ClientError::Answer),
+        }
+    }
+
+    /// How much there is of what the sandbox keeps.
+    pub(crate) fn counters(&mut self) -> Result<Counters, ClientError> {
+        match self.ask(&Request::Counters)? {
+            Reply::Counters(counters) => Ok(counters),
             _ => Err(ClientError::Answer),
         }
     }

@@ -449,6 +449,11 @@ impl Container {
             .map_or(0, |p| p.pid)
     }
 
+    /// The pid of its gofer; 0 where there is none.
+    pub(crate) fn gofer_pid(&self) -> i32 {
+        self.state.gofer.as_ref().map_or(0, |p| p.pid)
+    }
+
     /// The pid of the sandbox process it is in, which for one that joined is another's; 0 when it is
     /// stopped.
     pub(crate) fn sandbox_pid(&self) -> i32 {

@@ -7,10 +7,13 @@ use crate::container::Container;
 use crate::error::LaunchError;
 use crate::words::printable;
 use control::debug::{
-    Logging, MAX_STACK, MAX_THREADS, Module, SLOT, STACK_SIGNAL, SlotHead, TaskInfo, Traced,
+    Counters, Logging, MAX_STACK, MAX_THREADS, Module, SLOT, STACK_SIGNAL, SlotHead, TaskInfo,
+    Traced,
 };
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde::Serialize;
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
@@ -36,6 +39,22 @@ pub struct Thread {
     pub registers: Option<SlotHead>,
     /// Its stack from the stack pointer up.
     pub stack: Vec<u8>,
+}
+
+/// How much there is of what a sandbox keeps, inside and on the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Census {
+    /// By the sandbox's own word.
+    #[serde(flatten)]
+    pub inside: Counters,
+    /// Threads of the sandbox process.
+    pub host_threads: u64,
+    /// Processes below it: a platform's stubs.
+    pub host_processes: u64,
+    /// Descriptors of the sandbox process.
+    pub host_descriptors: u64,
+    /// Descriptors of the container's gofer.
+    pub gofer_descriptors: u64,
 }
 
 /// What the threads of a sandbox process are doing.
@@ -77,6 +96,25 @@ impl Container {
         })
     }
 
+    /// Counts what the sandbox keeps.
+    pub fn counters(&self) -> Result<Census, LaunchError> {
+        self.must_live("look into")?;
+        let inside = self.client()?.counters()?;
+        let of = |pid: i32, what: &str| fs::read_dir(format!("/proc/{pid}/{what}"));
+        let count = |pid, what| of(pid, what).map(|all| all.count() as u64);
+        let (sandbox, gofer) = (self.sandbox_pid(), self.gofer_pid());
+        let counts = || -> io::Result<Census> {
+            Ok(Census {
+                inside,
+                host_threads: count(sandbox, "task")?,
+                host_processes: descendants(sandbox)?,
+                host_descriptors: count(sandbox, "fd")?,
+                gofer_descriptors: count(gofer, "fd")?,
+            })
+        };
+        counts().map_err(look("count what the sandbox's processes have"))
+    }
+
     /// Changes what the sandbox process logs. With `dir`, that is where it logs to from now on.
     pub fn set_logging(&self, wanted: Logging, dir: Option<&Path>) -> Result<(), LaunchError> {
         self.must_live("change the log of")?;
@@ -98,6 +136,36 @@ impl Container {
 
 pub(crate) fn look(what: &'static str) -> impl FnOnce(io::Error) -> LaunchError {
     move |source| LaunchError::Look { what, source }
+}
+
+/// How many processes there are below `process`.
+fn descendants(process: i32) -> io::Result<u64> {
+    let mut parents = HashMap::<i32, Vec<i32>>::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|n| n.parse::<i32>().ok()) else {
+            continue;
+        };
+        // One that ends meanwhile is left out. The name may hold anything, so that fields are
+        // counted from its closing bracket.
+        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+            continue;
+        };
+        let fields = stat.rsplit_once(") ").map(|(_, fields)| fields);
+        let parent = fields.and_then(|f| f.split(' ').nth(1)?.parse().ok());
+        parents
+            .entry(parent.unwrap_or_default())
+            .or_default()
+            .push(pid);
+    }
+    let mut count = 0;
+    let mut next = vec![process];
+    while let Some(pid) = next.pop() {
+        let below = parents.remove(&pid).unwrap_or_default();
+        count += below.len() as u64;
+        next.extend(below);
+    }
+    Ok(count)
 }
 
 /// The threads of a process, as the host has them.

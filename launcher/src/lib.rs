@@ -35,7 +35,7 @@ mod words;
 
 pub use container::{Container, OCI_VERSION};
 pub use control::boot::ProcessSpec;
-pub use control::debug::{Logging, Module, SlotHead, TaskInfo, Traced};
+pub use control::debug::{Counters, Logging, Module, SlotHead, TaskInfo, Traced};
 pub use control::message::{ProcessInfo, Stats};
 pub use control::profile::{CPU_PERIOD, HEAP_RATE, ProfileKind, Profiled, SampleHead, WAIT_RATE};
 pub use error::{EXIT_FAILURE, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, LaunchError};

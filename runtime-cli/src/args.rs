@@ -432,6 +432,9 @@ pub(crate) struct Debug {
     /// Print what each thread of the sandbox's kernel and each task of the container does
     #[arg(long)]
     pub(crate) stacks: bool,
+    /// Print how much there is of what the sandbox keeps, as JSON
+    #[arg(long)]
+    pub(crate) counters: bool,
     /// Log levels by target, such as `task=debug,mm=off`
     #[arg(long, value_name = "TARGET=LEVEL,…")]
     pub(crate) log_filter: Option<String>,

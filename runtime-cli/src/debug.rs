@@ -7,6 +7,7 @@ use crate::setup::{Failure, Setup};
 use crate::symbols::{Function, Symbols};
 use launcher::debug::{Report, Thread};
 use launcher::{LaunchError, Logging, TaskInfo};
+use serde_json::json;
 use std::fmt::Write;
 use std::fs::File;
 use std::io;
@@ -38,7 +39,11 @@ pub(crate) fn run(setup: &Setup, debug: &Debug) -> Result<i32, Failure> {
     if let (Some((kind, path)), Some(duration)) = (profiles, debug.duration) {
         profile::run(&container, kind, path, debug.svg.as_ref(), duration)?;
     }
-    if debug.stacks || !(log_changes || debug.trace.is_some() || profiles.is_some()) {
+    if debug.counters {
+        print(&format!("{}\n", json!(container.counters()?)));
+    }
+    let other = debug.counters || debug.trace.is_some() || profiles.is_some();
+    if debug.stacks || !(log_changes || other) {
         let report = container.stacks()?;
         print(&text(
             &report,

@@ -2,11 +2,13 @@
 
 use crate::kernel::Container;
 use crate::{log, sys};
-use control::debug::{Logging, MAX_THREADS, SLOT, Stacks, TaskInfo, Traced};
+use control::debug::{Counters, Logging, MAX_THREADS, SLOT, Stacks, TaskInfo, Traced};
 use control::message::{Failure, FailureKind};
 use nix::sys::stat::{SFlag, fstat};
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use sync::census::{Kind, alive};
 
 fn invalid(text: impl Into<String>) -> Failure {
     Failure::new(FailureKind::Invalid, text)
@@ -66,6 +68,33 @@ pub(crate) fn stacks(
         modules: sys::stacks::modules(),
         tasks,
     })
+}
+
+/// Counts what there is.
+pub(crate) fn counters(container: &Container) -> Counters {
+    let kernel = &container.kernel;
+    let (mut spaces, mut tables) = (HashMap::new(), HashMap::new());
+    for task in kernel.tasks() {
+        if container.own.owns(task.group()) {
+            spaces.extend(task.mm().map(|mm| (mm.id(), mm.pieces())));
+            tables.extend(task.fds().map(|fds| (fds.id(), fds.count())));
+        }
+    }
+    Counters {
+        tasks: alive(Kind::Task) as u64,
+        processes: alive(Kind::ThreadGroup) as u64,
+        address_spaces: alive(Kind::AddressSpace) as u64,
+        open_files: alive(Kind::OpenFile) as u64,
+        dentries: alive(Kind::Dentry) as u64,
+        cached_dentries: vfs::cached_dentries() as u64,
+        sockets: alive(Kind::Socket) as u64,
+        descriptors: tables.values().sum::<usize>() as u64,
+        mappings: spaces.values().map(|(vmas, _)| vmas).sum::<usize>() as u64,
+        extents: spaces.values().map(|(_, extents)| extents).sum::<usize>() as u64,
+        memory: container.own.memory_used(),
+        futex_waiters: kernel.futexes().waiting() as u64,
+        timers: kernel.timers().armed() as u64,
+    }
 }
 
 /// Changes what is logged.

@@ -11,7 +11,7 @@ use crate::streams::Streams;
 use crate::update::{self, Current};
 use crate::{debug, observe, profile, search, server};
 use control::boot::{BootArgs, ContainerSpec, Limits};
-use control::debug::{Logging, Stacks, Traced};
+use control::debug::{Counters, Logging, Stacks, Traced};
 use control::message::{
     ExecSpec, Failure, FailureKind, JoinSpec, ProcessInfo, SandboxState, Stats, WindowSize,
 };
@@ -479,6 +479,10 @@ impl server::Kernel for Container {
 
     fn stacks(&self, threads: &[i32], fds: Vec<OwnedFd>) -> Result<Stacks, Failure> {
         debug::stacks(self, threads, fds)
+    }
+
+    fn counters(&self) -> Counters {
+        debug::counters(self)
     }
 
     fn logging(&self, wanted: &Logging, fds: Vec<OwnedFd>) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ use crate::error::BootError;
 use crate::process::{EXIT_GOFER_GONE, EXIT_LAUNCHER_GONE};
 use control::Channel;
 use control::boot::Limits;
-use control::debug::{Logging, Stacks, Traced};
+use control::debug::{Counters, Logging, Stacks, Traced};
 use control::hello::Hello;
 use control::message::{
     ExecSpec, Failure, FailureKind, JoinSpec, ProcessInfo, Reply, Request, SandboxState, Stats,
@@ -57,6 +57,8 @@ pub trait Kernel: Send + Sync {
     fn update(&self, wanted: &Limits) -> Result<(), Failure>;
     /// Has these threads write their stacks into the file that came along.
     fn stacks(&self, threads: &[i32], fds: Vec<OwnedFd>) -> Result<Stacks, Failure>;
+    /// How much there is of what is kept.
+    fn counters(&self) -> Counters;
     /// Changes what is logged; a log file may have come along.
     fn logging(&self, wanted: &Logging, fds: Vec<OwnedFd>) -> Result<(), Failure>;
     /// Begins a trace into the file that came along.
@@ -406,6 +408,7 @@ fn answer(kernel: &dyn Kernel, request: Request, fds: Vec<OwnedFd>) -> Reply {
             Ok(stacks) => Reply::Stacks(stacks),
             Err(failure) => Reply::Failed(failure),
         },
+        Request::Counters => Reply::Counters(kernel.counters()),
         Request::Logging(wanted) => done(kernel.logging(&wanted, fds)),
         Request::Dump => Reply::Text(kernel.dump()),
         Request::Processes => Reply::Processes(kernel.processes()),
@@ -540,6 +543,9 @@ mod tests {
                 1 => Ok(Stacks::default()),
                 _ => Err(Failure::new(FailureKind::Invalid, "no file")),
             }
+        }
+        fn counters(&self) -> Counters {
+            Counters::default()
         }
         fn logging(&self, _: &Logging, _: Vec<OwnedFd>) -> Result<(), Failure> {
             Ok(())

@@ -75,6 +75,11 @@ impl<K: Hash + Eq + Copy> Table<K> {
         }
     }
 
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.buckets.iter().map(|bucket| bucket.lock().len()).sum()
+    }
+
     fn index(&self, key: &K) -> usize {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
         hash as usize % BUCKETS

@@ -55,6 +55,12 @@ impl Mm {
         }
     }
 
+    /// How many mappings there are, and how many stretches of memory behind them.
+    pub fn pieces(&self) -> (usize, usize) {
+        let st = self.state.read();
+        (st.vmas.iter().count(), st.extents.iter().count())
+    }
+
     /// `len` bytes are about to go: notes how much there was, where that may be more than ever.
     /// Looking costs some calls of the host's, so that it is done at most once for each
     /// [`LOOK`] bytes, or eighth of the peak, that were handed out.

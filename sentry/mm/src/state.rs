@@ -12,6 +12,7 @@ use memmap::Space;
 use platform_api::{AddressSpace, Engine, Limits};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use sync::census::{Counted, Kind};
 use sync::{Mutex, RwLock, ranks};
 
 /// The most mappings a space may have (`vm.max_map_count`).
@@ -31,6 +32,7 @@ pub struct Mm {
     pub(crate) space: Arc<dyn AddressSpace>,
     pub(crate) bounds: Arc<Limits>,
     pub(crate) this: Weak<Mm>,
+    _counted: Counted,
 }
 
 /// What the lock guards.
@@ -147,6 +149,7 @@ impl Mm {
             space,
             bounds,
             this: this.clone(),
+            _counted: Counted::new(Kind::AddressSpace),
         })
     }
 

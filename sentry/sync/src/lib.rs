@@ -6,8 +6,11 @@
 //! of it.
 //!
 //! All ranks stand in [`ranks`], from the first taken to the last.
+//!
+//! [`census`] counts objects that are shared.
 #![forbid(unsafe_code)]
 
+pub mod census;
 mod lock;
 pub mod observe;
 mod order;

@@ -8,12 +8,14 @@ use abi::Errno;
 use signal::{Actions, Pending, SigSet, Signal};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use sync::census::{Counted, Kind};
 use sync::{Mutex, ranks};
 use wait::Queue;
 
 /// A process. Its place among others (parent, group, session) lies in the task tree.
 pub struct ThreadGroup {
     pub(crate) state: Mutex<GroupState, ranks::ThreadGroup>,
+    _counted: Counted,
     tgid: i32,
     /// Tells it from all others of the sandbox, those of other PID namespaces among them.
     serial: u64,
@@ -99,6 +101,7 @@ impl ThreadGroup {
                 peak_resident: 0,
                 children_peak: 0,
             }),
+            _counted: Counted::new(Kind::ThreadGroup),
             tgid,
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             kernel: Arc::downgrade(kernel),

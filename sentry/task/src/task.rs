@@ -12,6 +12,7 @@ use signal::{Pending, SigSet, Signal};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
+use sync::census::{Counted, Kind};
 use sync::{Mutex, ranks};
 use vfs::{FdTable, MountNamespace};
 use wait::Waker;
@@ -24,6 +25,7 @@ pub struct Task {
     pub(crate) pending: Mutex<Pending, ranks::Signals>,
     /// Changed only by an exec that takes over the leader's place.
     pub(crate) tid: AtomicI32,
+    _counted: Counted,
     group: Arc<ThreadGroup>,
     kernel: Arc<Kernel>,
     waker: Arc<Waker>,
@@ -97,6 +99,7 @@ impl Task {
             state: Mutex::new(state),
             pending: Mutex::new(Pending::new()),
             tid: AtomicI32::new(tid),
+            _counted: Counted::new(Kind::Task),
             futex: futex::Waiter::new(waker.clone()),
             waker,
             interrupter: OnceLock::new(),

@@ -47,6 +47,11 @@ impl TimerQueue {
         Arc::new(TimerQueue::default())
     }
 
+    /// How many are armed.
+    pub fn armed(&self) -> usize {
+        self.state.lock().armed.len()
+    }
+
     /// Calls `listener.expired(tag)` once `at` has come, unless cancelled. The thread that does
     /// it is started by the first call.
     pub fn arm(

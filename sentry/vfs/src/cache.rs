@@ -38,6 +38,12 @@ pub(crate) fn keep(dentry: &Arc<Dentry>) {
     }
 }
 
+/// How many are kept.
+pub fn cached_dentries() -> usize {
+    let clock = CLOCK.lock();
+    clock.slots.len() - clock.free.len()
+}
+
 /// Keeps `dentry` no longer.
 pub(crate) fn forget(dentry: &Arc<Dentry>) {
     let mut clock = CLOCK.lock();

@@ -12,6 +12,7 @@ use ctx::Ctx;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use sync::census::{Counted, Kind};
 use sync::{Mutex, MutexGuard, RwLock, ranks};
 
 /// Absent names remembered in one directory, at most.
@@ -35,6 +36,7 @@ pub struct Dentry {
     writers: AtomicI32,
     pub(crate) used: AtomicBool,
     pub(crate) slot: AtomicU32,
+    _counted: Counted,
 }
 
 struct Place {
@@ -109,6 +111,7 @@ impl Dentry {
             writers: AtomicI32::new(0),
             used: AtomicBool::new(false),
             slot: AtomicU32::new(cache::NO_SLOT),
+            _counted: Counted::new(Kind::Dentry),
         })
     }
 

@@ -57,6 +57,11 @@ impl FdTable {
         self.id
     }
 
+    /// How many descriptors are open.
+    pub fn count(&self) -> usize {
+        self.table.read().slots.iter().flatten().count()
+    }
+
     /// The file behind `fd`; `EBADF` where there is none and for `O_PATH` descriptors.
     #[inline]
     pub fn get(&self, fd: i32) -> Result<Arc<File>, Errno> {

@@ -7,6 +7,7 @@ use auth::Creds;
 use ctx::Ctx;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use sync::census::{Counted, Kind};
 use sync::{Mutex, ranks};
 use wait::{Events, Queue};
 
@@ -33,6 +34,7 @@ pub struct File {
     signal: AtomicI32,
     watchers: Mutex<Vec<Watcher>, ranks::Leaf>,
     pub(crate) locked: AtomicU32,
+    _counted: Counted,
 }
 
 /// Who gets the signals of `O_ASYNC` (F_SETOWN, F_SETOWN_EX).
@@ -97,6 +99,7 @@ impl File {
             signal: AtomicI32::new(0),
             watchers: Mutex::new(Vec::new()),
             locked: AtomicU32::new(0),
+            _counted: Counted::new(Kind::OpenFile),
         })
     }
 

@@ -52,6 +52,7 @@ mod kernel;
 pub use crate::ctx::FsCtx;
 pub use access::access;
 pub use attributes::{SetTime, chmod, chown, ftruncate, truncate, utimens};
+pub use cache::cached_dentries;
 pub use create::{bind_socket, link, mkdir, mknod, symlink};
 pub use dentry::Dentry;
 pub use device::{Device, DeviceRegistry};

@@ -14,6 +14,7 @@ cases!("debug":
     a_trace_holds_what_tasks_do,
     a_trace_ends_with_the_container_or_its_caller,
     what_cannot_be_traced_into,
+    nothing_of_what_ended_is_kept,
 );
 
 /// Guest code that computes, that sleeps, that makes processes and faults, and that wakes others.
@@ -226,5 +227,60 @@ fn what_cannot_be_traced_into(place: &Place<'_>) -> Result {
         refused(&place.ringfence(&line), 128, &[word])?;
     }
     equal("status", &place.status("c")?, &"running".to_owned())?;
+    place.gone()
+}
+
+/// What `debug --counters` says, without what caches and pools may keep.
+fn counters(place: &Place<'_>) -> Result<Vec<(String, u64)>> {
+    let outcome = place.ringfence(&["debug", "--counters", "c"]);
+    exited(&outcome, 0)?;
+    let all: Value = serde_json::from_slice(&outcome.stdout)?;
+    let get = |name: &str| all[name].as_u64().unwrap_or(u64::MAX);
+    ensure(
+        get("host_threads") > 0 && get("gofer_descriptors") > 0,
+        || outcome.out(),
+    )?;
+    let mut some: Vec<_> = [
+        "tasks",
+        "processes",
+        "address_spaces",
+        "open_files",
+        "sockets",
+        "descriptors",
+        "mappings",
+        "futex_waiters",
+        "timers",
+    ]
+    .map(|name| (name.to_owned(), get(name)))
+    .into();
+    let used = get("dentries").saturating_sub(get("cached_dentries"));
+    some.push(("dentries in use".to_owned(), used));
+    Ok(some)
+}
+
+fn nothing_of_what_ended_is_kept(place: &Place<'_>) -> Result {
+    place.started("exec sleep 1000")?;
+    let script = "mkdir /d && cd /d && for n in 1 2 3 4 5 6 7 8 9; do echo $n > f$n; done
+        (sleep 1000 & a=$!; mkfifo p; cat p & kill -9 $a $!; wait)
+        seq 1000 | sort | grep 7 | tee t | wc -l; cp -r /d /e; mv f1 g; ln g h; cat /proc/*/maps > m
+        script -qc 'tty; ls' /dev/null; cd /; rm -r /d /e; kill -SEGV $$";
+    let work = &["exec", "c", "/bin/sh", "-c", script];
+    exited(&place.ringfence(work), 139)?;
+    let mut before = counters(place)?;
+    eventually("rest", || {
+        let now = counters(place)?;
+        let rests = now == before && now[0].1 == 1;
+        before = now;
+        Ok(rests)
+    })?;
+    for _ in 0..10 {
+        exited(&place.ringfence(work), 139)?;
+    }
+    let mut now = Vec::new();
+    let same = eventually("as much as before", || {
+        now = counters(place)?;
+        Ok(now == before)
+    });
+    ensure(same.is_ok(), || format!("{before:?}, then {now:?}"))?;
     place.gone()
 }
