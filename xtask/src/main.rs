@@ -10,6 +10,7 @@ mod integration;
 mod ltp;
 mod rootfs;
 mod shell;
+mod soak;
 mod test;
 mod tidy;
 
@@ -27,6 +28,7 @@ enum Task {
     Bench(bench::Bench),
     Rootfs(rootfs::Rootfs),
     Ltp(ltp::Ltp),
+    Soak(soak::Soak),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Task::Bench(task) => task.run(),
         Task::Rootfs(task) => task.run(),
         Task::Ltp(task) => task.run(),
+        Task::Soak(task) => task.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
