@@ -48,7 +48,9 @@ ranks! {
     Terminal,
     /// Unix sockets: the bound-name table.
     SocketNames,
-    /// Unix socket (taken nested by address order).
+    /// Sockets that are on the way in others: held while their inboxes are looked through.
+    Flight,
+    /// Unix socket (taken nested by number).
     Socket,
     /// Pipe buffer.
     Pipe,

@@ -3,6 +3,8 @@
 use crate::Address;
 use net::{Control, Ucred};
 use std::collections::VecDeque;
+use std::sync::Arc;
+use vfs::File;
 
 /// What each message costs beside its bytes, so that empty ones are not free.
 const OVERHEAD: usize = 256;
@@ -116,6 +118,11 @@ impl Inbox {
     pub(crate) fn unpop(&mut self, packet: Packet) {
         self.bytes += packet.rest().len();
         self.packets.push_front(packet);
+    }
+
+    /// Files on the way.
+    pub(crate) fn rights(&self) -> impl Iterator<Item = &Arc<File>> {
+        self.packets.iter().flat_map(|p| &p.control.rights)
     }
 
     pub(crate) fn clear(&mut self) -> VecDeque<Packet> {

@@ -6,7 +6,7 @@ use abi::Errno;
 use ctx::{Ctx, Restart, SysErr, SysResult, wait_for};
 use net::{SocketKind, Ucred, timeout};
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use vfs::{FsCtx, LookupFlags, Start};
 use wait::Events;
 
@@ -101,7 +101,9 @@ impl UnixSocket {
         )?;
         // Those who wait for room in the backlog wait on our queue.
         self.queue.notify(Events::WRITABLE);
-        accepted.ok_or(Errno::EAGAIN.into())
+        let accepted = accepted.ok_or(Errno::EAGAIN)?;
+        accepted.state.lock().listener = Weak::new();
+        Ok(accepted)
     }
 
     /// The socket that listens or receives at `address`.
@@ -177,6 +179,7 @@ impl UnixSocket {
                 {
                     let mut s = server.state.lock_nested();
                     s.address = name.clone();
+                    s.listener = Arc::downgrade(&listener);
                     s.connection = Connection::To(self.me.clone(), client.clone());
                     s.peer_creds = Some(Ucred::of(cx));
                 }

@@ -2,6 +2,7 @@
 
 use crate::Address;
 use crate::UnixSocket;
+use crate::flight;
 use crate::socket::Connection;
 use abi::Errno;
 use net::{Shutdown, SocketKind};
@@ -90,8 +91,8 @@ impl UnixSocket {
         let left = s.inbox.clear();
         let address = std::mem::replace(&mut s.address, Address::Unnamed);
         drop(s);
-        // Files in flight are dropped outside the lock: they may be sockets themselves.
-        drop(left);
+        // Outside the lock: what is closed may be sockets themselves.
+        flight::discard(left);
         if let Address::Abstract(name) = &address {
             self.names.release(name, self);
         }
@@ -115,6 +116,7 @@ impl UnixSocket {
         }
         self.queue
             .notify_all(Events::READABLE | Events::WRITABLE | Events::HUP);
+        flight::closed();
     }
 
     /// The other side closed; `unread` says that it left what we had sent unread, which Linux

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use sync::census::{Counted, Kind};
 use sync::{Mutex, ranks};
 use wait::Queue;
 
@@ -20,6 +21,7 @@ pub struct UnixSocket {
     pub(crate) ino: u64,
     pub(crate) names: Arc<AbstractNames>,
     pub(crate) queue: Queue,
+    _counted: Counted,
     // Lock order: never two sockets at once; what the peer must know is read first.
     pub(crate) state: Mutex<State, ranks::Socket>,
 }
@@ -29,6 +31,8 @@ pub(crate) struct State {
     pub(crate) address: Address,
     pub(crate) connection: Connection,
     pub(crate) inbox: Inbox,
+    /// Who listens, while it waits to be accepted.
+    pub(crate) listener: Weak<UnixSocket>,
     /// No more is received (`SHUT_RD`, or the peer's `SHUT_WR`).
     pub(crate) read_shut: bool,
     /// Nothing can be sent any more.
@@ -90,11 +94,13 @@ impl UnixSocket {
             kind,
             ino: NEXT_INO.fetch_add(1, Ordering::Relaxed),
             names: names.clone(),
+            _counted: Counted::new(Kind::Socket),
             queue: Queue::new(),
             state: Mutex::new(State {
                 address: Address::Unnamed,
                 connection: Connection::None,
                 inbox: Inbox::default(),
+                listener: Weak::new(),
                 read_shut: false,
                 write_shut: false,
                 closed: false,

@@ -1,5 +1,6 @@
 //! Sending and receiving.
 
+use crate::flight;
 use crate::inbox::{Inbox, Packet};
 use crate::socket::Connection;
 use crate::{Address, UnixSocket};
@@ -89,8 +90,8 @@ impl UnixSocket {
         s.connection = Connection::None;
         let unread = s.inbox.clear();
         drop(s);
-        // Outside the lock, as files in flight may be sockets.
-        drop(unread);
+        // Outside the lock: what is closed may be sockets themselves.
+        flight::discard(unread);
         Errno::ECONNREFUSED
     }
 
@@ -112,6 +113,7 @@ impl UnixSocket {
         let Message {
             mut control, flags, ..
         } = message;
+        let sockets = flight::has_sockets(&control.rights);
         let mut total = 0;
         let mut buf = vec![0u8; src.remaining().min(PIECE)];
         loop {
@@ -138,6 +140,8 @@ impl UnixSocket {
                     true
                 });
                 match step {
+                    // They went with the first piece.
+                    Ok(()) if sockets && total + put > 0 => flight::landed(peer),
                     Ok(()) => {}
                     Err(_) if total + put > 0 => return Ok(total + put),
                     Err(SysErr::Errno(e)) => return Err(self.broken(cx, flags, e)),
@@ -168,6 +172,7 @@ impl UnixSocket {
         let n = src.take(&mut data)?;
         data.truncate(n);
         let len = data.len();
+        let sockets = flight::has_sockets(&message.control.rights);
         let mut packet = Some(Packet {
             data,
             taken: 0,
@@ -185,7 +190,12 @@ impl UnixSocket {
             true
         });
         match sent {
-            Ok(()) => Ok(len),
+            Ok(()) => {
+                if sockets {
+                    flight::landed(peer);
+                }
+                Ok(len)
+            }
             Err(SysErr::Errno(e)) => Err(self.broken(cx, message.flags, e)),
             Err(e) => Err(e),
         }
@@ -377,7 +387,7 @@ impl UnixSocket {
             },
         });
         if flags.peek {
-            self.state.lock().inbox.unpop(packet);
+            self.put_back(packet);
         } else {
             self.made_room();
         }
@@ -397,13 +407,13 @@ impl UnixSocket {
         let starts = total.count == 0;
         let sender = packet.control.creds.unwrap_or(packet.sender);
         if !starts && pass_creds && total.control.creds != Some(sender) {
-            self.state.lock().inbox.unpop(packet);
+            self.put_back(packet);
             return Ok(false);
         }
         let put = match dst.put(packet.rest()) {
             Ok(n) => n,
             Err(e) => {
-                self.state.lock().inbox.unpop(packet);
+                self.put_back(packet);
                 return if starts { Err(e.into()) } else { Ok(false) };
             }
         };
@@ -420,6 +430,15 @@ impl UnixSocket {
         }
         self.made_room();
         Ok(whole)
+    }
+
+    /// What was taken from the inbox is not wanted yet.
+    fn put_back(&self, packet: Packet) {
+        let sockets = flight::has_sockets(&packet.control.rights);
+        self.state.lock().inbox.unpop(packet);
+        if sockets {
+            flight::landed(self);
+        }
     }
 
     /// Whoever sends to this socket may go on.

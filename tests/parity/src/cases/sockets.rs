@@ -24,6 +24,7 @@ cases!(
     pass_descriptors,
     pass_descriptors_limits,
     pass_descriptor_of_itself,
+    out_of_reach_in_flight,
     pass_credentials,
     message_truncation,
     vectors_over_sockets,
@@ -279,6 +280,73 @@ fn pass_descriptor_of_itself(o: Out) {
     tell!(o, "held" => read(r, 1).0, "close" => close(b), "let go" => read(r, 1).0);
 }
 
+/// Whether the other end of `r` is closed, once Linux looks for garbage, which it does at a close.
+fn let_go(r: i32) -> bool {
+    k!(SYS_fcntl, r, F_SETFL, O_NONBLOCK);
+    (0..500).any(|_| {
+        let (a, b) = pair(SOCK_STREAM);
+        close(a);
+        close(b);
+        sleep_ms(10);
+        read(r, 1).0.0 == 0
+    })
+}
+
+fn out_of_reach_in_flight(o: Out) {
+    // Two in each other and in themselves.
+    let (a, b) = pair(SOCK_STREAM);
+    let (r, w) = pipe();
+    send_message(a, b"x", &rights(&[a, b, w]));
+    send_message(b, b"x", &rights(&[a]));
+    for fd in [a, b, w] {
+        close(fd);
+    }
+    tell!(o, "each other" => let_go(r));
+    // One that listens, in what it has not accepted.
+    let (addr, len) = address(b"\0ringfence-flight");
+    let l = k!(SYS_socket, AF_UNIX, SOCK_STREAM, 0).int();
+    k!(SYS_bind, l, &addr, len);
+    k!(SYS_listen, l, 1);
+    let c = k!(SYS_socket, AF_UNIX, SOCK_STREAM, 0).int();
+    let (r, w) = pipe();
+    tell!(o, "connect" => k!(SYS_connect, c, &addr, len), "send" => send_message(c, b"x", &rights(&[l, w])));
+    for fd in [c, l, w] {
+        close(fd);
+    }
+    tell!(o, "a listener" => let_go(r));
+    // In reach: through one that is in another, which is held.
+    let (a, b) = pair(SOCK_DGRAM);
+    let (c, d) = pair(SOCK_DGRAM);
+    let (r, w) = pipe();
+    send_message(c, b"y", &rights(&[w]));
+    send_message(a, b"x", &rights(&[d, a]));
+    for fd in [a, c, d, w] {
+        close(fd);
+    }
+    let (e, f) = pair(SOCK_STREAM);
+    close(e);
+    close(f);
+    let (text, fds) = recv_message(b, 9, 64, 0);
+    tell!(o, "got" => text);
+    let (text, more) = recv_message(fds[0], 9, 64, 0);
+    tell!(o, "inside" => text, "works" => write(more[0], b"z"), "read" => read(r, 1).1);
+    // One in another, as deep as may be.
+    let (r, w) = pipe();
+    let mut last = w;
+    for _ in 0..5000 {
+        let (a, b) = pair(SOCK_DGRAM);
+        if !send_message(a, b"x", &rights(&[last])).ok() {
+            close(b);
+        } else {
+            close(last);
+            last = b;
+        }
+        close(a);
+    }
+    close(last);
+    tell!(o, "a chain" => let_go(r));
+}
+
 fn pass_credentials(o: Out) {
     let (a, b) = pair(SOCK_STREAM);
     tell!(o, "on" => k!(SYS_setsockopt, b, SOL_SOCKET, SO_PASSCRED, &1i32, 4), "send" => write(a, b"who"));
@@ -398,6 +466,13 @@ fn named_errors(o: Out) {
     let (addr, len) = address(b"none/such\0");
     tell!(o, "missing" => con(b"nosuch\0"), "not a socket" => con(b"plain\0"), "no directory" => k!(SYS_bind, s, &addr, len), "short" => k!(SYS_connect, s, &addr, 1), "long" => k!(SYS_bind, s, &addr, 200), "family" => { let mut x = addr; x[0] = 2; k!(SYS_bind, s, &x, len) }, "null" => k!(SYS_connect, s, 0, 20), "open it" => { let (a, n) = address(b"s\0"); k!(SYS_bind, s, &a, n); open(c"s", O_RDWR, 0) },
         "listen unbound" => k!(SYS_listen, k!(SYS_socket, AF_UNIX, SOCK_STREAM, 0), 1), "accept not listening" => k!(SYS_accept, s, 0, 0), "listen datagram" => k!(SYS_listen, k!(SYS_socket, AF_UNIX, SOCK_DGRAM, 0), 1), "send unconnected" => send(s, b"x", 0), "recv unconnected" => recv(s, 1, 0));
+    let long = |name: usize, len: u32| {
+        let mut hdr: msghdr = sys::zeroed();
+        hdr.msg_name = name as *mut c_void;
+        hdr.msg_namelen = len;
+        k!(SYS_sendmsg, s, &hdr, 0)
+    };
+    tell!(o, "long name nowhere" => long(1, 200), "long name" => long(addr.as_ptr() as usize, 500), "negative" => long(1, u32::MAX));
 }
 
 fn named_datagram(o: Out) {
