@@ -6,8 +6,9 @@ use abi::libc;
 use abi::system::Timex;
 use abi::time::{Timespec, Timeval};
 use ctx::{Ctx, Restart, SysErr, SysResult, UserMemoryExt, Wake};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use task::TaskCx;
+use task::{TaskCx, ThreadGroup};
 use time::ClockId;
 
 const CLOCK_PROCESS_CPUTIME_ID: i32 = 2;
@@ -174,27 +175,29 @@ pub(crate) fn clock_nanosleep(
     &[clock, flags, t, rem, ..]: &Args,
 ) -> SysResult<u64> {
     // A clock that no sleep is known for is told before the time is looked at; one on which this
-    // kernel cannot sleep (CPU time, what wakes a machine up) after it.
+    // kernel cannot sleep (what wakes a machine up) after it.
     let number = clock as i32;
     let clock = match Clock::parse(clock) {
-        Ok(Clock::System(
-            id @ (ClockId::Realtime | ClockId::Monotonic | ClockId::Boottime | ClockId::Tai),
-        )) => Ok(id),
+        Ok(
+            id @ Clock::System(
+                ClockId::Realtime | ClockId::Monotonic | ClockId::Boottime | ClockId::Tai,
+            ),
+        ) => Ok(id),
+        Ok(id @ Clock::Process(_)) => Ok(id),
+        // Of CPU clocks, a thread's is none to sleep on, nor is one that is nobody's.
+        _ if number < 0 && is_sleepable(number) => Err(Errno::EINVAL),
         _ if is_sleepable(number) => Err(Errno::EOPNOTSUPP),
         Ok(_) => return Err(Errno::EOPNOTSUPP.into()),
         Err(e) => return Err(e.into()),
     };
     let t: Timespec = cx.memory().read_obj(t)?;
     let nanos = t.to_duration()?;
-    let clock = match clock {
-        Ok(clock) => clock,
-        // Of CPU clocks, one's own thread's is none to sleep on, nor is one that is nobody's.
-        Err(_) if number < 0 && (number & 4 != 0 || number & 3 == 3) => {
-            return Err(Errno::EINVAL.into());
-        }
-        Err(e) => return Err(e.into()),
-    };
     let absolute = flags as i32 & libc::TIMER_ABSTIME != 0;
+    let clock = match clock? {
+        Clock::System(clock) => clock,
+        Clock::Process(pid) => return sleep_on_cpu_time(cx, pid, nanos, absolute, rem),
+        Clock::Thread(_) => return Err(Errno::EINVAL.into()),
+    };
     if !absolute {
         return sleep_for(cx, t, rem);
     }
@@ -205,6 +208,49 @@ pub(crate) fn clock_nanosleep(
         true => Ok(0),
         false => Err(Restart::NoHandler.into()),
     }
+}
+
+/// Sleeps until a process (0 is the caller's) has used so much more CPU time, or so much.
+fn sleep_on_cpu_time(
+    cx: &mut TaskCx,
+    pid: i32,
+    nanos: u64,
+    absolute: bool,
+    rem: u64,
+) -> SysResult<u64> {
+    let group = match pid {
+        0 => cx.task().group().clone(),
+        pid => cx.kernel().process(pid).ok_or(Errno::EINVAL)?,
+    };
+    let until = match absolute {
+        true => nanos,
+        false => group.cpu_time().total().saturating_add(nanos),
+    };
+    if !absolute {
+        return sleep_until_used(cx, group, until, rem);
+    }
+    match cx.sleep_on_cpu_time(&group, until) {
+        true => Ok(0),
+        false => Err(Restart::NoHandler.into()),
+    }
+}
+
+/// As [`sleep_until`], on the CPU time of a process.
+fn sleep_until_used(
+    cx: &mut TaskCx,
+    group: Arc<ThreadGroup>,
+    until: u64,
+    rem: u64,
+) -> SysResult<u64> {
+    if cx.sleep_on_cpu_time(&group, until) {
+        return Ok(0);
+    }
+    let left = until.saturating_sub(group.cpu_time().total());
+    let left = Timespec::from_nanos(i64::try_from(left).unwrap_or(i64::MAX));
+    put(cx, rem, &left)?;
+    cx.restart_with(Box::new(move |cx: &mut TaskCx| {
+        sleep_until_used(cx, group, until, rem)
+    }))
 }
 
 /// The clocks beyond the usual ones for which Linux has a way to sleep: a process's CPU time, the

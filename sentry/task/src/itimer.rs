@@ -6,7 +6,7 @@
 
 use crate::{ExitStatus, Kernel, Task, TaskCx, ThreadGroup};
 use abi::{Errno, libc};
-use ctx::Resource;
+use ctx::{Ctx, Resource, Wake};
 use signal::{SigInfo, Signal};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use sync::{Mutex, ranks};
 use time::{ClockId, TimerId, TimerListener, TimerQueue};
+use wait::Waker;
 
 /// What a timer counts.
 #[derive(Clone)]
@@ -41,6 +42,8 @@ pub enum Notify {
     Interval(Signal),
     /// RLIMIT_CPU.
     CpuLimit,
+    /// Wakes a task that sleeps on the clock.
+    Wake(Arc<Waker>),
 }
 
 /// setitimer(2)'s three.
@@ -82,6 +85,8 @@ const CPU_LIMIT: u64 = 3;
 const FIRST_POSIX: u64 = 16;
 /// A period shorter than this is caught up with in batches.
 const SHORTEST: Duration = Duration::from_micros(50);
+/// From here on, those of tasks that sleep.
+const FIRST_SLEEPER: u64 = 1 << 32;
 /// How many POSIX timers a process may have.
 const MOST: usize = 4096;
 
@@ -184,6 +189,24 @@ impl ProcessTimers {
         );
     }
 
+    /// Wakes a task when the process has used so much CPU time, in nanoseconds, for as long as what
+    /// is returned is there.
+    pub(crate) fn wake_at(&self, at: u64, waker: Arc<Waker>) -> Alarm {
+        let table = self.table().clone();
+        let notify = Notify::Wake(waker);
+        let mut timers = table.timers.lock();
+        let last = timers.range(FIRST_SLEEPER..).next_back();
+        let key = last.map_or(FIRST_SLEEPER, |(key, _)| key + 1);
+        timers.insert(key, Timer::new(TimerClock::Process, notify));
+        drop(timers);
+        let new = Setting {
+            interval: 0,
+            value: at.max(1),
+        };
+        table.set(key, None, new, true);
+        Alarm { table, key }
+    }
+
     /// timer_create(2): its id.
     ///
     /// # Errors
@@ -194,7 +217,7 @@ impl ProcessTimers {
         notify: impl FnOnce(i32) -> Notify,
     ) -> Result<i32, Errno> {
         let mut timers = self.table().timers.lock();
-        if timers.len() >= MOST {
+        if timers.range(..FIRST_SLEEPER).count() >= MOST {
             return Err(Errno::EAGAIN);
         }
         let key = (FIRST_POSIX..)
@@ -296,7 +319,34 @@ impl ProcessTimers {
     }
 }
 
+/// A timer for one who sleeps.
+pub(crate) struct Alarm {
+    table: Arc<Table>,
+    key: u64,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let gone = self.table.timers.lock().remove(&self.key);
+        if let Some(id) = gone.and_then(|t| t.armed) {
+            self.table.queue.cancel(id);
+        }
+    }
+}
+
 impl TaskCx {
+    /// Sleeps until a process has used so much CPU time, in nanoseconds; whether that came before
+    /// a signal did.
+    pub fn sleep_on_cpu_time(&self, group: &ThreadGroup, until: u64) -> bool {
+        let _alarm = group.timers().wake_at(until, self.waker().clone());
+        while group.cpu_time().total() < until {
+            if self.park(None) == Wake::Interrupted {
+                return false;
+            }
+        }
+        true
+    }
+
     /// The process has run: CPU timers that had gone dormant go on.
     #[inline]
     pub(crate) fn group_timers_woken(&self) {
@@ -505,6 +555,7 @@ impl Table {
                 return;
             }
             Notify::CpuLimit => return self.cpu_limit(&group),
+            Notify::Wake(waker) => return waker.wake(),
             Notify::Process(s, value) => (s, None, value),
             Notify::Thread(t, s, value) => match t.upgrade() {
                 Some(t) => (s, Some(t), value),

@@ -274,7 +274,7 @@ calls! {
     clock_settime(clockid: Clock, tp: Timespec) => partial(clocks::clock_settime) "EPERM";
     clock_gettime(clockid: Clock, tp: TimespecOut) => full(clocks::clock_gettime);
     clock_getres(clockid: Clock, res: TimespecOut) => full(clocks::clock_getres);
-    clock_nanosleep(clockid: Clock, flags: Hex, t: Timespec, remain: Ptr) => partial(clocks::clock_nanosleep) "not on CPU time";
+    clock_nanosleep(clockid: Clock, flags: Hex, t: Timespec, remain: Ptr) => partial(clocks::clock_nanosleep) "not on the CPU time of a single thread";
     exit_group(status: Int) => full(process::exit_group);
     epoll_wait(epfd: Fd, events: Ptr, maxevents: Int, timeout: Int) => full(epoll::epoll_wait);
     epoll_ctl(epfd: Fd, op: EpollOp, fd: Fd, event: EpollEvent) => full(epoll::epoll_ctl);

@@ -18,6 +18,7 @@ cases!(
     sleep_lengths,
     sleep_arguments,
     sleep_absolute,
+    sleep_on_cpu_time,
     interval_timer,
     interval_timer_reads,
     interval_timer_arguments,
@@ -177,6 +178,31 @@ fn sleep_absolute(o: Out) {
         };
         tell!(o, "sleep" => k!(SYS_clock_nanosleep, id, TIMER_ABSTIME, &t, 0), "reached" => clock(id) >= at, "past" => k!(SYS_clock_nanosleep, id, TIMER_ABSTIME, &t, 0));
     }
+}
+
+fn sleep_on_cpu_time(o: Out) {
+    let busy = sys::child(|| {
+        loop {
+            std::hint::spin_loop();
+        }
+    });
+    let id = (!busy << 3) | 2;
+    let start = clock(id);
+    tell!(o, "other" => k!(SYS_clock_nanosleep, id, 0, &ms(20), 0), "used" => clock(id) - start >= 20_000_000);
+    let at = clock(id) + 20_000_000;
+    let t = timespec {
+        tv_sec: at / 1_000_000_000,
+        tv_nsec: at % 1_000_000_000,
+    };
+    tell!(o, "absolute" => k!(SYS_clock_nanosleep, id, TIMER_ABSTIME, &t, 0), "reached" => clock(id) >= at, "past" => k!(SYS_clock_nanosleep, id, TIMER_ABSTIME, &t, 0));
+    k!(SYS_kill, busy, SIGKILL);
+    wait_text(busy);
+    // One that sleeps on its own uses nothing.
+    on(SIGALRM, 0);
+    itimer(ITIMER_REAL, 20_000, 20_000);
+    let mut left = ms(0);
+    tell!(o, "own" => k!(SYS_clock_nanosleep, CLOCK_PROCESS_CPUTIME_ID, 0, &ms(9_500), &mut left), "left" => left.tv_sec, "nothing" => k!(SYS_clock_nanosleep, CLOCK_PROCESS_CPUTIME_ID, 0, &ms(0), 0),
+        "own thread" => k!(SYS_clock_nanosleep, (!0 << 3) | 6, 0, &ms(1), 0), "nobody" => k!(SYS_clock_nanosleep, (!999_999 << 3) | 2, 0, &ms(1), 0), "not a time" => k!(SYS_clock_nanosleep, CLOCK_PROCESS_CPUTIME_ID, 0, &timespec { tv_sec: 0, tv_nsec: -1 }, 0));
 }
 
 fn itimer(which: i32, first: i64, every: i64) -> sys::R {
