@@ -79,6 +79,21 @@ fn asked(place: &Place<'_>, run: &Background) -> Result {
     })
 }
 
+/// Waits as long as there is something new: `look` says whether it is over, and what there is.
+fn progresses(what: &str, mut look: impl FnMut() -> Result<(bool, String)>) -> Result {
+    let (mut over, mut last) = (false, String::new());
+    while !over {
+        eventually(what, || {
+            let (is_over, now) = look()?;
+            over = is_over;
+            let moved = now != last;
+            last = now;
+            Ok(over || moved)
+        })?;
+    }
+    Ok(())
+}
+
 /// Ends the container from outside, of which nothing is left then.
 fn killed(place: &Place<'_>, mut run: Background) -> Result {
     exited(&place.ringfence(&["kill", "c", "KILL"]), 0)?;
@@ -140,24 +155,37 @@ fn a_memory_hog(place: &Place<'_>) -> Result {
 
 fn a_directory_of_a_hundred_thousand(place: &Place<'_>) -> Result {
     let script = "mkdir /dev/shm/d; cd /dev/shm/d; n=0
-        while [ $n -lt 100000 ]; do : > $n; n=$((n+1)); done
+        while [ $n -lt 100000 ]; do : > $n; n=$((n+1)); [ ${n%000} = $n ] || echo $n > /at; done
         echo $(ls | wc -l) $(ls | sort -n | tail -n 1) > /log
         rm [1-9]*; echo $(ls) >> /log; exec sleep 1000";
     started(place, json!({}), script)?;
     answers(place)?;
-    eventually("all names", || Ok(log(place)?.lines().count() == 2))?;
+    let at = place.tree()?.join("at");
+    progresses("further names", || {
+        let now = log(place)?;
+        let over = now.lines().count() == 2;
+        Ok((
+            over,
+            now + &std::fs::read_to_string(&at).unwrap_or_default(),
+        ))
+    })?;
     equal("log", &log(place)?, &"100000 99999\n0\n".to_owned())?;
     place.gone()
 }
 
 /// Runs Python's `program`, which says that it begins, asks while it goes on, and waits until it
-/// has written `said`. It is killed as it then stands.
+/// has written `said`, and dots between. It is killed as it then stands.
 fn python(place: &Place<'_>, program: &str, said: &str) -> Result {
     let mut run = debian(place, json!({}), &["/usr/bin/python3", "-uc", program])?;
     run.wait_for("begin\n")?;
     asked(place, &run)?;
-    run.wait_for("\nend\n")?;
-    equal("output", &run.output(), &format!("begin\n{said}end\n"))?;
+    progresses("further output", || {
+        let output = run.output();
+        let over = output.ends_with("end\n") || output.contains("Traceback");
+        Ok((over, output))
+    })?;
+    let output = run.output().replace('.', "");
+    equal("output", &output, &format!("begin\n{said}end\n"))?;
     answers(place)?;
     killed(place, run)
 }
@@ -170,11 +198,13 @@ for d in range(100):
     os.mkdir(f"/tmp/{d}")
     for f in range(1000):
         os.close(os.open(f"/tmp/{d}/{f}", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    print(".", end="")
 print(sum(os.stat(f"{d}/{f}").st_nlink for d, _, fs in os.walk("/tmp") for f in fs))
 for d in range(100):
     for f in range(1000):
         os.unlink(f"/tmp/{d}/{f}")
     os.rmdir(f"/tmp/{d}")
+    print(".", end="")
 print(os.listdir("/tmp"))
 print("end")
 time.sleep(1000)
@@ -189,10 +219,14 @@ print("begin")
 threading.stack_size(65536)
 end = threading.Event()
 threads = [threading.Thread(target=end.wait) for n in range(1024)]
-for t in threads: t.start()
+for t in threads:
+    t.start()
+    print(".", end="")
 print(threading.active_count())
 end.set()
-for t in threads: t.join()
+for t in threads:
+    t.join()
+    print(".", end="")
 print(threading.active_count())
 print("end")
 time.sleep(1000)
