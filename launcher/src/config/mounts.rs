@@ -67,9 +67,12 @@ fn clean(destination: &str) -> String {
     format!("/{}", names.join("/"))
 }
 
+/// What an option does.
+type Effect = fn(&mut MountFlags);
+
 /// What sets or clears a flag; with an `r` before it, also for what is mounted below, of which the
 /// sandbox's mounts have nothing that is not theirs.
-const EFFECTIVE: &[(&str, fn(&mut MountFlags))] = &[
+const EFFECTIVE: &[(&str, Effect)] = &[
     ("ro", |f| f.readonly = true),
     ("rw", |f| f.readonly = false),
     ("nosuid", |f| f.nosuid = true),
