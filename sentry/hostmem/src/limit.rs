@@ -64,8 +64,11 @@ impl MemoryFile {
         self.limit.store(limit, Ordering::SeqCst);
         {
             let mut allocator = self.allocator.lock();
+            let counted = allocator.account.is_limited();
             allocator.account.set_limit(limit);
-            allocator.charge_all();
+            if !counted {
+                allocator.charge_all();
+            }
         }
         self.untrimmed.store(0, Ordering::Relaxed);
         let (_, slack) = self.measure();
@@ -302,6 +305,8 @@ mod tests {
         let g = memory.allocate(64 * P, Placement::Anywhere).unwrap();
         g.charge(0, 10 * P).unwrap();
         assert_eq!(g.charge(10 * P, P), Err(Errno::ENOMEM));
+        // Else it would be measured as not there.
+        g.write(0, &[1; 10 * 4096]).unwrap();
         memory.change_limit(Some(50 * P)).unwrap();
         g.charge(10 * P, 10 * P).unwrap();
         assert_eq!(g.charge(20 * P, P), Err(Errno::ENOMEM));
