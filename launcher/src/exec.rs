@@ -246,6 +246,7 @@ pub(crate) fn stand_in(
         let status = attach::attend(&mut process, terminal, signals);
         std::process::exit(status.unwrap_or(KILLED));
     };
+    step::reached("exec-stand-in");
     Ok(StandIn(Some(pid)))
 }
 

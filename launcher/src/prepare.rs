@@ -11,7 +11,7 @@ use crate::id::ContainerId;
 use crate::identity::IdMaps;
 use crate::sandbox::{Console, Debug, Options, Overlay};
 use crate::spawn::{Process, SpawnError, Spawner, Start, errno, host};
-use crate::sys;
+use crate::{step, sys};
 use control::ChannelError;
 use control::boot::{
     ContainerSpec, FdIndex, MountSource, MountSpec, OverlayMode, ProcessSpec, RootSpec,
@@ -120,10 +120,12 @@ impl Prepared {
         group: Option<&Group>,
     ) -> Result<Process, LaunchError> {
         let gofer = spawner.start(gofer_start(options, config, &mut self.trees))?;
+        step::reached("create-gofer-cloned");
         if let Some(group) = group {
             group.add(gofer.pid)?;
         }
         gofer.admit(gofer_maps(options, config).as_ref())?;
+        step::reached("create-gofer-admitted");
         Ok(gofer)
     }
 

@@ -137,7 +137,7 @@ pub trait Process: Send + Sync {
 /// A profile in the making. When dropped, it is over.
 pub trait Profile {
     /// What the asker has to know at the beginning.
-    fn begun(&self) -> Profiling;
+    fn begun(&self) -> &Profiling;
     /// Its time is over.
     fn end(self: Box<Self>) -> Profiled;
 }
@@ -354,7 +354,7 @@ impl Shared {
                 },
                 Request::Profile(spec) => match target.kernel.profile(&spec, fds) {
                     Ok(profile) => self.counted(|| {
-                        channel.send(&Reply::Profiling(profile.begun()), &[])?;
+                        channel.send(&Reply::Profiling(profile.begun().clone()), &[])?;
                         sit_out(channel, &target.end, Duration::from_millis(spec.duration));
                         channel.send(&Reply::Profiled(profile.end()), &[])
                     })?,
@@ -557,7 +557,7 @@ mod tests {
             Traced { events: 3, lost: 0 }
         }
         fn profile(&self, _: &ProfileSpec, _: Vec<OwnedFd>) -> Result<Box<dyn Profile>, Failure> {
-            Ok(Box::new(FakeProfile))
+            Ok(Box::new(FakeProfile::default()))
         }
         fn join(&self, _: &JoinSpec, _: Vec<OwnedFd>) -> Result<Arc<dyn Process>, Failure> {
             Err(Failure::new(FailureKind::State, "nobody joins"))
@@ -581,11 +581,12 @@ mod tests {
         }
     }
 
-    struct FakeProfile;
+    #[derive(Default)]
+    struct FakeProfile(Profiling);
 
     impl Profile for FakeProfile {
-        fn begun(&self) -> Profiling {
-            Profiling::default()
+        fn begun(&self) -> &Profiling {
+            &self.0
         }
         fn end(self: Box<Self>) -> Profiled {
             Profiled {

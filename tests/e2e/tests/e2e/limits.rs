@@ -16,18 +16,11 @@ cases!("limits":
     ten_thousand_pipes,
 );
 
-/// A control group of this test's own: the containers of all tests have the same id, after which
-/// a group is called that has no other name.
-fn group(place: &Place<'_>) -> Value {
-    place.dir.to_string_lossy().replace('/', ".").into()
-}
-
 /// Runs `script` in a container `c` with these `linux.resources`.
 fn started(place: &Place<'_>, resources: Value, script: &str) -> Result {
-    let group = group(place);
     let dir = place.shell(script, |config| {
         config["linux"]["resources"] = resources;
-        config["linux"]["cgroupsPath"] = group;
+        config["linux"]["cgroupsPath"] = place.group().into();
     })?;
     let dir = dir.to_string_lossy().into_owned();
     let mut command = place.runtime.command();
@@ -49,7 +42,7 @@ fn debian(place: &Place<'_>, resources: Value, args: &[&str]) -> Result<Backgrou
     let mut bundle = Bundle::new(&place.dir.join("bundle"), place.debian()?, args);
     bundle.config["root"]["readonly"] = true.into();
     bundle.config["linux"]["resources"] = resources;
-    bundle.config["linux"]["cgroupsPath"] = group(place);
+    bundle.config["linux"]["cgroupsPath"] = place.group().into();
     bundle.config["process"]["rlimits"] =
         json!([{"type": "RLIMIT_NOFILE", "soft": 20_000, "hard": 20_000}]);
     bundle.write()?;

@@ -96,6 +96,13 @@ impl<'a> Place<'a> {
         Ok(to)
     }
 
+    /// A control group of this test's own: the containers of all tests have the same id, after which
+    /// a group is called that has no other name.
+    pub(crate) fn group(&self) -> String {
+        let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
+        format!("/ringfence-e2e-{}-{name}", std::process::id())
+    }
+
     /// A bundle that runs `args` in [`Place::tree`]; not written yet.
     pub(crate) fn bundle(&self, args: &[&str]) -> Result<Bundle> {
         need_root()?;

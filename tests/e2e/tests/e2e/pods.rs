@@ -519,6 +519,7 @@ fn memory_is_its_own(place: &Place<'_>) -> Result {
         let args = ["/bin/sh", "-c", script];
         let mut bundle = bundle(place, "a", &root, &args, Some(("s", shared)))?;
         bundle.config["linux"]["resources"] = json!({"memory": {"limit": 64 << 20}});
+        bundle.config["linux"]["cgroupsPath"] = place.group().into();
         bundle.write()?;
         let dir = bundle.dir.to_string_lossy().into_owned();
         said(&place.ringfence(&["run", "-b", &dir, "a"]), 0, "137\n")?;

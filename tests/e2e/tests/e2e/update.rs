@@ -76,7 +76,10 @@ fn memory_and_tasks_need_no_group(place: &Place<'_>) -> Result {
     place.gone()?;
     started(
         place,
-        json!({"resources": {"memory": {"limit": 32 * MB}, "pids": {"limit": 4}}}),
+        limited(
+            place,
+            json!({"memory": {"limit": 32 * MB}, "pids": {"limit": 4}}),
+        ),
     )?;
     seen(place, "33554432 4 max 100000\n")?;
     said(&update(place, &["--memory=-1", "--pids-limit=-1"]), 0, "")?;
@@ -90,7 +93,7 @@ fn memory_and_tasks_need_no_group(place: &Place<'_>) -> Result {
 
 fn what_is_used_cannot_be_taken(place: &Place<'_>) -> Result {
     let script = "head -c 40000000 /dev/zero > /dev/shm/f; echo > /ready; exec sleep 1000";
-    let limits = json!({"resources": {"memory": {"limit": 128 * MB}}});
+    let limits = limited(place, json!({"memory": {"limit": 128 * MB}}));
     started_with(place, script, limits)?;
     let ready = place.tree()?.join("ready");
     eventually("file", || Ok(ready.exists()))?;
@@ -176,11 +179,14 @@ fn groups(place: &Place<'_>) -> Result<Vec<PathBuf>> {
     Ok(dirs.collect())
 }
 
+/// These limits, and a group of the test's own for them.
+fn limited(place: &Place<'_>, resources: Value) -> Value {
+    json!({"cgroupsPath": place.group(), "resources": resources})
+}
+
 /// A container with a group that was made for it.
 fn grouped(place: &Place<'_>, resources: Value) -> Result<Vec<PathBuf>> {
-    let name = place.dir.file_name().unwrap_or_default().to_string_lossy();
-    let path = format!("/ringfence-e2e-{}-{name}", std::process::id());
-    started(place, json!({"cgroupsPath": path, "resources": resources}))?;
+    started(place, limited(place, resources))?;
     let dirs: Vec<PathBuf> = groups(place)?;
     match dirs.first().is_some_and(|dir| dir.is_dir()) {
         true => Ok(dirs),
