@@ -1,5 +1,6 @@
 //! Memory of our own processes that only their start needed. A container has three of them for as
 //! long as it lives, and most of its life most of them sleep.
+// UNSAFETY: two host calls over the executable's own read-only pages, named by the linker.
 #![expect(unsafe_code, reason = "raw host calls and symbols of the linker")]
 
 unsafe extern "C" {
