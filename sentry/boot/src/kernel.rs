@@ -197,6 +197,7 @@ pub(crate) fn furnish(
         pids_limit: spec.limits.pids,
         uts,
         ipc,
+        network: unix_names.id(),
         devices: parts.devices.clone(),
     };
     let own = task::Container::new(&kernel, config);

@@ -22,6 +22,7 @@ pub use ids::{Control, Perm, PermWords};
 use hostmem::MemoryFile;
 use std::sync::Arc;
 use time::Clocks;
+use vfs::nsfs::NamespaceId;
 
 /// `IPC_CREAT`
 pub const CREAT: i32 = 0o1000;
@@ -34,6 +35,7 @@ pub const PRIVATE: i32 = 0;
 
 /// All IPC objects of a sandbox.
 pub struct Ipc {
+    id: NamespaceId,
     /// Shared memory.
     pub shm: Arc<shm::Segments>,
     /// Semaphores.
@@ -54,11 +56,17 @@ impl Ipc {
     /// Without objects; segments will be made of `memory`.
     pub fn new(memory: &Arc<MemoryFile>, clocks: &Arc<Clocks>) -> Ipc {
         Ipc {
+            id: NamespaceId::new(),
             shm: shm::Segments::new(memory, clocks),
             sem: sem::Semaphores::new(clocks),
             msg: msg::Queues::new(clocks),
             mqueues: mqueue::Mqueues::new(clocks),
         }
+    }
+
+    /// The number of its namespace's file in `/proc/PID/ns`.
+    pub fn id(&self) -> u64 {
+        self.id.get()
     }
 }
 

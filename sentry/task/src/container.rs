@@ -31,6 +31,8 @@ pub struct ContainerConfig {
     pub uts: Arc<UtsNamespace>,
     /// System V IPC and POSIX message queues.
     pub ipc: Arc<ipc::Ipc>,
+    /// The number of its network namespace's file in `/proc/PID/ns`.
+    pub network: u64,
     /// Openers of device nodes.
     pub devices: Arc<DeviceRegistry>,
 }
@@ -43,6 +45,7 @@ pub struct Container {
     pids_limit: AtomicU64,
     uts: Arc<UtsNamespace>,
     ipc: Arc<ipc::Ipc>,
+    network: u64,
     devices: Arc<DeviceRegistry>,
     services: OnceLock<Arc<dyn Any + Send + Sync>>,
     pub(crate) killer: Killer,
@@ -73,6 +76,7 @@ impl Container {
             pids_limit: AtomicU64::new(config.pids_limit.unwrap_or(u64::MAX)),
             uts: config.uts,
             ipc: config.ipc,
+            network: config.network,
             devices: config.devices,
             services: OnceLock::new(),
             killer: Killer::default(),
@@ -125,6 +129,11 @@ impl Container {
     /// System V IPC and POSIX message queues.
     pub fn ipc(&self) -> &Arc<ipc::Ipc> {
         &self.ipc
+    }
+
+    /// The number of its network namespace's file in `/proc/PID/ns`.
+    pub fn network(&self) -> u64 {
+        self.network
     }
 
     /// Openers of device nodes.

@@ -16,6 +16,7 @@ use std::sync::{Arc, Condvar, Mutex as StdMutex, PoisonError};
 use std::time::Instant;
 use sync::{Mutex, ranks};
 use time::{ClockId, Clocks, TimerQueue};
+use vfs::nsfs::NamespaceId;
 
 /// A handler of a system call.
 pub type Handler = fn(&mut TaskCx, &[u64; 6]) -> SysResult<u64>;
@@ -82,6 +83,7 @@ pub enum Ended {
 
 /// The kernel.
 pub struct Kernel {
+    pid_namespace: NamespaceId,
     pub(crate) tree: Mutex<Tree, ranks::TaskTree>,
     engine: Arc<dyn Engine>,
     clocks: Arc<Clocks>,
@@ -119,6 +121,7 @@ impl Kernel {
         let cpus = config.cpus.max(1);
         let vdso = VdsoPages::new(&config.memory, &VdsoSpec { cpus })?;
         Ok(Arc::new(Kernel {
+            pid_namespace: NamespaceId::new(),
             tree: Mutex::new(Tree::default()),
             engine: config.engine,
             clocks: config.clocks,
@@ -139,6 +142,11 @@ impl Kernel {
             ended_changed: Condvar::new(),
             dying: AtomicBool::new(false),
         }))
+    }
+
+    /// The number of its PID namespace's file in `/proc/PID/ns`.
+    pub fn pid_namespace(&self) -> u64 {
+        self.pid_namespace.get()
     }
 
     /// The platform.

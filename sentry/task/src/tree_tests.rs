@@ -59,6 +59,7 @@ fn kernel() -> (Arc<Kernel>, Arc<Container>) {
         memory_cap: None,
         pids_limit: None,
         uts: Arc::new(UtsNamespace::new(Uts::default())),
+        network: vfs::nsfs::NamespaceId::new().get(),
         devices: vfs::DeviceRegistry::new(),
     };
     let container = Container::new(&kernel, config);

@@ -1,25 +1,37 @@
 //! What uname(2) says.
 
 use sync::{Mutex, ranks};
+use vfs::nsfs::NamespaceId;
 
 /// The names that the containers of a UTS namespace have.
 #[derive(Debug)]
-pub struct UtsNamespace(Mutex<Uts, ranks::Leaf>);
+pub struct UtsNamespace {
+    id: NamespaceId,
+    uts: Mutex<Uts, ranks::Leaf>,
+}
 
 impl UtsNamespace {
     /// One with these.
     pub fn new(uts: Uts) -> UtsNamespace {
-        UtsNamespace(Mutex::new(uts))
+        UtsNamespace {
+            id: NamespaceId::new(),
+            uts: Mutex::new(uts),
+        }
+    }
+
+    /// The number of its file in `/proc/PID/ns`.
+    pub fn id(&self) -> u64 {
+        self.id.get()
     }
 
     /// What uname(2) says.
     pub fn get(&self) -> Uts {
-        self.0.lock().clone()
+        self.uts.lock().clone()
     }
 
     /// Changes it (sethostname(2), setdomainname(2)).
     pub fn update(&self, change: impl FnOnce(&mut Uts)) {
-        change(&mut self.0.lock());
+        change(&mut self.uts.lock());
     }
 }
 

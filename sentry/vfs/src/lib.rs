@@ -31,6 +31,7 @@ mod file;
 mod file_io;
 mod locks;
 pub mod notify;
+pub mod nsfs;
 mod pipe;
 mod poll;
 pub mod splice;

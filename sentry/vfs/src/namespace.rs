@@ -1,5 +1,6 @@
 //! The tree of mounts.
 
+use crate::nsfs::NamespaceId;
 use crate::{Mount, MountFlags, MountSpec, VfsPath};
 use abi::Errno;
 use std::collections::{BTreeMap, HashMap};
@@ -9,6 +10,7 @@ use sync::{RwLock, ranks};
 /// The mounts that a set of tasks sees.
 #[derive(Debug)]
 pub struct MountNamespace {
+    id: NamespaceId,
     table: RwLock<Table, ranks::Mounts>,
 }
 
@@ -38,8 +40,14 @@ impl MountNamespace {
         };
         table.all.insert(top.id(), top);
         Arc::new(MountNamespace {
+            id: NamespaceId::new(),
             table: RwLock::new(table),
         })
+    }
+
+    /// The number of its file in `/proc/PID/ns`.
+    pub fn id(&self) -> u64 {
+        self.id.get()
     }
 
     /// The top of the tree.
@@ -280,6 +288,7 @@ impl MountNamespace {
             }
         }
         Arc::new(MountNamespace {
+            id: NamespaceId::new(),
             table: RwLock::new(table),
         })
     }

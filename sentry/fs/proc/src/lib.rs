@@ -8,6 +8,7 @@ mod fds;
 mod ipc;
 mod memory;
 mod node;
+mod ns;
 mod process;
 mod status;
 mod system;

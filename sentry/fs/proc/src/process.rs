@@ -2,7 +2,7 @@
 
 use crate::node::{Directory, Entry, Target, Text, directory, link, number, text};
 use crate::tree::number_of;
-use crate::{Owner, Proc, fds, memory, status};
+use crate::{Owner, Proc, fds, memory, ns, status};
 use abi::Errno;
 use ctx::Ctx;
 use std::any::Any;
@@ -30,6 +30,7 @@ const TEXTS: &[TextFile] = &[
     ("cmdline", 0o444, memory::cmdline),
     ("comm", 0o644, status::comm),
     ("environ", 0o400, memory::environ),
+    ("gid_map", 0o644, all_ids),
     ("limits", 0o444, status::limits),
     ("maps", 0o444, memory::maps),
     ("mountinfo", 0o444, fds::mountinfo),
@@ -37,12 +38,20 @@ const TEXTS: &[TextFile] = &[
     ("oom_score", 0o444, status::oom_score),
     ("oom_score_adj", 0o644, status::oom_score_adj),
     ("personality", 0o400, |_, _| Ok(b"00000000\n".to_vec())),
+    ("projid_map", 0o644, all_ids),
+    ("setgroups", 0o644, |_, _| Ok(b"allow\n".to_vec())),
     ("smaps", 0o444, memory::smaps),
     ("stat", 0o444, status::stat),
     ("statm", 0o444, memory::statm),
     ("status", 0o444, status::status),
+    ("uid_map", 0o644, all_ids),
     ("wchan", 0o444, |_, _| Ok(b"0".to_vec())),
 ];
+
+/// There is one user namespace, the first: ids are as they are.
+fn all_ids(_proc: &Proc, _task: &Task) -> Result<Vec<u8>, Errno> {
+    Ok(format!("{:>10} {:>10} {:>10}\n", 0, 0, u32::MAX).into_bytes())
+}
 
 const LINKS: &[(&str, Place)] = &[
     ("cwd", Place::Cwd),
@@ -85,6 +94,9 @@ impl Directory for ProcessDir {
                 task: self.task.clone(),
                 info: true,
             }),
+            b"ns" => Arc::new(ns::NsDir {
+                task: self.task.clone(),
+            }),
             b"task" if !self.thread => Arc::new(Threads {
                 task: self.task.clone(),
             }),
@@ -106,6 +118,7 @@ impl Directory for ProcessDir {
         all.extend(LINKS.iter().map(|(n, _)| Entry::new(*n, FileType::Symlink)));
         all.push(Entry::new("fd", FileType::Directory));
         all.push(Entry::new("fdinfo", FileType::Directory));
+        all.push(Entry::new("ns", FileType::Directory));
         if !self.thread {
             all.push(Entry::new("task", FileType::Directory));
         }
@@ -138,6 +151,13 @@ impl Text for TaskText {
             }
             "comm" => Err(Errno::EINVAL),
             "oom_score_adj" => status::set_oom_score_adj(&self.task, cx, data),
+            "gid_map" | "projid_map" | "uid_map" => Err(Errno::EPERM),
+            "setgroups" => match data.strip_suffix(b"\n").unwrap_or(data) {
+                // As it is.
+                b"allow" => Ok(()),
+                b"deny" => Err(Errno::EPERM),
+                _ => Err(Errno::EINVAL),
+            },
             _ => Err(Errno::EACCES),
         }
     }

@@ -31,6 +31,8 @@ cases!(
     proc_cmdline_and_environ,
     proc_fd_directory,
     proc_other_process,
+    proc_namespaces,
+    proc_id_maps,
     proc_mounts,
     proc_system_files,
     proc_unwritable,
@@ -258,6 +260,60 @@ fn proc_stat_scheduling(o: Out) {
     tell!(o, "nice" => told(), "batch" => k!(SYS_sched_setscheduler, 0, SCHED_BATCH, &0i32), "told" => told());
     let inherited = in_child(|| i32::from(told().ends_with(" 3")));
     tell!(o, "a child" => inherited, "real time" => k!(SYS_sched_setscheduler, 0, SCHED_FIFO, &5i32), "told" => told());
+}
+
+/// `/proc/PID/ns`: what is there, and whose is whose.
+fn proc_namespaces(o: Out) {
+    const NS_GET_PARENT: u64 = 0xb702;
+    const NS_GET_NSTYPE: u64 = 0xb703;
+    let dir = std::fs::read_dir("/proc/self/ns");
+    let names: Vec<String> = dir
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
+    tell!(o, "names" => names.join(" "), "directory" => stat_text(c"/proc/self/ns", 0));
+    let target = |path: &str| {
+        let target = std::fs::read_link(path).unwrap_or_default();
+        target.to_string_lossy().into_owned()
+    };
+    for name in &names {
+        let path = format!("/proc/self/ns/{name}");
+        let own = target(&path);
+        let shape: String = own.chars().filter(|c| !c.is_ascii_digit()).collect();
+        let digits = own.len() - shape.len();
+        let c = std::ffi::CString::new(path.as_str()).unwrap_or_default();
+        let fd = open(&c, O_RDONLY, 0).int();
+        let opened = target(&format!("/proc/self/fd/{fd}")) == own;
+        let number = own.trim_end_matches(']').rsplit('[').next();
+        let ino = std::fs::metadata(&path).map_or(0, |m| std::os::unix::fs::MetadataExt::ino(&m));
+        let parent = format!("/proc/{}/ns/{name}", k!(SYS_getppid));
+        tell!(o, "link" => shape, "digits" => digits, "file" => stat_text(&c, 0), "link itself" => stat_text(&c, AT_SYMLINK_NOFOLLOW), "its number" => number == Some(&ino.to_string()), "of the parent" => target(&parent) == own, "descriptor" => opened);
+        tell!(o, "kind" => k!(SYS_ioctl, fd, NS_GET_NSTYPE, 0), "parent" => k!(SYS_ioctl, fd, NS_GET_PARENT, 0), "other" => k!(SYS_ioctl, fd, 0xb7ff_u64, 0), "read" => read(fd, 4).0, "write" => open(&c, O_RDWR, 0), "nowhere" => k!(SYS_setns, fd, 1));
+        k!(SYS_close, fd);
+    }
+    let before = target("/proc/self/ns/mnt");
+    let child = in_child(|| {
+        k!(SYS_unshare, CLONE_NEWNS);
+        i32::from(target("/proc/self/ns/mnt") == before)
+    });
+    tell!(o, "missing" => target("/proc/self/ns/x"), "after unshare the same" => child);
+}
+
+/// `uid_map` and its like.
+fn proc_id_maps(o: Out) {
+    for name in ["uid_map", "gid_map", "projid_map", "setgroups"] {
+        let path = format!("/proc/self/{name}");
+        let c = std::ffi::CString::new(path.as_str()).unwrap_or_default();
+        tell!(o, "text" => text(&path), "file" => stat_text(&c, 0));
+        for what in ["", "0 0 1\n", "deny", "allow", "x\n"] {
+            let file = std::fs::File::options().write(true).open(&path);
+            let written = file.and_then(|mut f| std::io::Write::write(&mut f, what.as_bytes()));
+            let written = written.map_err(|e| e.raw_os_error());
+            tell!(o, "write" => format!("{what:?} {written:?}"));
+        }
+    }
 }
 
 fn proc_status_fields(o: Out) {
