@@ -43,6 +43,12 @@ fn limited(count: u64) -> usize {
     count.min(MAX_RW_COUNT) as usize
 }
 
+/// A copy within the kernel is a read and a write (splice(2) is neither).
+fn counted(cx: &TaskCx, moved: &SysResult) {
+    cx.task().io().count_read(moved);
+    cx.task().io().count_write(moved);
+}
+
 pub(crate) fn sendfile(cx: &mut TaskCx, &[out, input, offset, count, ..]: &Args) -> SysResult<u64> {
     let at = Offset::read(cx, offset)?;
     let input = file(cx, input)?;
@@ -60,7 +66,9 @@ pub(crate) fn sendfile(cx: &mut TaskCx, &[out, input, offset, count, ..]: &Args)
         &input,
         at.as_mut().map(|o| &mut o.value),
         limited(count),
-    )?;
+    );
+    counted(cx, &moved);
+    let moved = moved?;
     Offset::store(&at, cx)?;
     Ok(moved as u64)
 }
@@ -95,7 +103,9 @@ pub(crate) fn copy_file_range(
         (&input, in_at.as_mut().map(|o| &mut o.value)),
         (&out, out_at.as_mut().map(|o| &mut o.value)),
         limited(count),
-    )?;
+    );
+    counted(cx, &moved);
+    let moved = moved?;
     Offset::store(&in_at, cx)?;
     Offset::store(&out_at, cx)?;
     Ok(moved as u64)

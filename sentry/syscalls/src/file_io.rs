@@ -12,7 +12,9 @@ pub(crate) fn read(cx: &mut TaskCx, &[fd, buf, count, ..]: &Args) -> SysResult<u
     readable(&file)?;
     user_range(buf, count).map_err(|e| takes(file.ops().takes_reads()).err().unwrap_or(e))?;
     let mut dst = Dst::guest(cx.memory(), buf, count.min(MAX_RW_COUNT));
-    Ok(file.read(cx, &mut dst)? as u64)
+    let n = file.read(cx, &mut dst);
+    cx.task().io().count_read(&n);
+    Ok(n? as u64)
 }
 
 pub(crate) fn write(cx: &mut TaskCx, &[fd, buf, count, ..]: &Args) -> SysResult<u64> {
@@ -20,7 +22,9 @@ pub(crate) fn write(cx: &mut TaskCx, &[fd, buf, count, ..]: &Args) -> SysResult<
     writable(&file)?;
     user_range(buf, count).map_err(|e| takes(file.ops().takes_writes()).err().unwrap_or(e))?;
     let mut src = Src::guest(cx.memory(), buf, count.min(MAX_RW_COUNT));
-    Ok(file.write(cx, &mut src)? as u64)
+    let n = file.write(cx, &mut src);
+    cx.task().io().count_write(&n);
+    Ok(n? as u64)
 }
 
 /// A bad address range is told only after a descriptor that cannot do it.
@@ -62,7 +66,9 @@ pub(crate) fn pread64(cx: &mut TaskCx, &[fd, buf, count, pos, ..]: &Args) -> Sys
     user_range(buf, count)?;
     end_of(pos, count)?;
     let mut dst = Dst::guest(cx.memory(), buf, count.min(MAX_RW_COUNT));
-    Ok(file.pread(cx, pos, &mut dst)? as u64)
+    let n = file.pread(cx, pos, &mut dst);
+    cx.task().io().count_read(&n);
+    Ok(n? as u64)
 }
 
 pub(crate) fn pwrite64(cx: &mut TaskCx, &[fd, buf, count, pos, ..]: &Args) -> SysResult<u64> {
@@ -72,7 +78,9 @@ pub(crate) fn pwrite64(cx: &mut TaskCx, &[fd, buf, count, pos, ..]: &Args) -> Sy
     writable(&file)?;
     user_range(buf, count)?;
     let mut src = Src::guest(cx.memory(), buf, count.min(MAX_RW_COUNT));
-    Ok(file.pwrite(cx, pos, &mut src)? as u64)
+    let n = file.pwrite(cx, pos, &mut src);
+    cx.task().io().count_write(&n);
+    Ok(n? as u64)
 }
 
 /// Whether what is asked for ends where a file can.
@@ -149,6 +157,19 @@ fn read_vectors(
     pos: Option<u64>,
     flags: i32,
 ) -> SysResult<u64> {
+    let n = read_into_vectors(cx, fd, iov, count, pos, flags);
+    cx.task().io().count_read(&n);
+    Ok(n? as u64)
+}
+
+fn read_into_vectors(
+    cx: &TaskCx,
+    fd: u64,
+    iov: u64,
+    count: u64,
+    pos: Option<u64>,
+    flags: i32,
+) -> SysResult {
     let file = file(cx, fd)?;
     if pos.is_some() {
         seekable(&file)?;
@@ -167,7 +188,7 @@ fn read_vectors(
         Some(pos) => file.pread(cx, pos, &mut dst)?,
         None => file.read(cx, &mut dst)?,
     };
-    Ok(n as u64)
+    Ok(n)
 }
 
 fn write_vectors(
@@ -178,6 +199,19 @@ fn write_vectors(
     pos: Option<u64>,
     flags: i32,
 ) -> SysResult<u64> {
+    let n = write_from_vectors(cx, fd, iov, count, pos, flags);
+    cx.task().io().count_write(&n);
+    Ok(n? as u64)
+}
+
+fn write_from_vectors(
+    cx: &TaskCx,
+    fd: u64,
+    iov: u64,
+    count: u64,
+    pos: Option<u64>,
+    flags: i32,
+) -> SysResult {
     let file = file(cx, fd)?;
     if pos.is_some() {
         seekable(&file)?;
@@ -200,7 +234,7 @@ fn write_vectors(
     if n > 0 && flags & (libc::RWF_DSYNC | libc::RWF_SYNC) != 0 {
         file.sync(cx, flags & libc::RWF_SYNC == 0)?;
     }
-    Ok(n as u64)
+    Ok(n)
 }
 
 pub(crate) fn lseek(cx: &mut TaskCx, &[fd, offset, whence, ..]: &Args) -> SysResult<u64> {

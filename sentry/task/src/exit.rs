@@ -123,6 +123,7 @@ impl TaskCx {
             me.cpu.enter(crate::cpu::Phase::Parked);
             st.threads.retain(|t| !Arc::ptr_eq(t, &me));
             st.dead_time = st.dead_time + me.cpu_time();
+            st.dead_io = st.dead_io + me.io().counts();
             // Whoever waits for the others to go, or for a stop to be complete, looks again.
             if st.stop.is_some_and(|stop| !stop.reported) {
                 for t in &st.threads {

@@ -3,7 +3,7 @@
 use crate::cpu::CpuTime;
 use crate::itimer::ProcessTimers;
 use crate::limits::Limits;
-use crate::{Container, ExitStatus, Kernel, Task};
+use crate::{Container, ExitStatus, IoCounts, Kernel, Task};
 use abi::Errno;
 use signal::{Actions, Pending, SigSet, Signal};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
@@ -58,6 +58,7 @@ pub(crate) struct GroupState {
     pub(crate) forking: Vec<(i32, SigSet)>,
     /// CPU time of threads that are gone.
     pub(crate) dead_time: CpuTime,
+    pub(crate) dead_io: IoCounts,
     /// CPU time of children that were waited for.
     pub(crate) children_time: CpuTime,
     pub(crate) peak_resident: u64,
@@ -97,6 +98,7 @@ impl ThreadGroup {
                 stop_dequeued: false,
                 forking: Vec::new(),
                 dead_time: CpuTime::default(),
+                dead_io: IoCounts::default(),
                 children_time: CpuTime::default(),
                 peak_resident: 0,
                 children_peak: 0,
@@ -170,6 +172,14 @@ impl ThreadGroup {
         st.threads
             .iter()
             .fold(st.dead_time, |sum, t| sum + t.cpu_time())
+    }
+
+    /// What all its threads, living and gone, have read and written.
+    pub fn io(&self) -> IoCounts {
+        let st = self.state.lock();
+        st.threads
+            .iter()
+            .fold(st.dead_io, |sum, t| sum + t.io().counts())
     }
 
     /// CPU time of its children that were waited for, and theirs.

@@ -4,7 +4,7 @@ use crate::confine::Mode;
 use crate::cpu::{CpuClock, CpuTime, Phase};
 use crate::users::Users;
 use crate::vfork::VforkDone;
-use crate::{FsContext, Kernel, ThreadGroup};
+use crate::{FsContext, IoAccount, Kernel, ThreadGroup};
 use auth::Creds;
 use mm::Mm;
 use platform_api::Interrupter;
@@ -44,6 +44,7 @@ pub struct Task {
     no_new_privs: AtomicBool,
     pub(crate) seccomp: Mode,
     pub(crate) cpu: CpuClock,
+    io: IoAccount,
     /// `CLOCK_BOOTTIME` at its start, in nanoseconds.
     started: i64,
     /// The host thread that runs it, as numbered in the sandbox's PID namespace.
@@ -111,6 +112,7 @@ impl Task {
             no_new_privs: AtomicBool::new(false),
             seccomp: Mode::default(),
             cpu: CpuClock::new(kernel.epoch()),
+            io: IoAccount::default(),
             started: kernel.clocks().now(time::ClockId::Boottime),
             thread: AtomicI32::new(0),
             call: AtomicU32::new(NO_CALL),
@@ -246,6 +248,11 @@ impl Task {
     /// The signals pending for this thread alone.
     pub fn pending(&self) -> SigSet {
         self.pending.lock().set()
+    }
+
+    /// What it has read and written.
+    pub fn io(&self) -> &IoAccount {
+        &self.io
     }
 
     /// CPU time it has used.

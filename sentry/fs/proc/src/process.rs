@@ -31,6 +31,7 @@ const TEXTS: &[TextFile] = &[
     ("comm", 0o644, status::comm),
     ("environ", 0o400, memory::environ),
     ("gid_map", 0o644, all_ids),
+    ("io", 0o400, status::io),
     ("limits", 0o444, status::limits),
     ("maps", 0o444, memory::maps),
     ("mountinfo", 0o444, fds::mountinfo),
@@ -47,6 +48,11 @@ const TEXTS: &[TextFile] = &[
     ("uid_map", 0o644, all_ids),
     ("wchan", 0o444, |_, _| Ok(b"0".to_vec())),
 ];
+
+/// `io` of a thread alone.
+static THREAD_IO: TextFile = ("io", 0o400, |_, task| {
+    Ok(status::io_text(task.io().counts()))
+});
 
 /// There is one user namespace, the first: ids are as they are.
 fn all_ids(_proc: &Proc, _task: &Task) -> Result<Vec<u8>, Errno> {
@@ -67,7 +73,9 @@ impl Directory for ProcessDir {
     fn find(&self, proc: &Arc<Proc>, _cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
         let owner = Owner::Task(self.task.clone());
         let ino = number(self.task.tid(), name);
-        if let Some(file) = TEXTS.iter().find(|(n, ..)| n.as_bytes() == name) {
+        let thread_io = Some(&THREAD_IO).filter(|_| self.thread && name == b"io");
+        let file = TEXTS.iter().find(|(n, ..)| n.as_bytes() == name);
+        if let Some(file) = thread_io.or(file) {
             return Ok(text(
                 proc,
                 ino,

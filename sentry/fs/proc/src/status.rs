@@ -4,8 +4,8 @@ use crate::Proc;
 use abi::Errno;
 use ctx::{Ctx, Resource};
 use std::fmt::Write;
-use task::Task;
 use task::resource_from_number;
+use task::{IoCounts, Task};
 
 /// Clock ticks a second, as sysconf(_SC_CLK_TCK) has it.
 const NANOS_PER_TICK: u64 = 10_000_000;
@@ -238,6 +238,21 @@ fn ranges(bytes: &[u8]) -> String {
         }
     };
     runs.iter().map(text).collect::<Vec<_>>().join(",")
+}
+
+/// `io`
+pub(crate) fn io(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
+    Ok(io_text(task.group().io()))
+}
+
+/// The text of `io`. What reaches a disk, and when, is the host's to know.
+pub(crate) fn io_text(io: IoCounts) -> Vec<u8> {
+    let disk = "read_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n";
+    format!(
+        "rchar: {}\nwchar: {}\nsyscr: {}\nsyscw: {}\n{disk}",
+        io.read, io.written, io.reads, io.writes
+    )
+    .into_bytes()
 }
 
 /// `limits`

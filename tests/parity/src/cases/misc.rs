@@ -33,6 +33,7 @@ cases!(
     proc_other_process,
     proc_namespaces,
     proc_id_maps,
+    proc_io,
     proc_mounts,
     proc_system_files,
     proc_unwritable,
@@ -314,6 +315,63 @@ fn proc_id_maps(o: Out) {
             tell!(o, "write" => format!("{what:?} {written:?}"));
         }
     }
+}
+
+/// `io`: what each kind of call adds.
+fn proc_io(o: Out) {
+    let counts = |path: &str| -> Vec<u64> {
+        let text = text(path);
+        let value = |l: &str| l.rsplit(' ').next().and_then(|w| w.parse().ok());
+        text.lines().filter_map(value).take(4).collect()
+    };
+    let shape: Vec<String> = text("/proc/self/io")
+        .lines()
+        .map(|l| l.split(' ').next().unwrap_or_default().to_owned())
+        .collect();
+    tell!(o, "lines" => shape.join(" "), "file" => stat_text(c"/proc/self/io", 0));
+    mk(c"f", b"twenty bytes of text");
+    let f = open(c"f", O_RDWR, 0).int();
+    let mut ends = [0i32; 2];
+    k!(SYS_pipe2, &mut ends, 0);
+    let mut buf = [0u8; 8];
+    let vectors = [buf.as_mut_ptr() as usize, 4, buf.as_mut_ptr() as usize, 4];
+    // Looking itself is a few reads.
+    let idle = counts("/proc/self/io");
+    let idle: Vec<u64> = counts("/proc/self/io")
+        .iter()
+        .zip(&idle)
+        .map(|(a, b)| a - b)
+        .collect();
+    let step = |what: &str, call: &mut dyn FnMut() -> sys::R| {
+        let before = counts("/proc/self/io");
+        let r = call();
+        let after = counts("/proc/self/io");
+        let more = |i: usize| (after[i] - before[i]) as i64 - idle[i] as i64;
+        // How long the text is varies, and so what looking at it reads.
+        let read = more(0) / 4096;
+        say!(o, "{what}: {r}, {read} {} {} {}", more(1), more(2), more(3));
+    };
+    step("read", &mut || k!(SYS_read, f, &mut buf, 8));
+    step("read of nothing", &mut || k!(SYS_read, 99, &mut buf, 8));
+    step("read to nowhere", &mut || k!(SYS_read, f, 16usize, 8));
+    step("pread", &mut || k!(SYS_pread64, f, &mut buf, 8, 15));
+    step("readv", &mut || k!(SYS_readv, f, &vectors, 2));
+    step("readv of nothing", &mut || k!(SYS_readv, 99, &vectors, 2));
+    step("write", &mut || k!(SYS_write, f, &buf, 8));
+    step("pwrite", &mut || k!(SYS_pwrite64, f, &buf, 5, 3));
+    step("writev", &mut || k!(SYS_writev, f, &vectors, 2));
+    step("writev of nothing", &mut || k!(SYS_writev, 99, &vectors, 2));
+    step("write to a reader", &mut || k!(SYS_write, ends[0], &buf, 8));
+    step("to a pipe", &mut || k!(SYS_write, ends[1], &buf, 8));
+    k!(SYS_lseek, f, 0, SEEK_SET);
+    step("sendfile", &mut || k!(SYS_sendfile, ends[1], f, 0, 6));
+    let zero = open(c"/dev/zero", O_RDONLY, 0).int();
+    let mut much = vec![0u8; 3 << 12];
+    step("much", &mut || k!(SYS_read, zero, &mut much[..], 3 << 12));
+    step("a child", &mut || {
+        in_child(|| k!(SYS_write, f, &buf, 8).int());
+        sys::R(0)
+    });
 }
 
 fn proc_status_fields(o: Out) {
