@@ -305,6 +305,13 @@ impl Recording {
                 let own = |address: &&u64| places.get(*address).is_some_and(|p| p.is_profiler());
                 let own = stack.frames.iter().take_while(own).count();
                 stack.frames.drain(..own);
+                // The rest of it, where that was inlined into its caller.
+                let first = stack.frames.first();
+                if let Some(place) = first.and_then(|address| places.get_mut(address)) {
+                    let own = place.functions.iter().take_while(|f| f.is_profiler());
+                    let own = own.count();
+                    place.functions.drain(..own);
+                }
             }
         }
         Stacks {
@@ -355,6 +362,13 @@ fn place(symbols: &Symbols, address: u64) -> Place {
 impl Place {
     /// Whether this is how a sample is taken, and nothing else.
     fn is_profiler(&self) -> bool {
+        self.functions.iter().all(Function::is_profiler)
+    }
+}
+
+impl Function {
+    /// Whether it takes samples, or is on the way there.
+    fn is_profiler(&self) -> bool {
         const FILES: [&str; 4] = [
             "sentry/boot/src/sys/heap.rs",
             "sentry/boot/src/sys/sampler.rs",
@@ -362,13 +376,9 @@ impl Place {
             "sentry/sync/src/observe.rs",
         ];
         const ALLOCATOR: [&str; 2] = ["__rust_alloc", "__rust_realloc"];
-        let own = |f: &Function| {
-            ALLOCATOR.iter().any(|name| f.name.contains(name))
-                || f.place
-                    .as_ref()
-                    .is_some_and(|(file, _)| FILES.iter().any(|own| file.ends_with(own)))
-        };
-        self.functions.iter().all(own)
+        let file = self.place.as_ref().map(|(file, _)| file);
+        ALLOCATOR.iter().any(|name| self.name.contains(name))
+            || file.is_some_and(|file| FILES.iter().any(|own| file.ends_with(own)))
     }
 }
 

@@ -158,11 +158,14 @@ impl TaskCx {
     }
 
     fn reap(&self, mut tree: sync::MutexGuard<'_, Tree>, pid: i32, waited: &Waited) {
+        let io = tree.nodes.get(&pid).map(|child| child.group.io());
         let gone = tree.remove(pid);
         {
             let mut st = self.group().state.lock();
             st.children_time = st.children_time + waited.time;
             st.children_peak = st.children_peak.max(waited.peak_resident);
+            // Of this there is no count apart for children.
+            st.dead_io = st.dead_io + io.unwrap_or_default();
         }
         drop(tree);
         drop(gone);

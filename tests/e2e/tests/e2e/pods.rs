@@ -416,7 +416,12 @@ fn what_cannot_be_joined(place: &Place<'_>) -> Result {
     let within = write(place, "b", "true", Some(("s", POD)))?;
     let mut command = elsewhere.command();
     let outcome = place.finish(command.args(["create", "-b", &within, "b"]));
-    refused(&outcome, 128, &["platform", "--platform"])?;
+    let listed = place.ringfence(&["platforms"]).out();
+    let words = match listed.lines().any(|line| line.starts_with(other)) {
+        true => ["it runs on platform", "--platform"],
+        false => ["no platform", other],
+    };
+    refused(&outcome, 128, &words)?;
     let within = write(place, "b", "true", Some(("a", POD)))?;
     let outcome = place.ringfence(&["create", "-b", &within, "b"]);
     refused(&outcome, 128, &["`a`", "`s`"])?;
