@@ -58,6 +58,7 @@ pub(crate) struct GroupState {
     pub(crate) forking: Vec<(i32, SigSet)>,
     /// CPU time of threads that are gone.
     pub(crate) dead_time: CpuTime,
+    /// What those and children that were waited for have read and written.
     pub(crate) dead_io: IoCounts,
     /// CPU time of children that were waited for.
     pub(crate) children_time: CpuTime,
