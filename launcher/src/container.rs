@@ -4,15 +4,16 @@
 use crate::attach::{self, Attended, Signals, Terminal};
 use crate::cgroup;
 use crate::client::{Client, ClientError};
-use crate::config::{Config, Resources};
+use crate::config::{Config, Hooks, Resources};
 use crate::error::LaunchError;
 use crate::exec;
 use crate::hooks::{self, Hook};
 use crate::id::ContainerId;
 use crate::pod;
+use crate::process_id::ProcessId;
 use crate::sandbox::{self, Options, Sandbox};
 use crate::spawn::Process;
-use crate::state::{self, ContainerDir, Locked, Phase, ProcessId, State, StateError, StateRoot};
+use crate::state::{self, ContainerDir, Locked, Phase, State, StateError, StateRoot};
 use crate::step;
 use crate::sys;
 use control::boot::{Limits, ProcessSpec};
@@ -148,19 +149,11 @@ fn bring_up(
     step::reached("create-recorded");
     let sandbox = booting.finish(signals)?;
     step::reached("create-up");
-    for (kind, list) in [
-        ("prestart", &config.hooks.prestart),
-        ("createRuntime", &config.hooks.create_runtime),
-        ("createContainer", &config.hooks.create_container),
-    ] {
-        if let Err(e) = hooks::run(kind, list, &oci_state(&state)) {
-            drop(lock);
-            return Err(given_up(new, state, sandbox, e.into()));
-        }
-    }
-    if !options.start
-        && let Err(e) = check_program(dir, &state)
-    {
+    let ready = run_early(&config.hooks, &state).and_then(|()| match options.start {
+        true => Ok(()),
+        false => check_program(dir, &state),
+    });
+    if let Err(e) = ready {
         drop(lock);
         return Err(given_up(new, state, sandbox, e));
     }
@@ -174,6 +167,25 @@ fn bring_up(
     write_pid(pid_file, sandbox.process.pid)?;
     drop(lock);
     step::reached("create-unlocked");
+    Ok((new, state, sandbox))
+}
+
+/// The same, and starts it where booting has not.
+fn bring_up_started(
+    root: &StateRoot,
+    id: &ContainerId,
+    config: &Config,
+    options: &Options<'_>,
+    pid_file: Option<&Path>,
+    signals: Option<&Signals>,
+) -> Result<(NewContainer, State, Sandbox), LaunchError> {
+    let (new, mut state, sandbox) = bring_up(root, id, config, options, pid_file, signals)?;
+    if !options.start
+        && let Err(e) = start_created(new.dir()?, &mut state)
+    {
+        return Err(given_up(new, state, sandbox, e));
+    }
+    run_late("poststart", &state.poststart, &state);
     Ok((new, state, sandbox))
 }
 
@@ -253,14 +265,8 @@ pub fn run(
         return pod::run(root, id, config, joins, options, pid_file, &signals);
     }
     let (new, mut state, mut sandbox) =
-        bring_up(root, id, config, options, pid_file, Some(&signals))?;
-    if !options.start
-        && let Err(e) = start_created(new.dir()?, &mut state)
-    {
-        return Err(given_up(new, state, sandbox, e));
-    }
+        bring_up_started(root, id, config, options, pid_file, Some(&signals))?;
     let dir = new.dir()?;
-    run_late("poststart", &state.poststart, &state);
     let terminal = match sandbox.terminal.take() {
         // The sandbox holds the replica; the end of its hold must be ours to see.
         Some(pair) => Terminal::Held(pair.master),
@@ -327,13 +333,7 @@ pub fn run_detached(
     if let Some(joins) = &config.joins {
         return pod::create(root, id, config, joins, options, pid_file);
     }
-    let (new, mut state, mut sandbox) = bring_up(root, id, config, options, pid_file, None)?;
-    if !options.start
-        && let Err(e) = start_created(new.dir()?, &mut state)
-    {
-        return Err(given_up(new, state, sandbox, e));
-    }
-    run_late("poststart", &state.poststart, &state);
+    let (new, _state, mut sandbox) = bring_up_started(root, id, config, options, pid_file, None)?;
     sandbox.let_go();
     new.keep();
     Ok(())
@@ -341,8 +341,8 @@ pub fn run_detached(
 
 pub(crate) fn start_created(dir: &ContainerDir, state: &mut State) -> Result<(), LaunchError> {
     let text = oci_state(state);
-    for hook in state.start_container.clone() {
-        exec::hook(connect(dir, state)?, &hook, &state.process, &text)?;
+    for hook in &state.start_container {
+        exec::hook(connect(dir, state)?, hook, &state.process, &text)?;
     }
     let mut client = connect(dir, state)?;
     step::reached("start-connected");
@@ -351,6 +351,19 @@ pub(crate) fn start_created(dir: &ContainerDir, state: &mut State) -> Result<(),
     state.phase = Phase::Running;
     dir.save(state)?;
     step::reached("start-marked");
+    Ok(())
+}
+
+/// The hooks of a container that is up and not yet started, but for those inside. The first failure
+/// ends it.
+pub(crate) fn run_early(hooks: &Hooks, state: &State) -> Result<(), LaunchError> {
+    for (kind, list) in [
+        ("prestart", &hooks.prestart),
+        ("createRuntime", &hooks.create_runtime),
+        ("createContainer", &hooks.create_container),
+    ] {
+        hooks::run(kind, list, &oci_state(state))?;
+    }
     Ok(())
 }
 

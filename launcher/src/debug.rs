@@ -5,6 +5,7 @@
 
 use crate::container::Container;
 use crate::error::LaunchError;
+use crate::process_id::stat_fields;
 use crate::words::printable;
 use control::debug::{
     Counters, Logging, MAX_STACK, MAX_THREADS, Module, SLOT, STACK_SIGNAL, SlotHead, TaskInfo,
@@ -146,13 +147,11 @@ fn descendants(process: i32) -> io::Result<u64> {
         let Some(pid) = name.to_str().and_then(|n| n.parse::<i32>().ok()) else {
             continue;
         };
-        // One that ends meanwhile is left out. The name may hold anything, so that fields are
-        // counted from its closing bracket.
+        // One that ends meanwhile is left out.
         let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
             continue;
         };
-        let fields = stat.rsplit_once(") ").map(|(_, fields)| fields);
-        let parent = fields.and_then(|f| f.split(' ').nth(1)?.parse().ok());
+        let parent = stat_fields(&stat).and_then(|mut fields| fields.nth(1)?.parse().ok());
         parents
             .entry(parent.unwrap_or_default())
             .or_default()

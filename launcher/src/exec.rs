@@ -10,6 +10,7 @@ use crate::Container;
 use crate::attach::{self, Attended, Signals, Terminal};
 use crate::client::{Client, ClientError};
 use crate::console::{self, ConsoleError, Pair};
+use crate::container::write_pid;
 use crate::donation::Donations;
 use crate::error::LaunchError;
 use crate::hooks::{Hook, HookError};
@@ -93,11 +94,14 @@ pub(crate) fn run(container: &Container, options: &Options) -> Result<i32, Launc
     if options.detach {
         let replica = terminal.map(|pair| pair.replica);
         let stand_in = stand_in(process, replica, &signals)?;
-        write_pid(options, stand_in.pid())?;
+        write_pid(options.pid_file.as_deref(), stand_in.pid())?;
         stand_in.let_go();
         return Ok(0);
     }
-    write_pid(options, std::process::id())?;
+    write_pid(
+        options.pid_file.as_deref(),
+        std::process::id().cast_signed(),
+    )?;
     let terminal = match terminal {
         Some(pair) if options.console == Console::Caller => Terminal::Held(pair.master),
         _ => Terminal::None,
@@ -188,25 +192,14 @@ fn terminal(options: &Options) -> Result<Option<Pair>, LaunchError> {
     Ok(Some(Pair::new(options.process.console_size.or(size))?))
 }
 
-fn write_pid(options: &Options, pid: u32) -> Result<(), LaunchError> {
-    let Some(path) = &options.pid_file else {
-        return Ok(());
-    };
-    let written = state::write_atomically(path, pid.to_string().as_bytes());
-    written.map_err(|source| LaunchError::Write {
-        path: path.clone(),
-        source,
-    })
-}
-
 /// A process that stands for one inside. Killed when dropped, and with it that one, unless it was
 /// let go.
 pub(crate) struct StandIn(Option<i32>);
 
 impl StandIn {
     /// Its number.
-    pub(crate) fn pid(&self) -> u32 {
-        self.0.map_or(0, i32::unsigned_abs)
+    pub(crate) fn pid(&self) -> i32 {
+        self.0.unwrap_or(0)
     }
 
     /// Lets it run on without us.

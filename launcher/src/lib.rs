@@ -24,6 +24,7 @@ pub mod identity;
 pub mod platform;
 mod pod;
 mod prepare;
+pub mod process_id;
 pub mod profile;
 pub mod sandbox;
 mod seccomp;

@@ -11,18 +11,18 @@ use crate::client::{Client, ClientError};
 use crate::config::{Config, Joins};
 use crate::console::Pair;
 use crate::container::{
-    Container, NewContainer, begin, check_program, oci_state, run_late, run_poststop,
+    Container, NewContainer, begin, check_program, run_early, run_late, run_poststop,
     start_created, write_pid,
 };
 use crate::donation::Donations;
 use crate::error::LaunchError;
 use crate::exec::{Executed, KILLED, stand_in};
-use crate::hooks;
 use crate::id::ContainerId;
 use crate::prepare::Prepared;
+use crate::process_id::ProcessId;
 use crate::sandbox::{Console, Options};
 use crate::spawn::{Process, Spawner, host};
-use crate::state::{Joined, Locked, Phase, ProcessId, State, StateError, StateRoot};
+use crate::state::{Joined, Locked, Phase, State, StateError, StateRoot};
 use control::message::{Failure, FailureKind, JoinSpec};
 use std::path::Path;
 
@@ -85,7 +85,7 @@ pub(crate) fn create(
     let signals = Signals::block_all().map_err(host("take signals as a descriptor"))?;
     let replica = terminal.map(|pair| pair.replica);
     let stand_in = stand_in(process, replica, &signals)?;
-    let pid = stand_in.pid().cast_signed();
+    let pid = stand_in.pid();
     if let Some(group) = &new.group {
         group.add(pid)?;
     }
@@ -184,13 +184,7 @@ fn bring_up(
         phase: Phase::Created,
         ..state.clone()
     };
-    for (kind, list) in [
-        ("prestart", &config.hooks.prestart),
-        ("createRuntime", &config.hooks.create_runtime),
-        ("createContainer", &config.hooks.create_container),
-    ] {
-        hooks::run(kind, list, &oci_state(&hooked))?;
-    }
+    run_early(&config.hooks, &hooked)?;
     check_program(dir, &state)?;
     Ok(Member {
         lock,

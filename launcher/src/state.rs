@@ -5,6 +5,7 @@
 //! `state.json` is replaced as a whole by rename, so that readers need no lock.
 
 use crate::id::ContainerId;
+use crate::process_id::ProcessId;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{Uid, User};
@@ -79,50 +80,6 @@ pub enum StateError {
         /// From the parser.
         source: serde_json::Error,
     },
-}
-
-/// A process that is not confused with a later one of the same number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProcessId {
-    /// Its number.
-    pub pid: i32,
-    /// When it was started, in ticks since the host's boot.
-    pub started: u64,
-}
-
-impl ProcessId {
-    /// The running process numbered `pid`.
-    pub fn of(pid: i32) -> Option<ProcessId> {
-        let (_, started) = status(pid)?;
-        Some(ProcessId { pid, started })
-    }
-
-    /// This process.
-    pub fn own() -> Option<ProcessId> {
-        ProcessId::of(std::process::id() as i32)
-    }
-
-    /// Whether it still runs. One that ended and was not reaped does not.
-    pub fn alive(&self) -> bool {
-        status(self.pid)
-            .is_some_and(|(state, started)| started == self.started && state != 'Z' && state != 'X')
-    }
-}
-
-/// State letter and start time from `/proc/<pid>/stat`.
-fn status(pid: i32) -> Option<(char, u64)> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    parse_status(&text)
-}
-
-fn parse_status(text: &str) -> Option<(char, u64)> {
-    // The command's name is in parentheses and may hold anything.
-    let rest = &text[text.rfind(')')? + 1..];
-    let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    // Field 22 of the whole, field 20 of what follows the name; one is taken.
-    let started = fields.nth(18)?.parse().ok()?;
-    Some((state, started))
 }
 
 /// How far a container came.
@@ -798,13 +755,6 @@ mod tests {
         assert_eq!(fs::read(&victim).unwrap(), b"dear");
         assert_eq!(fs::read(&file).unwrap(), b"12");
         assert!(!file.is_symlink() && !temporary.is_symlink());
-    }
-
-    #[test]
-    fn process_status_survives_odd_names() {
-        let line = "12 (a) b) S 1 12 12 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0";
-        assert_eq!(parse_status(line), Some(('S', 4242)));
-        assert!(ProcessId::own().unwrap().alive());
     }
 
     #[test]
