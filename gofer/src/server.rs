@@ -27,8 +27,6 @@ pub struct TreeConfig {
 const MAX_NODES: usize = 2_000_000;
 /// What a tree may have, however many there are.
 const MIN_NODES: usize = 10_000;
-/// Nothing was asked for so long: the container has come up.
-const REST_MS: u16 = 1000;
 
 struct Connection {
     channel: Channel,
@@ -106,7 +104,7 @@ impl Server {
             .collect();
         let patience = match *at_rest {
             true => PollTimeout::NONE,
-            false => REST_MS.into(),
+            false => resident::REST_MS.into(),
         };
         match poll(&mut fds, patience) {
             Ok(0) => {

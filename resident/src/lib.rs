@@ -10,6 +10,9 @@ unsafe extern "C" {
     static etext: u8;
 }
 
+/// A process for which nothing came for so long after its start, in milliseconds, has come to rest.
+pub const REST_MS: u16 = 1000;
+
 /// Gives back free heap, and the pages of our own code and constants, which come back from the page
 /// cache when they are used again. For a process that has come to rest. Any thread may call it
 /// while others run.

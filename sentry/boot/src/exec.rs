@@ -1,14 +1,14 @@
 //! `exec`: a further process in a running container.
 //!
-//! It joins the mounts that the container's first process sees now, stands in a session of its own and has no parent
-//! inside. Whoever asked for it holds a connection as its hand: what becomes of it is told there,
-//! and it is killed when that closes.
+//! It joins the mounts that the container's first process sees now, stands in a session of its own
+//! and has no parent inside. Whoever asked for it holds a connection as its hand: what becomes of it
+//! is told there, and it is killed when that closes.
 
+use crate::contract::Process;
 use crate::kernel::{Container, winsize};
 use crate::process::DonatedFds;
 use crate::program::{self, Surroundings, exec_failure};
 use crate::search;
-use crate::server::Process;
 use crate::streams::Streams;
 use control::message::{ExecSpec, Failure, FailureKind, WindowSize};
 use ctx::Terminal;

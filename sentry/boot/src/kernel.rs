@@ -9,7 +9,7 @@ use crate::process::DonatedFds;
 use crate::program::{self, Surroundings};
 use crate::streams::Streams;
 use crate::update::{self, Current};
-use crate::{debug, observe, profile, search, server};
+use crate::{contract, debug, observe, profile, search};
 use control::boot::{BootArgs, ContainerSpec, Limits};
 use control::debug::{Counters, Logging, Stacks, Traced};
 use control::message::{
@@ -131,7 +131,7 @@ pub fn assemble(
     args: &BootArgs,
     fds: &mut DonatedFds,
     engine: Arc<dyn Engine>,
-) -> Result<Arc<dyn server::Kernel>, BootError> {
+) -> Result<Arc<dyn contract::Kernel>, BootError> {
     let spec = &args.container;
     let memory = memory(u64::MAX)?;
     let reactor =
@@ -298,7 +298,7 @@ impl Container {
     }
 }
 
-impl server::Kernel for Container {
+impl contract::Kernel for Container {
     fn start(&self) -> Result<(), Failure> {
         let already = || Failure::new(FailureKind::State, "the container has been started already");
         let mut init = self.init.lock().take().ok_or_else(already)?;
@@ -405,7 +405,7 @@ impl server::Kernel for Container {
         &self,
         spec: &ExecSpec,
         fds: Vec<OwnedFd>,
-    ) -> Result<Arc<dyn server::Process>, Failure> {
+    ) -> Result<Arc<dyn contract::Process>, Failure> {
         match self.state() {
             SandboxState::Running if self.own.is_paused() && !spec.while_paused => {
                 Err(Failure::new(FailureKind::State, "the container is paused"))
@@ -455,7 +455,7 @@ impl server::Kernel for Container {
         &self,
         spec: &JoinSpec,
         fds: Vec<OwnedFd>,
-    ) -> Result<Arc<dyn server::Process>, Failure> {
+    ) -> Result<Arc<dyn contract::Process>, Failure> {
         let pod = self.pod()?;
         match self.state() {
             SandboxState::Running => pod.join(self, spec, fds),
@@ -470,7 +470,7 @@ impl server::Kernel for Container {
         }
     }
 
-    fn joined(&self, id: &str) -> Option<server::Target> {
+    fn joined(&self, id: &str) -> Option<contract::Target> {
         self.pod.as_ref()?.find(id)
     }
 
@@ -502,7 +502,7 @@ impl server::Kernel for Container {
         &self,
         spec: &ProfileSpec,
         fds: Vec<OwnedFd>,
-    ) -> Result<Box<dyn server::Profile>, Failure> {
+    ) -> Result<Box<dyn contract::Profile>, Failure> {
         Ok(Box::new(profile::begin(self, spec, fds)?))
     }
 }

@@ -3,6 +3,7 @@
 //! [`process::main`] is the whole life of a sandbox process; [`seccomp`] tells the launcher which
 //! host calls the sentry makes; [`server`] answers the launcher while the container runs.
 
+pub mod contract;
 mod debug;
 mod error;
 mod exec;
@@ -16,7 +17,7 @@ mod profile;
 mod program;
 mod search;
 pub mod seccomp;
-pub mod server;
+mod server;
 mod streams;
 mod sys;
 mod update;

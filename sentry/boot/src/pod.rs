@@ -7,10 +7,10 @@
 //! Whoever brought it up holds a connection as its hand, as with an executed process: what becomes
 //! of it is told there, and it is ended, and all that it had is freed, when that closes.
 
+use crate::contract::{End, Kernel, Process, Target};
 use crate::exec::{News, hand_on, hear};
 use crate::kernel::{Container, DRAIN, Machine, Namespaces, furnish, memory, uts};
 use crate::process::{DonatedFds, EXIT_GOFER_GONE};
-use crate::server::{End, Kernel, Process, Target};
 use control::message::{Failure, FailureKind, JoinSpec, SandboxState, WindowSize};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::{Condvar, Mutex};

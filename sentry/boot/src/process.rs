@@ -6,8 +6,9 @@
 //! makes threads: the kernel's, and the control server's. It ends with the status of the
 //! container's root process.
 
+use crate::contract::Kernel;
 use crate::error::BootError;
-use crate::server::{self, Kernel};
+use crate::server;
 use crate::{log, seccomp, sys, winch};
 use control::Channel;
 use control::boot::{BootArgs, BootReply, FdIndex};

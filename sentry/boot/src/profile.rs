@@ -4,8 +4,8 @@
 //! [`sync::observe`] tells of waiting), and all go through [`sys::sampler`]. Nothing of it is there
 //! before the first profile.
 
+use crate::contract;
 use crate::kernel::Container;
-use crate::server;
 use crate::sys::{self, cputime, heap, sampler};
 use control::debug::{MAX_STACK, SLOT, SlotHead};
 use control::message::{Failure, FailureKind};
@@ -156,7 +156,7 @@ impl Profile {
     }
 }
 
-impl server::Profile for Profile {
+impl contract::Profile for Profile {
     fn begun(&self) -> &Profiling {
         &self.begun
     }

@@ -4,150 +4,25 @@
 //! thread of its own, so that a `wait` holds nobody up. All sleep when there is nothing to do. A
 //! connection that breaks the protocol is closed; nobody else notices.
 
+use crate::contract::{End, Kernel, Process, Target};
 use crate::error::BootError;
 use crate::process::{EXIT_GOFER_GONE, EXIT_LAUNCHER_GONE};
 use control::Channel;
-use control::boot::Limits;
-use control::debug::{Counters, Logging, Stacks, Traced};
 use control::hello::Hello;
-use control::message::{
-    ExecSpec, Failure, FailureKind, JoinSpec, ProcessInfo, Reply, Request, SandboxState, Stats,
-    WindowSize,
-};
-use control::profile::{ProfileSpec, Profiled, Profiling};
+use control::message::{Failure, FailureKind, Reply, Request};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{SockFlag, accept4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// What the control server can ask of the kernel. All calls come from its threads, several at
-/// once.
-pub trait Kernel: Send + Sync {
-    /// Runs the root process; once.
-    fn start(&self) -> Result<(), Failure>;
-    /// Whether what [`Kernel::start`] will run is there.
-    fn check(&self) -> Result<(), Failure>;
-    /// Sends `signal` to a process by its number inside (none: the first), or to all.
-    fn signal(&self, pid: Option<i32>, signal: i32, all: bool) -> Result<(), Failure>;
-    /// Blocks until the root process ended and all others are gone; its wait status. Called once,
-    /// by the process's first thread.
-    fn wait(&self) -> i32;
-    /// Where the root process stands.
-    fn state(&self) -> SandboxState;
-    /// Sets the size of the container's terminal, if it has one.
-    fn resize(&self, size: WindowSize);
-    /// A report for a person who looks for a fault.
-    fn dump(&self) -> String;
-    /// The container's processes, by number.
-    fn processes(&self) -> Vec<ProcessInfo>;
-    /// What it uses.
-    fn stats(&self) -> Stats;
-    /// Runs a further process, with descriptors that came along.
-    fn exec(&self, spec: &ExecSpec, fds: Vec<OwnedFd>) -> Result<Arc<dyn Process>, Failure>;
-    /// Pauses all tasks; once it comes back none runs.
-    fn pause(&self) -> Result<(), Failure>;
-    /// Lets them go on.
-    fn resume(&self);
-    /// Changes what the container may use.
-    fn update(&self, wanted: &Limits) -> Result<(), Failure>;
-    /// Has these threads write their stacks into the file that came along.
-    fn stacks(&self, threads: &[i32], fds: Vec<OwnedFd>) -> Result<Stacks, Failure>;
-    /// How much there is of what is kept.
-    fn counters(&self) -> Counters;
-    /// Changes what is logged; a log file may have come along.
-    fn logging(&self, wanted: &Logging, fds: Vec<OwnedFd>) -> Result<(), Failure>;
-    /// Begins a trace into the file that came along.
-    fn begin_trace(&self, fds: Vec<OwnedFd>) -> Result<(), Failure>;
-    /// Ends it.
-    fn end_trace(&self) -> Traced;
-    /// Begins a profile into the socket that came along.
-    fn profile(&self, spec: &ProfileSpec, fds: Vec<OwnedFd>) -> Result<Box<dyn Profile>, Failure>;
-    /// Brings a further container up, with descriptors that came along. When what is returned is
-    /// dropped, the container is ended, and all that it had is freed.
-    fn join(&self, spec: &JoinSpec, fds: Vec<OwnedFd>) -> Result<Arc<dyn Process>, Failure>;
-    /// The container with this id among those that joined.
-    fn joined(&self, id: &str) -> Option<Target>;
-    /// Ends it, if it is there, and waits until all that it had is freed.
-    fn destroy(&self, id: &str) -> Result<(), Failure>;
-}
-
-/// A container, and its end.
-#[derive(Clone)]
-pub struct Target {
-    /// What can be asked of it.
-    pub kernel: Arc<dyn Kernel>,
-    /// Tells those who wait for it.
-    pub end: Arc<End>,
-}
-
-/// The end of a container, for those who wait for it.
-#[derive(Debug)]
-pub struct End {
-    /// Readable from then on.
-    event: EventFd,
-    status: OnceLock<i32>,
-}
-
-impl End {
-    pub(crate) fn new() -> Result<End, Errno> {
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        Ok(End {
-            event: EventFd::from_value_and_flags(0, flags)?,
-            status: OnceLock::new(),
-        })
-    }
-
-    /// It ended with this wait status, unless it had before.
-    pub(crate) fn announce(&self, wait_status: i32) {
-        if self.status.set(wait_status).is_ok()
-            && let Err(e) = self.event.write(1)
-        {
-            tracing::warn!("cannot announce the end: {e}");
-        }
-    }
-
-    /// With which wait status it ended.
-    pub(crate) fn status(&self) -> Option<i32> {
-        self.status.get().copied()
-    }
-}
-
-/// A process that [`Kernel::exec`] started, or the first one of a container that joined. When
-/// dropped, it is killed.
-pub trait Process: Send + Sync {
-    /// Its number inside; none for one that is still to be started.
-    fn pid(&self) -> Option<i32>;
-    /// Its wait status, once it ended and what it wrote to its terminal was handed on.
-    fn ended(&self) -> Option<i32>;
-    /// Readable when [`Process::ended`] may have changed; emptied by it.
-    fn news(&self) -> BorrowedFd<'_>;
-    /// The end of somebody without whom it ends, too: its hang-up is news.
-    fn depends_on(&self) -> Option<BorrowedFd<'_>>;
-    /// Sends a signal to it.
-    fn signal(&self, signal: i32);
-    /// Sets the size of its terminal, if it has one.
-    fn resize(&self, size: WindowSize);
-}
-
-/// A profile in the making. When dropped, it is over.
-pub trait Profile {
-    /// What the asker has to know at the beginning.
-    fn begun(&self) -> &Profiling;
-    /// Its time is over.
-    fn end(self: Box<Self>) -> Profiled;
-}
 
 /// Most connections served at once; further ones are closed at once.
 const MAX_CONNECTIONS: usize = 256;
 /// A connection's thread needs little, but for one that brings a container up.
 const STACK: usize = 512 << 10;
-/// So long after the last word from outside, what booting needed is let go.
-const SETTLED_MS: u16 = 1000;
 /// How long the end of the sandbox waits for those who were told of it.
 const GRACE: Duration = Duration::from_millis(200);
 
@@ -223,7 +98,7 @@ impl Shared {
     fn accept(self: Arc<Self>, listener: Option<&OwnedFd>, watched: Watched) {
         let mut held_by = watched.launcher;
         let gofer = watched.gofer.as_ref();
-        let mut patience = PollTimeout::from(SETTLED_MS);
+        let mut patience = PollTimeout::from(resident::REST_MS);
         loop {
             let launcher = held_by.as_ref();
             let mut fds = Vec::with_capacity(3);
@@ -431,7 +306,7 @@ fn sit_out(channel: &Channel, end: &End, duration: Duration) {
             PollTimeout::try_from(whole).unwrap_or(PollTimeout::MAX)
         });
         let mut fds = [
-            PollFd::new(end.event.as_fd(), PollFlags::POLLIN),
+            PollFd::new(end.fd(), PollFlags::POLLIN),
             // Hang-up is reported without being asked for.
             PollFd::new(channel.socket(), PollFlags::empty()),
         ];
@@ -446,7 +321,7 @@ fn sit_out(channel: &Channel, end: &End, duration: Duration) {
 /// Until a container ended, or the caller went away.
 fn wait(channel: &Channel, end: &End) -> Result<(), control::ChannelError> {
     let mut fds = [
-        PollFd::new(end.event.as_fd(), PollFlags::POLLIN),
+        PollFd::new(end.fd(), PollFlags::POLLIN),
         // Hang-up is reported without being asked for.
         PollFd::new(channel.socket(), PollFlags::empty()),
     ];
@@ -498,7 +373,13 @@ fn raw(fd: BorrowedFd<'_>) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::Profile;
+    use control::boot::Limits;
+    use control::debug::{Counters, Logging, Stacks, Traced};
+    use control::message::{ExecSpec, JoinSpec, ProcessInfo, SandboxState, Stats, WindowSize};
     use control::profile::ProfileKind;
+    use control::profile::{ProfileSpec, Profiled, Profiling};
+    use nix::sys::eventfd::EventFd;
     use std::sync::atomic::AtomicI32;
 
     struct Fake;

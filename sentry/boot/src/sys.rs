@@ -59,11 +59,28 @@ pub(crate) fn report_forbidden_calls() -> Result<(), Errno> {
     // SAFETY: an all-zero sigaction is valid; the handler only uses async-signal-safe calls.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = report_forbidden_call
-            as extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void)
-            as usize;
+        action.sa_sigaction = report_forbidden_call as OnSignal as usize;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_NODEFER;
         Errno::result(libc::sigaction(libc::SIGSYS, &action, std::ptr::null_mut())).map(drop)
+    }
+}
+
+/// What the kernel calls at a signal: its number, a whole `siginfo_t`, a whole `ucontext_t`.
+type OnSignal = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
+
+/// Has `handler` called at `signal`, with every signal blocked: nothing interrupts it. Host calls
+/// that it interrupts go on.
+///
+/// # Safety
+/// The handler makes only calls that a signal handler may make.
+unsafe fn handle(signal: i32, handler: OnSignal) -> Result<(), Errno> {
+    // SAFETY: all zeros is a valid sigaction; of the handler the caller promises it.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+        libc::sigfillset(&raw mut action.sa_mask);
+        Errno::result(libc::sigaction(signal, &action, std::ptr::null_mut())).map(drop)
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn shown(current: &Current) -> fs_sys::Limits {
 
 /// Changes them.
 pub(crate) fn update(container: &Container, wanted: &Limits) -> Result<(), Failure> {
-    use crate::server::Kernel;
+    use crate::contract::Kernel;
     if let SandboxState::Stopped(_) = container.state() {
         let text = "the container's program has ended: there is nothing to limit";
         return Err(Failure::new(FailureKind::State, text));

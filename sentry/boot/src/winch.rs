@@ -3,8 +3,8 @@
 //! The sandbox process is the host terminal's session, so whoever resizes the master makes the
 //! host send it SIGWINCH. One thread waits for that, asleep otherwise, and hands the new size on.
 
+use crate::contract::Kernel;
 use crate::error::BootError;
-use crate::server::Kernel;
 use crate::sys;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};

@@ -30,7 +30,8 @@ static TIMERS: Mutex<Option<Vec<Timer>>> = Mutex::new(None);
 
 /// Begins, with those threads that are there already.
 pub(crate) fn begin() -> Result<(), Errno> {
-    install()?;
+    // SAFETY: the handler allocates nothing, takes no lock, and makes only async-signal-safe calls.
+    unsafe { super::handle(SIGNAL, on_signal)? };
     *TIMERS.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
     Ok(())
 }
@@ -117,19 +118,6 @@ impl Drop for Timer {
     fn drop(&mut self) {
         // SAFETY: the number is this timer's until now.
         unsafe { libc::syscall(libc::SYS_timer_delete, self.number) };
-    }
-}
-
-fn install() -> Result<(), Errno> {
-    // SAFETY: all zeros is a valid sigaction; the handler makes only async-signal-safe calls, and
-    // with every signal blocked it is not itself interrupted.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction =
-            on_signal as extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
-        libc::sigfillset(&raw mut action.sa_mask);
-        Errno::result(libc::sigaction(SIGNAL, &action, null_mut())).map(drop)
     }
 }
 

@@ -18,7 +18,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -78,16 +77,8 @@ pub(crate) fn write(file: BorrowedFd<'_>, threads: &[i32]) -> Result<u64, Errno>
 }
 
 fn install() -> Result<(), Errno> {
-    // SAFETY: all zeros is a valid sigaction; the handler makes only async-signal-safe calls, and
-    // with every signal blocked it is not itself interrupted.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction =
-            on_signal as extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
-        libc::sigfillset(&raw mut action.sa_mask);
-        Errno::result(libc::sigaction(STACK_SIGNAL, &action, null_mut())).map(drop)
-    }
+    // SAFETY: the handler allocates nothing, takes no lock, and makes only async-signal-safe calls.
+    unsafe { super::handle(STACK_SIGNAL, on_signal) }
 }
 
 extern "C" fn on_signal(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
