@@ -12,9 +12,7 @@ pub(crate) fn read(cx: &mut TaskCx, &[fd, buf, count, ..]: &Args) -> SysResult<u
     readable(&file)?;
     user_range(buf, count).map_err(|e| takes(file.ops().takes_reads()).err().unwrap_or(e))?;
     let mut dst = Dst::guest(cx.memory(), buf, count.min(MAX_RW_COUNT));
-    let n = file.read(cx, &mut dst);
-    cx.task().io().count_read(&n);
-    Ok(n? as u64)
+    counted_read(cx, file.read(cx, &mut dst))
 }
 
 pub(crate) fn write(cx: &mut TaskCx, &[fd, buf, count, ..]: &Args) -> SysResult<u64> {
@@ -22,9 +20,19 @@ pub(crate) fn write(cx: &mut TaskCx, &[fd, buf, count, ..]: &Args) -> SysResult<
     writable(&file)?;
     user_range(buf, count).map_err(|e| takes(file.ops().takes_writes()).err().unwrap_or(e))?;
     let mut src = Src::guest(cx.memory(), buf, count.min(MAX_RW_COUNT));
-    let n = file.write(cx, &mut src);
-    cx.task().io().count_write(&n);
-    Ok(n? as u64)
+    counted_write(cx, file.write(cx, &mut src))
+}
+
+/// The end of a call that reads, which counts for the task.
+fn counted_read(cx: &TaskCx, result: SysResult) -> SysResult<u64> {
+    cx.task().io().count_read(&result);
+    Ok(result? as u64)
+}
+
+/// The end of one that writes.
+fn counted_write(cx: &TaskCx, result: SysResult) -> SysResult<u64> {
+    cx.task().io().count_write(&result);
+    Ok(result? as u64)
 }
 
 /// A bad address range is told only after a descriptor that cannot do it.
@@ -66,9 +74,7 @@ pub(crate) fn pread64(cx: &mut TaskCx, &[fd, buf, count, pos, ..]: &Args) -> Sys
     user_range(buf, count)?;
     end_of(pos, count)?;
     let mut dst = Dst::guest(cx.memory(), buf, count.min(MAX_RW_COUNT));
-    let n = file.pread(cx, pos, &mut dst);
-    cx.task().io().count_read(&n);
-    Ok(n? as u64)
+    counted_read(cx, file.pread(cx, pos, &mut dst))
 }
 
 pub(crate) fn pwrite64(cx: &mut TaskCx, &[fd, buf, count, pos, ..]: &Args) -> SysResult<u64> {
@@ -78,9 +84,7 @@ pub(crate) fn pwrite64(cx: &mut TaskCx, &[fd, buf, count, pos, ..]: &Args) -> Sy
     writable(&file)?;
     user_range(buf, count)?;
     let mut src = Src::guest(cx.memory(), buf, count.min(MAX_RW_COUNT));
-    let n = file.pwrite(cx, pos, &mut src);
-    cx.task().io().count_write(&n);
-    Ok(n? as u64)
+    counted_write(cx, file.pwrite(cx, pos, &mut src))
 }
 
 /// Whether what is asked for ends where a file can.
@@ -100,19 +104,19 @@ fn seekable(file: &File) -> Result<(), Errno> {
 }
 
 pub(crate) fn readv(cx: &mut TaskCx, &[fd, iov, count, ..]: &Args) -> SysResult<u64> {
-    read_vectors(cx, fd, iov, count, None, 0)
+    counted_read(cx, read_vectors(cx, fd, iov, count, None, 0))
 }
 
 pub(crate) fn writev(cx: &mut TaskCx, &[fd, iov, count, ..]: &Args) -> SysResult<u64> {
-    write_vectors(cx, fd, iov, count, None, 0)
+    counted_write(cx, write_vectors(cx, fd, iov, count, None, 0))
 }
 
 pub(crate) fn preadv(cx: &mut TaskCx, &[fd, iov, count, pos, ..]: &Args) -> SysResult<u64> {
-    read_vectors(cx, fd, iov, count, Some(offset(pos)?), 0)
+    counted_read(cx, read_vectors(cx, fd, iov, count, Some(offset(pos)?), 0))
 }
 
 pub(crate) fn pwritev(cx: &mut TaskCx, &[fd, iov, count, pos, ..]: &Args) -> SysResult<u64> {
-    write_vectors(cx, fd, iov, count, Some(offset(pos)?), 0)
+    counted_write(cx, write_vectors(cx, fd, iov, count, Some(offset(pos)?), 0))
 }
 
 /// Offset -1 stands for the file's position.
@@ -125,44 +129,19 @@ fn offset_or_position(pos: u64) -> Result<Option<u64>, Errno> {
 }
 
 pub(crate) fn preadv2(cx: &mut TaskCx, &[fd, iov, count, pos, _, flags]: &Args) -> SysResult<u64> {
-    read_vectors(
-        cx,
-        fd,
-        iov,
-        count,
-        offset_or_position(pos)?,
-        flags as u32 as i32,
-    )
+    let (pos, flags) = (offset_or_position(pos)?, flags as u32 as i32);
+    counted_read(cx, read_vectors(cx, fd, iov, count, pos, flags))
 }
 
 pub(crate) fn pwritev2(cx: &mut TaskCx, &[fd, iov, count, pos, _, flags]: &Args) -> SysResult<u64> {
-    write_vectors(
-        cx,
-        fd,
-        iov,
-        count,
-        offset_or_position(pos)?,
-        flags as u32 as i32,
-    )
+    let (pos, flags) = (offset_or_position(pos)?, flags as u32 as i32);
+    counted_write(cx, write_vectors(cx, fd, iov, count, pos, flags))
 }
 
 /// What reads take too, where it has no meaning.
 const RWF_KNOWN: i32 = libc::RWF_HIPRI | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_APPEND;
 
 fn read_vectors(
-    cx: &TaskCx,
-    fd: u64,
-    iov: u64,
-    count: u64,
-    pos: Option<u64>,
-    flags: i32,
-) -> SysResult<u64> {
-    let n = read_into_vectors(cx, fd, iov, count, pos, flags);
-    cx.task().io().count_read(&n);
-    Ok(n? as u64)
-}
-
-fn read_into_vectors(
     cx: &TaskCx,
     fd: u64,
     iov: u64,
@@ -192,19 +171,6 @@ fn read_into_vectors(
 }
 
 fn write_vectors(
-    cx: &TaskCx,
-    fd: u64,
-    iov: u64,
-    count: u64,
-    pos: Option<u64>,
-    flags: i32,
-) -> SysResult<u64> {
-    let n = write_from_vectors(cx, fd, iov, count, pos, flags);
-    cx.task().io().count_write(&n);
-    Ok(n? as u64)
-}
-
-fn write_from_vectors(
     cx: &TaskCx,
     fd: u64,
     iov: u64,
