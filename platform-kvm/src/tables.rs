@@ -182,15 +182,16 @@ impl Tables {
         self.root
     }
 
-    /// The entry of level 1 for `addr`, or how many levels up there is no table.
-    fn place(&self, arena: &Arena, addr: u64) -> Result<Place, u32> {
+    /// The entry of level 1 for `addr`; without a table that would hold it, the next address that one
+    /// may have an entry for.
+    fn place(&self, arena: &Arena, addr: u64) -> Result<Place, u64> {
         let mut table = self.root;
         for level in [3, 2] {
             let entry = arena
                 .word(table, index(addr, level))
                 .load(Ordering::Relaxed);
             if entry & PRESENT == 0 {
-                return Err(level);
+                return Err((addr | ((LEAF_SPAN << (9 * (level - 1))) - 1)) + 1);
             }
             table = Page::at(entry & ADDRESS);
         }
@@ -227,8 +228,8 @@ impl Tables {
         while at < end {
             let place = match self.place(arena, at) {
                 Ok(place) => place,
-                Err(level) => {
-                    at = (at | ((LEAF_SPAN << (9 * (level - 1))) - 1)) + 1;
+                Err(next) => {
+                    at = next;
                     continue;
                 }
             };
@@ -322,8 +323,8 @@ impl Tables {
         while at < end {
             let place = match self.place(arena, at) {
                 Ok(place) => place,
-                Err(level) => {
-                    at = (at | ((LEAF_SPAN << (9 * (level - 1))) - 1)) + 1;
+                Err(next) => {
+                    at = next;
                     continue;
                 }
             };
@@ -357,7 +358,7 @@ impl Tables {
         let mut at = start.next_multiple_of(LEAF_SPAN);
         while at + LEAF_SPAN <= end {
             match self.place(arena, at) {
-                Err(level) => at = (at | ((LEAF_SPAN << (9 * (level - 1))) - 1)) + 1,
+                Err(next) => at = next,
                 Ok(place) => {
                     if let Middle::Leaves(leaves) = place.load(arena) {
                         place.unlink(arena, leaves, Entry(0), changes);
