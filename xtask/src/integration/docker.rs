@@ -1,6 +1,7 @@
 //! A private Docker daemon, on directories of its own and without a network, that runs its containers
 //! by the binary under test.
 
+use super::engine::{self, Engine, IMAGE};
 use super::{
     Case, Manager, PATIENCE, end, equal, eventually, expect, holds, last_lines, packed, up,
     within_reach,
@@ -12,17 +13,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 use test_support::rootfs;
-use test_support::run::{Outcome, run};
-
-/// What the image is called.
-const IMAGE: &str = "ringfence-test";
+use test_support::run::run;
 
 pub(super) const CASES: &[Case<Daemon>] = &[
-    ("run", run_gives_output_and_status),
+    ("run", engine::run_gives_output_and_status),
     ("exec", exec_runs_beside),
-    ("terminal", a_terminal_is_given),
-    ("logs_and_stop", logs_and_stop),
-    ("kill_and_restart", kill_and_restart),
+    ("terminal", engine::a_terminal_is_given),
+    ("logs_and_stop", engine::logs_and_stop),
+    ("kill_and_restart", engine::kill_and_restart),
     ("pause", pause_and_unpause),
     ("watching", what_is_watched),
     ("files", files_are_the_hosts),
@@ -69,14 +67,14 @@ impl Manager for Daemon {
         ready.with_context(|| format!("dockerd: {}", daemon.last_words()))?;
         let image = packed(&tree, daemon.dir.path())?;
         let path = image.to_str().context("a path that is not text")?;
-        expect(&daemon.docker(&["import", path, IMAGE]), 0)?;
+        expect(&daemon.call(&["import", path, IMAGE]), 0)?;
         Ok(daemon)
     }
 
     fn clear(&self) {
-        let left = self.docker(&["ps", "-aq"]).out();
+        let left = self.call(&["ps", "-aq"]).out();
         for id in left.split_whitespace() {
-            self.docker(&["rm", "-f", id]);
+            self.call(&["rm", "-f", id]);
         }
     }
 
@@ -95,30 +93,9 @@ fn docker(dir: &Path, args: &[&str]) -> Command {
     command
 }
 
-impl Daemon {
+impl Engine for Daemon {
     fn command(&self, args: &[&str]) -> Command {
         docker(self.dir.path(), args)
-    }
-
-    fn docker(&self, args: &[&str]) -> Outcome {
-        run(&mut self.command(args), b"", PATIENCE)
-    }
-
-    /// `docker run` without a network.
-    fn run(&self, args: &[&str]) -> Outcome {
-        self.docker(&[&["run", "--network", "none"], args].concat())
-    }
-
-    /// A container called `name` that runs `script` in the background.
-    fn detached(&self, name: &str, script: &str) -> Result<()> {
-        let line = ["--detach", "--name", name, IMAGE, "/bin/sh", "-c", script];
-        expect(&self.run(&line), 0).map(drop)
-    }
-
-    fn status(&self, name: &str) -> String {
-        let format = "{{.State.Status}} {{.State.ExitCode}}";
-        let outcome = self.docker(&["inspect", "--format", format, name]);
-        outcome.out().trim().to_owned()
     }
 }
 
@@ -128,127 +105,17 @@ impl Drop for Daemon {
     }
 }
 
-fn run_gives_output_and_status(d: &Daemon) -> Result<()> {
-    let said = d.run(&[
-        "--rm",
-        IMAGE,
-        "/bin/sh",
-        "-c",
-        "echo out; echo err >&2; exit 7",
-    ]);
-    equal("output", &expect(&said, 7)?, "out\n")?;
-    equal("errors", &said.err(), "err\n")?;
-    let mut command = d.command(&["run", "--rm", "-i", "--network", "none", IMAGE, "/bin/cat"]);
-    equal(
-        "input",
-        &expect(&run(&mut command, b"typed", PATIENCE), 0)?,
-        "typed",
-    )?;
-    for (program, status) in [("/nosuch", 127), ("/etc", 126)] {
-        let refused = d.run(&["--rm", IMAGE, program]);
-        expect(&refused, status)?;
-        holds("refusal", &refused.err(), program)?;
-    }
-    let limits = [
-        "--rm",
-        "--memory",
-        "64m",
-        IMAGE,
-        "/bin/sh",
-        "-c",
-        "free | grep Mem",
-    ];
-    holds("limit", &expect(&d.run(&limits), 0)?, " 65536 ")
-}
-
 fn exec_runs_beside(d: &Daemon) -> Result<()> {
-    d.detached("beside", "exec sleep 1000")?;
-    let line = [
-        "exec",
-        "-u",
-        "5:6",
-        "-w",
-        "/tmp",
-        "-e",
-        "X=y",
-        "beside",
-        "/bin/sh",
-        "-c",
-        "id -u; pwd; echo $X; exit 3",
-    ];
-    equal("output", &expect(&d.docker(&line), 3)?, "5\n/tmp\ny\n")?;
-    let mut command = d.command(&["exec", "-i", "beside", "/bin/cat"]);
-    equal(
-        "input",
-        &expect(&run(&mut command, b"typed", PATIENCE), 0)?,
-        "typed",
-    )?;
-    let refused = d.docker(&["exec", "beside", "/nosuch"]);
+    engine::exec_runs_beside(d)?;
+    let refused = d.call(&["exec", "beside", "/nosuch"]);
     expect(&refused, 126)?;
-    holds("refusal", &refused.out(), "no such file or directory")?;
-    expect(
-        &d.docker(&["exec", "-d", "beside", "/bin/touch", "/mark"]),
-        0,
-    )?;
-    eventually("mark", || {
-        d.docker(&["exec", "beside", "/bin/ls", "/mark"]).code() == Some(0)
-    })
-}
-
-fn a_terminal_is_given(d: &Daemon) -> Result<()> {
-    d.detached("terminal", "exec sleep 1000")?;
-    let script = "tty; until stty size 2>&1 | grep -x '33 66'; do sleep 0.1; done; exit 4";
-    for args in [
-        &["exec", "-it", "terminal"] as &[&str],
-        &["run", "--rm", "-it", "--network", "none", IMAGE],
-    ] {
-        let command = d.command(&[args, &["/bin/sh", "-c", script]].concat());
-        let mut terminal = test_support::terminal::Terminal::start(&command, 33, 66)?;
-        for text in ["/dev/pts/0", "33 66"] {
-            terminal.expect(text).map_err(anyhow::Error::msg)?;
-        }
-        equal("end", &terminal.finish(), "exit 4")?;
-    }
-    Ok(())
-}
-
-fn logs_and_stop(d: &Daemon) -> Result<()> {
-    d.detached(
-        "logs",
-        "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.1; done",
-    )?;
-    let logs = || d.docker(&["logs", "logs"]).out();
-    eventually("first line", || logs() == "up\n")?;
-    expect(&d.docker(&["stop", "logs"]), 0)?;
-    equal("logs", &logs(), "up\nbye\n")?;
-    equal("status", &d.status("logs"), "exited 5")?;
-    d.detached("deaf", "trap '' TERM; while :; do sleep 0.1; done")?;
-    expect(&d.docker(&["stop", "-t", "1", "deaf"]), 0)?;
-    equal("status", &d.status("deaf"), "exited 137")
-}
-
-fn kill_and_restart(d: &Daemon) -> Result<()> {
-    d.detached("again", "trap 'exit 6' USR1; while :; do sleep 0.1; done")?;
-    expect(&d.docker(&["kill", "-s", "USR1", "again"]), 0)?;
-    eventually("end", || d.status("again") == "exited 6")?;
-    expect(&d.docker(&["start", "again"]), 0)?;
-    expect(&d.docker(&["restart", "-t", "1", "again"]), 0)?;
-    equal("status", &d.status("again"), "running 0")?;
-    expect(&d.docker(&["kill", "again"]), 0)?;
-    eventually("end", || d.status("again") == "exited 137")?;
-    expect(&d.docker(&["rm", "again"]), 0).map(drop)
+    holds("refusal", &refused.out(), "no such file or directory")
 }
 
 fn pause_and_unpause(d: &Daemon) -> Result<()> {
-    d.detached("pause", "while :; do echo x; sleep 0.05; done")?;
-    let logs = || d.docker(&["logs", "pause"]).out().len();
-    eventually("output", || logs() > 0)?;
-    expect(&d.docker(&["pause", "pause"]), 0)?;
-    equal("status", &d.status("pause"), "paused 0")?;
-    expect(&d.docker(&["exec", "pause", "/bin/true"]), 1)?;
-    expect(&d.docker(&["unpause", "pause"]), 0)?;
-    let before = logs();
-    eventually("more output", || logs() > before)
+    engine::pause_and_unpause(d, |d| {
+        expect(&d.call(&["exec", "pause", "/bin/true"]), 1).map(drop)
+    })
 }
 
 fn what_is_watched(d: &Daemon) -> Result<()> {
@@ -268,14 +135,14 @@ fn what_is_watched(d: &Daemon) -> Result<()> {
     // The host knows one process: the sandbox.
     holds(
         "top",
-        &expect(&d.docker(&["top", "watched"]), 0)?,
+        &expect(&d.call(&["top", "watched"]), 0)?,
         "ringfence",
     )?;
-    let stats = expect(&d.docker(&["stats", "--no-stream", "watched"]), 0)?;
+    let stats = expect(&d.call(&["stats", "--no-stream", "watched"]), 0)?;
     holds("stats", &stats, "watched")?;
     let format = "{{.State.Health.Status}}";
     eventually("health", || {
-        let health = d.docker(&["inspect", "--format", format, "watched"]);
+        let health = d.call(&["inspect", "--format", format, "watched"]);
         health.out().trim() == "healthy"
     })
 }
@@ -285,15 +152,11 @@ fn files_are_the_hosts(d: &Daemon) -> Result<()> {
     let here = d.dir.path().join("copied");
     let path = here.to_str().context("a path that is not text")?;
     eventually("file", || {
-        d.docker(&["cp", "files:/made", path]).code() == Some(0)
+        d.call(&["cp", "files:/made", path]).code() == Some(0)
     })?;
     equal("copy", &fs::read_to_string(&here)?, "it\n")?;
-    expect(&d.docker(&["cp", path, "files:/back"]), 0)?;
-    let seen = d.docker(&["exec", "files", "/bin/cat", "/back"]);
+    expect(&d.call(&["cp", path, "files:/back"]), 0)?;
+    let seen = d.call(&["exec", "files", "/bin/cat", "/back"]);
     equal("other way", &expect(&seen, 0)?, "it\n")?;
-    holds(
-        "diff",
-        &expect(&d.docker(&["diff", "files"]), 0)?,
-        "A /made",
-    )
+    holds("diff", &expect(&d.call(&["diff", "files"]), 0)?, "A /made")
 }

@@ -3,6 +3,7 @@
 
 mod containerd;
 mod docker;
+mod engine;
 mod podman;
 
 use anyhow::{Context, Result, bail};
