@@ -9,7 +9,7 @@ use crate::process::DonatedFds;
 use crate::program::{self, Surroundings};
 use crate::streams::Streams;
 use crate::update::{self, Current};
-use crate::{contract, debug, observe, profile, search};
+use crate::{contract, debug, observe, profile, search, sysctl};
 use control::boot::{BootArgs, ContainerSpec, Limits};
 use control::debug::{Counters, Logging, Stacks, Traced};
 use control::message::{
@@ -202,6 +202,7 @@ pub(crate) fn furnish(
     };
     let own = task::Container::new(&kernel, config);
     mounts::services(&own, &clocks, unix_names.clone(), &limits).install(&own);
+    sysctl::set(&kernel, &own, &spec.sysctls)?;
 
     let mounts = root(spec, fds, &parts)?;
     let cx = KernelFsCtx::new(clocks, mounts.clone());

@@ -20,6 +20,7 @@ pub mod seccomp;
 mod server;
 mod streams;
 mod sys;
+mod sysctl;
 mod update;
 mod winch;
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use sync::{Mutex, ranks};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{CREAT, EXCL, PRIVATE};
+use crate::{CREAT, EXCL, Limits, PRIVATE};
+use sysctl::Knob;
 
 /// Bits of an identifier that are its place in the table; above them is a sequence number, so
 /// that an identifier kept too long is told from a new one at the same place.
@@ -163,7 +164,9 @@ pub(crate) trait Object {
 
 /// The objects of one kind.
 pub(crate) struct Ids<T> {
-    limit: usize,
+    limits: Arc<Limits>,
+    /// Of the limits, how many there may be, and which identifier the next is to have.
+    mine: fn(&Limits) -> (&Knob, &Knob),
     inner: Mutex<Inner<T>, ranks::Leaf>,
 }
 
@@ -176,9 +179,10 @@ struct Inner<T> {
 }
 
 impl<T: Object> Ids<T> {
-    pub(crate) fn new(limit: usize) -> Ids<T> {
+    pub(crate) fn new(limits: &Arc<Limits>, mine: fn(&Limits) -> (&Knob, &Knob)) -> Ids<T> {
         Ids {
-            limit,
+            limits: limits.clone(),
+            mine,
             inner: Mutex::new(Inner {
                 objects: BTreeMap::new(),
                 keys: HashMap::new(),
@@ -215,15 +219,22 @@ impl<T: Object> Ids<T> {
         if key != PRIVATE && flags & CREAT == 0 {
             return Err(Errno::ENOENT);
         }
-        let full = inner.objects.len() >= self.limit;
-        let (index, seq) = inner.place().filter(|_| !full).unwrap_or((0, 0));
+        let (most, next_id) = (self.mine)(&self.limits);
+        let full = inner.objects.len() >= most.size();
+        let wanted = u32::try_from(next_id.get()).ok();
+        let place = wanted.map_or_else(|| inner.place(), |id| inner.place_for(id));
+        let (index, seq) = place.filter(|_| !full).unwrap_or((0, 0));
         let id = (seq << INDEX_BITS | index) as i32;
         // What cannot be made is refused before the want of room is.
         let object = make(id, Perm::new(&creds, key, flags, seq))?;
         if full {
             return Err(Errno::ENOSPC);
         }
-        inner.enter(index, seq, id, Arc::new(object));
+        match wanted {
+            Some(_) => next_id.clear(),
+            None => inner.follow(index, seq),
+        }
+        inner.objects.insert(index, (id, Arc::new(object)));
         if key != PRIVATE {
             inner.keys.insert(key, index);
         }
@@ -309,10 +320,18 @@ impl<T> Inner<T> {
         Some((index, seq))
     }
 
-    fn enter(&mut self, index: u32, seq: u32, id: i32, object: Arc<T>) {
+    /// The place and the sequence number for one that is to have identifier `id`: the first free
+    /// place from there on.
+    fn place_for(&self, id: u32) -> Option<(u32, u32)> {
+        let end = 1 << INDEX_BITS;
+        let index = (id % end..end).find(|i| !self.objects.contains_key(i))?;
+        Some((index, id >> INDEX_BITS))
+    }
+
+    /// What [`Inner::place`] said is taken.
+    fn follow(&mut self, index: u32, seq: u32) {
         self.next = index + 1;
         self.last = Some(index);
         self.seq = seq;
-        self.objects.insert(index, (id, object));
     }
 }

@@ -12,12 +12,14 @@
 #![forbid(unsafe_code)]
 
 mod ids;
+mod limits;
 pub mod mqueue;
 pub mod msg;
 pub mod sem;
 pub mod shm;
 
 pub use ids::{Control, Perm, PermWords};
+pub use limits::Limits;
 
 use hostmem::MemoryFile;
 use std::sync::Arc;
@@ -36,6 +38,8 @@ pub const PRIVATE: i32 = 0;
 /// All IPC objects of a sandbox.
 pub struct Ipc {
     id: NamespaceId,
+    /// What there may be of them.
+    pub limits: Arc<Limits>,
     /// Shared memory.
     pub shm: Arc<shm::Segments>,
     /// Semaphores.
@@ -55,12 +59,14 @@ impl std::fmt::Debug for Ipc {
 impl Ipc {
     /// Without objects; segments will be made of `memory`.
     pub fn new(memory: &Arc<MemoryFile>, clocks: &Arc<Clocks>) -> Ipc {
+        let limits = Arc::new(Limits::default());
         Ipc {
             id: NamespaceId::new(),
-            shm: shm::Segments::new(memory, clocks),
-            sem: sem::Semaphores::new(clocks),
-            msg: msg::Queues::new(clocks),
-            mqueues: mqueue::Mqueues::new(clocks),
+            shm: shm::Segments::new(memory, clocks, &limits),
+            sem: sem::Semaphores::new(clocks, &limits),
+            msg: msg::Queues::new(clocks, &limits),
+            mqueues: mqueue::Mqueues::new(clocks, &limits),
+            limits,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Message queues (msgget(2), msgsnd(2), msgrcv(2), msgctl(2)).
 
 use crate::ids::{Ids, Object, Perm};
-use crate::{NOWAIT, PermWords, seconds};
+use crate::{Limits, NOWAIT, PermWords, seconds};
 use abi::Errno;
 use auth::Capability;
 use ctx::{Ctx, Restart, SysErr, wait_for};
@@ -12,13 +12,6 @@ use sync::{Mutex, ranks};
 use time::Clocks;
 use wait::{Events, Queue};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
-/// Bytes of a message (`MSGMAX`).
-pub const MAX_MESSAGE: u64 = 8192;
-/// Bytes in a queue, to begin with (`MSGMNB`).
-pub const QUEUE_BYTES: u64 = 16384;
-/// Queues (`MSGMNI`).
-pub const MAX_QUEUES: usize = 32000;
 
 const NOERROR: i32 = 0o10000;
 const EXCEPT: i32 = 0o20000;
@@ -49,6 +42,7 @@ const _: () = assert!(size_of::<QueueWords>() == 120);
 pub struct Queues {
     ids: Ids<MessageQueue>,
     clocks: Arc<Clocks>,
+    limits: Arc<Limits>,
 }
 
 struct MessageQueue {
@@ -98,10 +92,11 @@ impl Object for MessageQueue {
 }
 
 impl Queues {
-    pub(crate) fn new(clocks: &Arc<Clocks>) -> Queues {
+    pub(crate) fn new(clocks: &Arc<Clocks>, limits: &Arc<Limits>) -> Queues {
         Queues {
-            ids: Ids::new(MAX_QUEUES),
+            ids: Ids::new(limits, |l| (&l.msgmni, &l.msg_next_id)),
             clocks: clocks.clone(),
+            limits: limits.clone(),
         }
     }
 
@@ -116,7 +111,7 @@ impl Queues {
                     perm,
                     messages: VecDeque::new(),
                     cbytes: 0,
-                    qbytes: QUEUE_BYTES,
+                    qbytes: self.limits.msgmnb.size() as u64,
                     stime: 0,
                     rtime: 0,
                     ctime: seconds(&self.clocks),
@@ -245,7 +240,9 @@ impl Queues {
             let mut st = q.state.lock();
             let creds = cx.creds();
             st.perm.check_owner(&creds)?;
-            if words.qbytes > QUEUE_BYTES && !creds.has(Capability::SysResource) {
+            if words.qbytes > self.limits.msgmnb.size() as u64
+                && !creds.has(Capability::SysResource)
+            {
                 return Err(Errno::EPERM);
             }
             st.perm.set(&words.perm)?;
@@ -278,7 +275,8 @@ impl Queues {
     /// `IPC_INFO` or, with what is in use, `MSG_INFO`: the ints of `struct msginfo`, its last word
     /// in the eighth, and the highest place.
     pub fn limits(&self, in_use: bool) -> ([i32; 8], u32) {
-        let mnb = QUEUE_BYTES as i32;
+        let number = |knob: &sysctl::Knob| knob.get() as i32;
+        let (mnb, mni) = (number(&self.limits.msgmnb), number(&self.limits.msgmni));
         let (pool, map, tql) = if in_use {
             let all = self.ids.all();
             let sum = |f: fn(&State) -> u64| {
@@ -291,14 +289,14 @@ impl Queues {
                 sum(|st| st.cbytes),
             )
         } else {
-            (MAX_QUEUES as i32 * (mnb / 1024), mnb, mnb)
+            (mni.saturating_mul(mnb / 1024), mnb, mnb)
         };
         let words = [
             pool,
             map,
-            MAX_MESSAGE as i32,
+            number(&self.limits.msgmax),
             mnb,
-            MAX_QUEUES as i32,
+            mni,
             16,
             tql,
             0xffff,

@@ -5,7 +5,7 @@
 //! nobody barges in between. What `SEM_UNDO` asks for is kept in the set, by process.
 
 use crate::ids::{Ids, Object, Perm};
-use crate::{NOWAIT, PermWords, seconds};
+use crate::{Limits, NOWAIT, PermWords, seconds};
 use abi::Errno;
 use ctx::{Ctx, Wake};
 use std::collections::BTreeMap;
@@ -18,14 +18,6 @@ use time::Clocks;
 use wait::Waker;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Semaphores of one set (`SEMMSL`).
-pub const MAX_IN_SET: i32 = 32000;
-/// Semaphores of all sets (`SEMMNS`).
-pub const MAX_ALL: i32 = 1_024_000_000;
-/// Operations of one call (`SEMOPM`).
-pub const MAX_OPS: u64 = 500;
-/// Sets (`SEMMNI`).
-pub const MAX_SETS: usize = 32000;
 /// The largest value (`SEMVMX`).
 pub const MAX_VALUE: i32 = 32767;
 /// `SEM_UNDO`
@@ -65,6 +57,7 @@ const _: () = assert!(size_of::<SetWords>() == 104);
 pub struct Semaphores {
     ids: Ids<Set>,
     clocks: Arc<Clocks>,
+    limits: Arc<Limits>,
     /// Whether any process has ever asked for an undo.
     undone: AtomicBool,
 }
@@ -137,10 +130,11 @@ impl Object for Set {
 }
 
 impl Semaphores {
-    pub(crate) fn new(clocks: &Arc<Clocks>) -> Semaphores {
+    pub(crate) fn new(clocks: &Arc<Clocks>, limits: &Arc<Limits>) -> Semaphores {
         Semaphores {
-            ids: Ids::new(MAX_SETS),
+            ids: Ids::new(limits, |l| (&l.semmni, &l.sem_next_id)),
             clocks: clocks.clone(),
+            limits: limits.clone(),
             undone: AtomicBool::new(false),
         }
     }
@@ -150,7 +144,7 @@ impl Semaphores {
     /// # Errors
     /// Those of semget(2).
     pub fn get(&self, cx: &dyn Ctx, key: i32, count: i32, flags: i32) -> Result<i32, Errno> {
-        if !(0..=MAX_IN_SET).contains(&count) {
+        if !(0..=self.limits.semmsl.get()).contains(&i64::from(count)) {
             return Err(Errno::EINVAL);
         }
         let check = |set: &Set| {
@@ -457,17 +451,16 @@ impl Semaphores {
         } else {
             (20, MAX_VALUE)
         };
+        let limits = &self.limits;
+        let [all, sets, in_set, ops] = [
+            &limits.semmns,
+            &limits.semmni,
+            &limits.semmsl,
+            &limits.semopm,
+        ]
+        .map(|knob| knob.get() as i32);
         let words = [
-            MAX_ALL,
-            MAX_SETS as i32,
-            MAX_ALL,
-            MAX_ALL,
-            MAX_IN_SET,
-            MAX_OPS as i32,
-            MAX_OPS as i32,
-            size,
-            MAX_VALUE,
-            adjust,
+            all, sets, all, all, in_set, ops, ops, size, MAX_VALUE, adjust,
         ];
         (words, self.ids.highest())
     }

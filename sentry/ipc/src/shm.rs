@@ -1,7 +1,7 @@
 //! Shared memory segments (shmget(2), shmat(2), shmctl(2)).
 
 use crate::ids::{Ids, Object, Perm};
-use crate::{PermWords, seconds};
+use crate::{Limits, PermWords, seconds};
 use abi::Errno;
 use abi::page::{PAGE_SIZE, Range, page_up};
 use auth::Capability;
@@ -9,15 +9,12 @@ use ctx::{Ctx, Resource};
 use hostmem::{Frames, MemoryFile, Placement};
 use memmap::{Identity, Mappable, Mapping, Mappings, Space, Translation};
 use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use sync::{Mutex, ranks};
 use time::Clocks;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Segments, at most (`kernel.shmmni`).
-pub const MAX_SEGMENTS: usize = 4096;
-/// Bytes of a segment, and pages of all (`kernel.shmmax`, `kernel.shmall`): as good as no limit.
-pub const MAX_BYTES: u64 = u64::MAX - (1 << 24);
 /// `SHM_HUGETLB`
 const HUGE: i32 = 0o4000;
 /// `SHM_DEST`
@@ -50,6 +47,9 @@ pub struct Segments {
     ids: Ids<Segment>,
     memory: Arc<MemoryFile>,
     clocks: Arc<Clocks>,
+    limits: Arc<Limits>,
+    /// Of all segments, those included that are removed and still mapped.
+    pages: AtomicU64,
     this: Weak<Segments>,
 }
 
@@ -72,6 +72,15 @@ struct State {
     lpid: i32,
 }
 
+impl Drop for Segment {
+    fn drop(&mut self) {
+        if let Some(table) = self.table.upgrade() {
+            let pages = self.size.div_ceil(PAGE_SIZE);
+            table.pages.fetch_sub(pages, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Object for Segment {
     fn perm(&self) -> Perm {
         self.state.lock().perm
@@ -79,11 +88,17 @@ impl Object for Segment {
 }
 
 impl Segments {
-    pub(crate) fn new(memory: &Arc<MemoryFile>, clocks: &Arc<Clocks>) -> Arc<Segments> {
+    pub(crate) fn new(
+        memory: &Arc<MemoryFile>,
+        clocks: &Arc<Clocks>,
+        limits: &Arc<Limits>,
+    ) -> Arc<Segments> {
         Arc::new_cyclic(|this| Segments {
-            ids: Ids::new(MAX_SEGMENTS),
+            ids: Ids::new(limits, |l| (&l.shmmni, &l.shm_next_id)),
             memory: memory.clone(),
             clocks: clocks.clone(),
+            limits: limits.clone(),
+            pages: AtomicU64::new(0),
             this: this.clone(),
         })
     }
@@ -101,18 +116,24 @@ impl Segments {
             }
         };
         let make = |id, perm| {
-            if size == 0 || size > MAX_BYTES {
+            if size == 0 || size > self.limits.shmmax() {
                 return Err(Errno::EINVAL);
+            }
+            let pages = size.div_ceil(PAGE_SIZE);
+            if self.pages.load(Ordering::Relaxed).saturating_add(pages) > self.limits.shmall() {
+                return Err(Errno::ENOSPC);
             }
             // There is no reserve of huge pages.
             if flags & HUGE != 0 {
                 return Err(Errno::ENOMEM);
             }
             let len = page_up(size).ok_or(Errno::ENOSPC)?;
+            let frames = self.memory.allocate(len, Placement::Roomy)?;
+            self.pages.fetch_add(pages, Ordering::Relaxed);
             Ok(Segment {
                 id,
                 size,
-                frames: self.memory.allocate(len, Placement::Roomy)?,
+                frames,
                 state: Mutex::new(State {
                     perm,
                     atime: 0,
@@ -222,8 +243,9 @@ impl Segments {
 
     /// `IPC_INFO`: `struct shminfo64`, and the highest place in use.
     pub fn limits(&self) -> ([u64; 9], u32) {
-        let mni = MAX_SEGMENTS as u64;
-        let words = [MAX_BYTES, 1, mni, mni, MAX_BYTES, 0, 0, 0, 0];
+        let mni = self.limits.shmmni.size() as u64;
+        let (max, all) = (self.limits.shmmax(), self.limits.shmall());
+        let words = [max, 1, mni, mni, all, 0, 0, 0, 0];
         (words, self.ids.highest())
     }
 

@@ -2,7 +2,7 @@
 
 use crate::layout::{MIN_ADDR, find_above, find_below, usable};
 use crate::shared::SharedAnon;
-use crate::state::{Garbage, MAX_MAPPINGS, Mm, State};
+use crate::state::{Garbage, Mm, State};
 use crate::types::{MapFile, MapFlags, MapRequest, MmLimits, Prot};
 use crate::vma::{FileRef, Vma, VmaFlags};
 use abi::Errno;
@@ -135,7 +135,7 @@ impl Mm {
     ) -> Result<(), Errno> {
         let totals = st.vmas.totals();
         let len = vma.range.len();
-        if st.vmas.count() >= MAX_MAPPINGS {
+        if st.vmas.count() >= sysctl::MAX_MAP_COUNT.size() {
             return Err(Errno::ENOMEM);
         }
         let over = |used: u64, limit: u64| used.saturating_add(len) > limit;

@@ -15,9 +15,6 @@ use std::sync::{Arc, Weak};
 use sync::census::{Counted, Kind};
 use sync::{Mutex, RwLock, ranks};
 
-/// The most mappings a space may have (`vm.max_map_count`).
-pub(crate) const MAX_MAPPINGS: usize = 65530;
-
 /// An address space.
 pub struct Mm {
     // Lock order: copying -> state -> info.

@@ -1,7 +1,7 @@
 //! munmap(2).
 
 use crate::batch::Batch;
-use crate::state::{Garbage, MAX_MAPPINGS, Mm, State};
+use crate::state::{Garbage, Mm, State};
 use abi::Errno;
 use abi::page::{Range, is_page_aligned, page_up};
 
@@ -31,7 +31,7 @@ impl Mm {
         if let Some(vma) = st.vmas.find(range.start)
             && vma.range.start < range.start
             && vma.range.end > range.end
-            && st.vmas.count() >= MAX_MAPPINGS
+            && st.vmas.count() >= sysctl::MAX_MAP_COUNT.size()
         {
             return Err(Errno::ENOMEM);
         }

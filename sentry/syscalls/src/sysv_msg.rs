@@ -4,7 +4,7 @@ use crate::user::Args;
 use abi::Errno;
 use ctx::{Ctx, SysResult, UserMemoryExt};
 use ipc::Control;
-use ipc::msg::{MAX_MESSAGE, Message, QueueWords};
+use ipc::msg::{Message, QueueWords};
 use task::TaskCx;
 
 const STAT: i32 = 11;
@@ -21,7 +21,7 @@ pub(crate) fn msgget(cx: &mut TaskCx, &[key, flags, ..]: &Args) -> SysResult<u64
 pub(crate) fn msgsnd(cx: &mut TaskCx, &[id, buf, size, flags, ..]: &Args) -> SysResult<u64> {
     let kind: i64 = cx.memory().read_obj(buf)?;
     let id = id as i32;
-    if size > MAX_MESSAGE || id < 0 || kind < 1 {
+    if size > cx.container().ipc().limits.msgmax.size() as u64 || id < 0 || kind < 1 {
         return Err(Errno::EINVAL.into());
     }
     let mut text = vec![0; size as usize];

@@ -5,7 +5,7 @@ use abi::Errno;
 use abi::time::Timespec;
 use ctx::{Ctx, SysResult, UserMemoryExt};
 use ipc::Control;
-use ipc::sem::{Ask, MAX_OPS, SemOp, SetWords};
+use ipc::sem::{Ask, SemOp, SetWords};
 use std::time::{Duration, Instant};
 use task::TaskCx;
 use zerocopy::IntoBytes;
@@ -47,7 +47,7 @@ fn operate(
 ) -> SysResult<u64> {
     // An unsigned int to Linux.
     let count = u64::from(count as u32);
-    if count > MAX_OPS {
+    if count > cx.container().ipc().limits.semopm.size() as u64 {
         return Err(Errno::E2BIG.into());
     }
     let mut ops = vec![SemOp::default(); count as usize];

@@ -83,8 +83,7 @@ impl Limits {
         if new.soft > new.hard {
             return Err(Errno::EINVAL);
         }
-        // fs.nr_open
-        if resource == Resource::Nofile && new.hard > 1 << 20 {
+        if resource == Resource::Nofile && new.hard > sysctl::NR_OPEN.size() as u64 {
             return Err(Errno::EPERM);
         }
         let mut all = self.0.lock();

@@ -241,7 +241,7 @@ pub fn link(
 /// written, and never set-id programs.
 fn may_link(cx: &dyn FsCtx, creds: &Creds, old: &VfsPath) -> Result<(), Errno> {
     let attr = old.attr(cx)?;
-    if access::owner_or_capable(creds, &attr).is_ok() {
+    if !sysctl::PROTECTED_HARDLINKS.is_on() || access::owner_or_capable(creds, &attr).is_ok() {
         return Ok(());
     }
     let set_id =

@@ -339,6 +339,9 @@ impl<'a> Walker<'a> {
     /// only for their owner, or where they belong to the directory's owner.
     fn check_protected(&self, link: &VfsPath) -> Result<(), Errno> {
         const STICKY_FOR_ALL: u32 = 0o1002;
+        if !sysctl::PROTECTED_SYMLINKS.is_on() {
+            return Ok(());
+        }
         let dir = self.at.attr(self.cx)?;
         if dir.perm & STICKY_FOR_ALL != STICKY_FOR_ALL {
             return Ok(());

@@ -16,13 +16,6 @@ use vfs::notify::{self, Event, Happened, Mark};
 use vfs::{File, FileOps, OpenFlags, VfsPath, would_block};
 use wait::{Events, Queue};
 
-/// Instances of one user (`fs.inotify.max_user_instances`).
-pub const MAX_INSTANCES: usize = 128;
-/// Watches of one user (`fs.inotify.max_user_watches`).
-pub const MAX_WATCHES: usize = 65536;
-/// Events in one queue (`fs.inotify.max_queued_events`).
-pub const MAX_QUEUED: usize = 16384;
-
 const IN_ALL_EVENTS: u32 = 0xfff;
 const IN_Q_OVERFLOW: u32 = 0x4000;
 const IN_IGNORED: u32 = 0x8000;
@@ -175,7 +168,7 @@ impl Inotify {
         {
             let mut users = USERS.lock();
             let count = users.entry(uid).or_default();
-            if count.instances >= MAX_INSTANCES {
+            if count.instances >= sysctl::INOTIFY_INSTANCES.size() {
                 return Err(Errno::EMFILE);
             }
             count.instances += 1;
@@ -258,7 +251,7 @@ impl Inotify {
         // Lock order: an instance's state, then the users; both leaves, the second nested.
         let mut users = USERS.lock_nested();
         let count = users.entry(self.uid).or_default();
-        if count.watches >= MAX_WATCHES {
+        if count.watches >= sysctl::INOTIFY_WATCHES.size() {
             return Err(Errno::ENOSPC);
         }
         count.watches += 1;
@@ -308,7 +301,7 @@ impl Inotify {
     fn put(&self, event: Queued) {
         {
             let mut st = self.state.lock();
-            let full = st.events.len() >= MAX_QUEUED;
+            let full = st.events.len() >= sysctl::INOTIFY_EVENTS.size();
             let repeated = st.events.back().is_some_and(|last| event.repeats(last));
             if (full && st.overflow) || (!full && repeated) {
                 return;

@@ -11,6 +11,7 @@ mod node;
 mod ns;
 mod process;
 mod status;
+mod sys;
 mod system;
 mod tree;
 
@@ -28,6 +29,14 @@ pub(crate) struct Proc {
 }
 
 impl Proc {
+    fn new(kernel: &Arc<Kernel>, container: &Arc<Container>) -> Proc {
+        Proc {
+            kernel: kernel.clone(),
+            container: container.clone(),
+            dev: abi::stat::makedev(0, 5),
+        }
+    }
+
     /// `ESRCH` once a task has gone, and been waited for.
     pub(crate) fn check_alive(&self, task: &Arc<task::Task>) -> Result<(), Errno> {
         match self.kernel.task(task.tid()) {
@@ -40,12 +49,22 @@ impl Proc {
 
 /// The root of a new instance, which shows the tasks of `kernel` and the rest as `container` has it.
 pub fn root(kernel: &Arc<Kernel>, container: &Arc<Container>) -> Arc<dyn Inode> {
-    let proc = Arc::new(Proc {
-        kernel: kernel.clone(),
-        container: container.clone(),
-        dev: abi::stat::makedev(0, 5),
-    });
+    let proc = Arc::new(Proc::new(kernel, container));
     node::directory(&proc, 1, Owner::Root, Arc::new(tree::Top))
+}
+
+/// Sets what sysctl(8) calls `name` (`kernel.shmmax`) for `container`, as its root would.
+///
+/// # Errors
+/// `ENOENT` where there is no such value, `EACCES` where it cannot be changed, `EINVAL` where it
+/// cannot be `value`.
+pub fn set_sysctl(
+    kernel: &Arc<Kernel>,
+    container: &Arc<Container>,
+    name: &str,
+    value: &str,
+) -> Result<(), Errno> {
+    sys::set(&Proc::new(kernel, container), name, value)
 }
 
 /// Whose a file is.

@@ -3,7 +3,8 @@
 use crate::ipc::SysvDir;
 use crate::node::{Directory, Entry, Target, directory, link, number, text};
 use crate::process::ProcessDir;
-use crate::system::{self, SYSTEM};
+use crate::sys::SysDir;
+use crate::system::SYSTEM;
 use crate::{Owner, Proc};
 use abi::Errno;
 use ctx::Ctx;
@@ -21,12 +22,7 @@ impl Directory for Top {
             b"thread-self" => return Ok(link(proc, ino, Owner::Root, Arc::new(ThreadLink))),
             b"mounts" => return Ok(link(proc, ino, Owner::Root, Arc::new(Fixed("self/mounts")))),
             b"sys" => {
-                return Ok(directory(
-                    proc,
-                    ino,
-                    Owner::Root,
-                    Arc::new(system::SysDir::top()),
-                ));
+                return Ok(directory(proc, ino, Owner::Root, Arc::new(SysDir::top())));
             }
             b"sysvipc" => return Ok(directory(proc, ino, Owner::Root, Arc::new(SysvDir))),
             _ => {}

@@ -9,6 +9,7 @@ mod queue;
 pub use fs::QueueFile;
 pub use queue::{Notification, Sender};
 
+use crate::Limits;
 use abi::Errno;
 use auth::Capability;
 use ctx::{Ctx, Resource, SysErr};
@@ -22,12 +23,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Priorities of messages are below this (`MQ_PRIO_MAX`).
 pub const PRIORITIES: u32 = 32768;
-/// Queues, unless capable (`fs.mqueue.queues_max`).
-const MAX_QUEUES: usize = 256;
-/// Messages in a queue, unless capable (`fs.mqueue.msg_max`), and by default.
-const MAX_MESSAGES: i64 = 10;
-/// Bytes of a message, unless capable (`fs.mqueue.msgsize_max`), and by default.
-const MAX_SIZE: i64 = 8192;
 /// For the capable.
 const HARD_MAX_MESSAGES: i64 = 65536;
 const HARD_MAX_SIZE: i64 = 16 << 20;
@@ -54,6 +49,7 @@ pub struct Mqueues {
     root: Arc<fs::Root>,
     mount: Arc<Mount>,
     clocks: Arc<Clocks>,
+    limits: Arc<Limits>,
     count: AtomicUsize,
     /// Bytes promised to the queues of each user (RLIMIT_MSGQUEUE).
     charged: Mutex<BTreeMap<u32, u64>, ranks::Leaf>,
@@ -83,7 +79,7 @@ impl Drop for Charge {
 }
 
 impl Mqueues {
-    pub(crate) fn new(clocks: &Arc<Clocks>) -> Arc<Mqueues> {
+    pub(crate) fn new(clocks: &Arc<Clocks>, limits: &Arc<Limits>) -> Arc<Mqueues> {
         Arc::new_cyclic(|this: &Weak<Mqueues>| {
             let root = fs::Root::new(this.clone(), clocks);
             let spec = MountSpec::new(root.clone(), "mqueue");
@@ -91,6 +87,7 @@ impl Mqueues {
                 root,
                 mount: Mount::detached(spec),
                 clocks: clocks.clone(),
+                limits: limits.clone(),
                 count: AtomicUsize::new(0),
                 charged: Mutex::new(BTreeMap::new()),
             }
@@ -169,14 +166,22 @@ impl Mqueues {
     ) -> Result<(i64, i64, Charge), Errno> {
         let creds = cx.creds();
         let capable = creds.has(Capability::SysResource);
-        if self.count.load(Ordering::Relaxed) >= MAX_QUEUES && !capable {
+        let limits = &self.limits;
+        if self.count.load(Ordering::Relaxed) >= limits.mq_queues_max.size() && !capable {
             return Err(Errno::ENOSPC);
         }
-        let (count, size) = attr.map_or((MAX_MESSAGES, MAX_SIZE), |a| (a.maxmsg, a.msgsize));
+        let (count_max, size_max) = (limits.mq_msg_max.get(), limits.mq_msgsize_max.get());
+        let usual = || {
+            (
+                limits.mq_msg_default.get().min(count_max),
+                limits.mq_msgsize_default.get().min(size_max),
+            )
+        };
+        let (count, size) = attr.map_or_else(usual, |a| (a.maxmsg, a.msgsize));
         let (most, largest) = if capable {
             (HARD_MAX_MESSAGES, HARD_MAX_SIZE)
         } else {
-            (MAX_MESSAGES, MAX_SIZE)
+            (count_max, size_max)
         };
         if count <= 0 || size <= 0 || count > most || size > largest {
             return Err(Errno::EINVAL);

@@ -10,9 +10,6 @@ use std::sync::{Arc, Weak};
 use vfs::{FsCtx, LookupFlags, Start};
 use wait::Events;
 
-/// `SOMAXCONN`, as /proc/sys/net/core/somaxconn has it.
-const MAX_BACKLOG: i32 = 4096;
-
 impl UnixSocket {
     pub(crate) fn bind_to(&self, cx: &dyn FsCtx, addr: &[u8]) -> Result<(), SysErr> {
         let address = Address::parse(addr)?;
@@ -51,7 +48,7 @@ impl UnixSocket {
         if self.kind == SocketKind::Datagram {
             return Err(Errno::EOPNOTSUPP);
         }
-        let limit = backlog.clamp(0, MAX_BACKLOG) as usize;
+        let limit = backlog.clamp(0, sysctl::SOMAXCONN.get() as i32) as usize;
         let mut s = self.state.lock();
         if s.address == Address::Unnamed {
             return Err(Errno::EINVAL);

@@ -8,8 +8,9 @@ use net::Ucred;
 use std::time::Duration;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Smallest buffer Linux grants, and the largest without privilege.
-const BUFFER: std::ops::RangeInclusive<usize> = 4608..=425_984;
+/// Smallest buffers that Linux grants (`SOCK_MIN_SNDBUF`, `SOCK_MIN_RCVBUF`).
+const SEND_LEAST: usize = 4608;
+const RECEIVE_LEAST: usize = 2304;
 
 impl UnixSocket {
     pub(crate) fn get(&self, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
@@ -62,17 +63,17 @@ impl UnixSocket {
                 .map_err(|_| Errno::EINVAL)
         };
         let on = || number().map(|n| n != 0);
-        let buffer = || {
-            // Doubled for bookkeeping, as socket(7) says.
-            number()
-                .map(|n| (n.max(0) as usize).min(212_992) * 2)
-                .map(|n| n.clamp(*BUFFER.start(), *BUFFER.end()))
+        let buffer = |most: &sysctl::Knob, least: usize| {
+            // Too much is as much as possible, and so is less than nothing; doubled for
+            // bookkeeping, as socket(7) says.
+            let wanted = (number()? as u32 as usize).min(most.size());
+            Ok::<usize, Errno>((wanted * 2).max(least))
         };
         let mut s = self.state.lock();
         match name {
             libc::SO_PASSCRED => s.options.pass_creds = on()?,
-            libc::SO_SNDBUF => s.options.send_buffer = buffer()?,
-            libc::SO_RCVBUF => s.options.receive_buffer = buffer()?,
+            libc::SO_SNDBUF => s.options.send_buffer = buffer(&sysctl::WMEM_MAX, SEND_LEAST)?,
+            libc::SO_RCVBUF => s.options.receive_buffer = buffer(&sysctl::RMEM_MAX, RECEIVE_LEAST)?,
             libc::SO_REUSEADDR => s.options.reuse_address = on()?,
             libc::SO_KEEPALIVE => s.options.keep_alive = on()?,
             libc::SO_BROADCAST => s.options.broadcast = on()?,

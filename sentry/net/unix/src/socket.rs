@@ -11,9 +11,6 @@ use sync::census::{Counted, Kind};
 use sync::{Mutex, ranks};
 use wait::Queue;
 
-/// Default of `SO_SNDBUF` and `SO_RCVBUF` (`/proc/sys/net/core/wmem_default`).
-pub(crate) const DEFAULT_BUFFER: usize = 212_992;
-
 /// A Unix socket.
 pub struct UnixSocket {
     pub(crate) me: Weak<UnixSocket>,
@@ -106,8 +103,8 @@ impl UnixSocket {
                 closed: false,
                 options: Options {
                     pass_creds: false,
-                    send_buffer: DEFAULT_BUFFER,
-                    receive_buffer: DEFAULT_BUFFER,
+                    send_buffer: sysctl::WMEM_DEFAULT.size(),
+                    receive_buffer: sysctl::RMEM_DEFAULT.size(),
                     send_timeout: None,
                     receive_timeout: None,
                     reuse_address: false,

@@ -23,8 +23,6 @@ use wait::{Events, Queue};
 pub const PIPE_BUF: usize = 4096;
 /// What a new pipe holds.
 const DEFAULT_CAPACITY: usize = 65536;
-/// What a pipe can be made to hold without `CAP_SYS_RESOURCE` (`fs.pipe-max-size`).
-const MAX_CAPACITY: usize = 1 << 20;
 /// What is taken from a writer's memory at a time.
 const CHUNK: usize = 65536;
 const SIGPIPE: i32 = 13;
@@ -88,7 +86,7 @@ impl Pipe {
         let capacity = (capacity as usize).max(PIPE_BUF).next_power_of_two();
         let mut state = self.state.lock();
         if capacity > state.capacity()
-            && capacity > MAX_CAPACITY
+            && capacity > sysctl::PIPE_MAX_SIZE.size()
             && !cx.creds().has(Capability::SysResource)
         {
             return Err(Errno::EPERM);

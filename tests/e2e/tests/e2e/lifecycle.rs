@@ -30,6 +30,7 @@ cases!("lifecycle":
     what_can_be_asked,
     hooks_run_in_their_order,
     annotations_and_hostname,
+    kernel_parameters,
     devices_and_where_mounts_come_from,
     two_containers_at_once,
     do_runs_on_this_machines_tree,
@@ -552,6 +553,33 @@ fn annotations_and_hostname(place: &Place<'_>) -> Result {
     )?;
     let want = "other\nother\n/tmp\n0027\nuid=7 gid=8 groups=9,10\n";
     said(&place.run(&dir, "c"), 0, want)
+}
+
+fn kernel_parameters(place: &Place<'_>) -> Result {
+    let names = "kernel/shmmni kernel/sem net/core/somaxconn fs/inotify/max_user_watches";
+    let dir = place.shell(&format!("cd /proc/sys; cat {names}"), |c| {
+        c["linux"]["sysctl"] = json!({
+            "kernel.shmmni": "77",
+            "kernel.sem": "10 20 30 40",
+            "net.core.somaxconn": "5",
+            "fs/inotify/max_user_watches": "6",
+            // What engines set for all; there is no such network here.
+            "net.ipv4.ip_unprivileged_port_start": "0",
+        });
+    })?;
+    said(&place.run(&dir, "c"), 0, "77\n10\t20\t30\t40\n5\n6\n")?;
+    for (name, value, why) in [
+        ("kernel.nonsense", "1", "no such value"),
+        ("kernel.ostype", "Other", "does not let that be changed"),
+        ("kernel.shmmni", "many", "cannot be that"),
+    ] {
+        let dir = place.shell("echo must not run", |c| {
+            c["linux"]["sysctl"] = json!({name: value});
+        })?;
+        refused(&place.run(&dir, "c"), 128, &["linux.sysctl", name, why])?;
+        place.nothing_left()?;
+    }
+    Ok(())
 }
 
 fn devices_and_where_mounts_come_from(place: &Place<'_>) -> Result {

@@ -38,6 +38,7 @@ mod shared_state;
 mod signals;
 mod signals_more;
 mod sockets;
+mod sysctl;
 mod sysv;
 mod sysv_msg;
 mod terminals;
@@ -90,7 +91,10 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
         &[pipes::CASES, epoll::CASES, sockets::CASES, transfers::CASES],
     ),
     ("inotify", &[inotify::CASES, inotify_more::CASES]),
-    ("ipc", &[sysv::CASES, sysv_msg::CASES, mqueues::CASES]),
+    (
+        "ipc",
+        &[sysv::CASES, sysv_msg::CASES, mqueues::CASES, sysctl::CASES],
+    ),
     ("seccomp", &[seccomp::CASES, seccomp_tasks::CASES]),
     ("time", &[time::CASES]),
     ("terminals", &[terminals::CASES]),
