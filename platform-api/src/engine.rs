@@ -22,6 +22,18 @@ pub trait Engine: Send + Sync {
     /// The context stays on this thread for life (it is not `Send`); it may run guest code of
     /// many spaces, one after the other, and keeps what it can of its last space's resources.
     fn new_context(&self) -> Result<Box<dyn Context>, PlatformError>;
+
+    /// What the instruction `cpuid` gives guests for a leaf: `eax`, `ebx`, `ecx` and `edx`. As it
+    /// is on the host, unless a platform shows them another CPU.
+    fn cpuid(&self, leaf: u32, index: u32) -> [u32; 4] {
+        host_cpuid(leaf, index)
+    }
+}
+
+/// What `cpuid` gives on the host: `eax`, `ebx`, `ecx` and `edx`.
+pub fn host_cpuid(leaf: u32, index: u32) -> [u32; 4] {
+    let answer = std::arch::x86_64::__cpuid_count(leaf, index);
+    [answer.eax, answer.ebx, answer.ecx, answer.edx]
 }
 
 /// The addresses a guest may use, and how.

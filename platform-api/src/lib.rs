@@ -23,7 +23,7 @@ pub mod registry;
 pub mod rules;
 pub mod xstate;
 
-pub use engine::{AddressSpace, Context, Engine, Interrupter, Limits};
+pub use engine::{AddressSpace, Context, Engine, Interrupter, Limits, host_cpuid};
 pub use exit::{Access, Exception, Exit};
 pub use ops::{Backing, Op, Protection};
 pub use platform::{BinaryPermissions, Platform, PlatformError, Probe};

@@ -1,7 +1,9 @@
 //! What vCPUs of this host are like.
 
 use crate::error::{kvm, unfit};
-use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
+use kvm_bindings::{
+    CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2,
+};
 use kvm_ioctls::{Cap, Kvm};
 use platform_api::PlatformError;
 
@@ -131,6 +133,24 @@ impl Cpu {
             vcpus: device.get_max_vcpus() as u32,
             slots,
         })
+    }
+
+    /// What guests are told of a leaf; `None` where KVM does not even know the CPU's name: there,
+    /// the instruction is not trapped and tells of the host's.
+    pub(crate) fn leaf(&self, leaf: u32, index: u32) -> Option<[u32; 4]> {
+        /// The first leaf of the name.
+        const NAME: u32 = 0x8000_0002;
+        let by_index = |e: &kvm_cpuid_entry2| e.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX != 0;
+        let find = |leaf: u32| {
+            let entries = self.cpuid.as_slice().iter();
+            entries
+                .filter(|e| e.function == leaf)
+                .find(|e| !by_index(e) || e.index == index)
+                .map(|e| [e.eax, e.ebx, e.ecx, e.edx])
+        };
+        find(NAME)
+            .filter(|name| *name != [0; 4])
+            .map(|_| find(leaf).unwrap_or_default())
     }
 
     /// Where a component of the extended state ends.

@@ -227,4 +227,11 @@ impl Engine for KvmEngine {
     fn new_context(&self) -> Result<Box<dyn Context>, PlatformError> {
         Ok(Box::new(KvmContext::new(self.0.clone())))
     }
+
+    fn cpuid(&self, leaf: u32, index: u32) -> [u32; 4] {
+        self.0
+            .cpu
+            .leaf(leaf, index)
+            .unwrap_or_else(|| platform_api::host_cpuid(leaf, index))
+    }
 }

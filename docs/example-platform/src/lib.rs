@@ -70,6 +70,10 @@ impl Engine for CountedEngine {
         self.0.new_space()
     }
 
+    fn cpuid(&self, leaf: u32, index: u32) -> [u32; 4] {
+        self.0.cpuid(leaf, index)
+    }
+
     fn new_context(&self) -> Result<Box<dyn Context>, PlatformError> {
         Ok(Box::new(CountedContext {
             inner: self.0.new_context()?,

@@ -2,7 +2,7 @@
 
 use control::message::{ProcessInfo, Stats};
 use std::sync::Arc;
-use task::{Container, CpuTime, Kernel, ThreadGroup};
+use task::{Container, Kernel, ThreadGroup};
 use time::ClockId;
 
 /// All processes by number; one that ends meanwhile is left out.
@@ -29,9 +29,7 @@ pub(crate) fn processes(kernel: &Kernel, container: &Container) -> Vec<ProcessIn
 
 /// What all of them use together.
 pub(crate) fn stats(container: &Container) -> Stats {
-    let groups = container.processes().into_iter();
-    let spent = |group: Arc<ThreadGroup>| group.cpu_time() + group.children_time();
-    let time = groups.map(spent).fold(CpuTime::default(), |sum, t| sum + t);
+    let time = container.cpu_time();
     Stats {
         user: time.user,
         system: time.system,

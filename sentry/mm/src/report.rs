@@ -15,7 +15,7 @@ impl Mm {
     pub fn maps(&self) -> Vec<MapsEntry> {
         // Files are asked for their names without the lock.
         let vmas: Vec<Vma> = self.state.read().vmas.iter().cloned().collect();
-        vmas.into_iter().map(|vma| entry(vma, 0)).collect()
+        vmas.into_iter().map(|vma| entry(vma, (0, 0))).collect()
     }
 
     /// As [`Mm::maps`], with what is resident of each (smaps).
@@ -23,7 +23,7 @@ impl Mm {
         let vmas: Vec<Vma> = self.state.read().vmas.iter().cloned().collect();
         vmas.into_iter()
             .map(|vma| {
-                let resident = self.resident(vma.range).0;
+                let resident = self.resident(vma.range);
                 entry(vma, resident)
             })
             .collect()
@@ -32,7 +32,7 @@ impl Mm {
     /// The mapping that holds `addr`.
     pub fn mapping_at(&self, addr: u64) -> Option<MapsEntry> {
         let vma = self.state.read().vmas.find(addr).cloned()?;
-        Some(entry(vma, 0))
+        Some(entry(vma, (0, 0)))
     }
 
     /// Sizes. Residency is found out from the host, so that this is not for hot paths.
@@ -111,7 +111,7 @@ impl Mm {
     }
 }
 
-fn entry(vma: Vma, resident: u64) -> MapsEntry {
+fn entry(vma: Vma, (resident, resident_shared): (u64, u64)) -> MapsEntry {
     MapsEntry {
         range: vma.range,
         prot: vma.prot,
@@ -120,6 +120,7 @@ fn entry(vma: Vma, resident: u64) -> MapsEntry {
         identity: vma.file.as_ref().map(|f| f.mappable.identity()),
         name: vma.name,
         resident,
+        resident_shared,
         grows_down: vma.flags.contains(VmaFlags::GROWSDOWN),
         locked: vma.flags.contains(VmaFlags::LOCKED),
     }

@@ -233,6 +233,8 @@ pub struct MapsEntry {
     pub name: Option<&'static str>,
     /// Bytes that are there, where `maps` was asked to find out (smaps).
     pub resident: u64,
+    /// Those of them that are of a file or shared.
+    pub resident_shared: u64,
     /// Whether it grows down.
     pub grows_down: bool,
     /// Whether it is locked.

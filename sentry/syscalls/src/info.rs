@@ -64,6 +64,8 @@ pub(crate) fn sysinfo(cx: &mut TaskCx, &[buf, ..]: &Args) -> SysResult<u64> {
     let (total, used) = (cx.container().memory_limit(), cx.container().memory_used());
     let info = Sysinfo {
         uptime: cx.clocks().uptime().as_secs() as i64,
+        // Fixed-point numbers with 16 bits behind the point.
+        loads: cx.container().load().map(|l| (l * 65536.0) as u64),
         totalram: total,
         freeram: total.saturating_sub(used),
         procs: u16::try_from(tasks).unwrap_or(u16::MAX),

@@ -106,6 +106,7 @@ pub(crate) fn rusage(time: CpuTime, peak_resident: u64) -> Rusage {
         utime: timeval(time.user),
         stime: timeval(time.system),
         maxrss: (peak_resident / 1024) as i64,
+        minflt: time.faults as i64,
         nvcsw: time.switches as i64,
         ..Rusage::default()
     }

@@ -5,16 +5,18 @@
 //! killer, the limit of tasks and the pause are a container's own; host name, IPC objects and what
 //! the system call layer keeps may be shared with others, as boot was told.
 
+use crate::load::Load;
 use crate::oom::Killer;
 use crate::pause::Pause;
 use crate::uts::UtsNamespace;
-use crate::{ExitStatus, Kernel, Task, ThreadGroup};
+use crate::{CpuTime, ExitStatus, Kernel, Task, ThreadGroup};
 use hostmem::MemoryFile;
 use signal::Signal;
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex as StdMutex, OnceLock, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use sync::{Mutex, ranks};
 use vfs::DeviceRegistry;
 
 /// What a container is made of.
@@ -50,6 +52,9 @@ pub struct Container {
     services: OnceLock<Arc<dyn Any + Send + Sync>>,
     pub(crate) killer: Killer,
     pub(crate) pause: Pause,
+    /// What its processes that have ended have used. Written with the tree's lock held.
+    finished: Mutex<CpuTime, ranks::Leaf>,
+    load: Mutex<Load, ranks::Leaf>,
     /// How many of the tree's tasks are its. Written with the tree's lock held.
     pub(crate) tasks: AtomicUsize,
     /// No process can be made any more. Written with the tree's lock held.
@@ -81,6 +86,8 @@ impl Container {
             services: OnceLock::new(),
             killer: Killer::default(),
             pause: Pause::default(),
+            finished: Mutex::new(CpuTime::default()),
+            load: Mutex::new(Load::default()),
             tasks: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             working: StdMutex::new(0),
@@ -180,6 +187,38 @@ impl Container {
         let tree = kernel.tree.lock();
         let groups = tree.nodes.values().map(|n| &n.group);
         groups.filter(|g| self.owns(g)).cloned().collect()
+    }
+
+    /// CPU time of all its processes, living and gone.
+    pub fn cpu_time(&self) -> CpuTime {
+        let Some(kernel) = self.kernel() else {
+            return *self.finished.lock();
+        };
+        let tree = kernel.tree.lock();
+        let groups = tree.nodes.values().map(|n| &n.group);
+        let living = groups.filter(|g| self.owns(g) && !g.has_ended());
+        living.fold(*self.finished.lock(), |sum, g| sum + g.cpu_time())
+    }
+
+    pub(crate) fn add_finished(&self, time: CpuTime) {
+        let mut finished = self.finished.lock();
+        *finished = *finished + time;
+    }
+
+    /// How many of its tasks run or could run.
+    pub fn runnable(&self) -> usize {
+        let all = self.all_tasks().into_iter();
+        all.filter(|t| t.state_letter() == b'R').count()
+    }
+
+    /// How busy it has been over the last minute, five and fifteen minutes, in CPUs
+    /// (/proc/loadavg, sysinfo(2)).
+    pub fn load(&self) -> [f64; 3] {
+        let Some(kernel) = self.kernel() else {
+            return [0.0; 3];
+        };
+        let (now, spent) = (kernel.epoch().elapsed(), self.cpu_time().total());
+        self.load.lock().at(now, Duration::from_nanos(spent))
     }
 
     /// Its tasks, exited leaders included.

@@ -25,6 +25,7 @@ pub struct CpuClock {
     user: AtomicU64,
     system: AtomicU64,
     switches: AtomicU64,
+    faults: AtomicU64,
 }
 
 /// CPU time in nanoseconds.
@@ -36,6 +37,8 @@ pub struct CpuTime {
     pub system: u64,
     /// Times it went to sleep.
     pub switches: u64,
+    /// Page faults that the sentry mended.
+    pub faults: u64,
 }
 
 impl std::ops::Add for CpuTime {
@@ -45,6 +48,7 @@ impl std::ops::Add for CpuTime {
             user: self.user.saturating_add(o.user),
             system: self.system.saturating_add(o.system),
             switches: self.switches.saturating_add(o.switches),
+            faults: self.faults.saturating_add(o.faults),
         }
     }
 }
@@ -65,6 +69,7 @@ impl CpuClock {
             user: AtomicU64::new(0),
             system: AtomicU64::new(0),
             switches: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
         };
         clock.since.store(clock.now(), Ordering::Relaxed);
         clock
@@ -95,6 +100,13 @@ impl CpuClock {
         }
         self.since.store(now, Ordering::Relaxed);
         self.phase.store(next as u8, Ordering::SeqCst);
+    }
+
+    /// Counts a page fault. Called by the task itself.
+    #[inline]
+    pub(crate) fn count_fault(&self) {
+        self.faults
+            .store(self.faults.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// Where the task is.
@@ -139,6 +151,7 @@ impl CpuClock {
             user: self.user.load(Ordering::Relaxed),
             system: self.system.load(Ordering::Relaxed),
             switches: self.switches.load(Ordering::Relaxed),
+            faults: self.faults.load(Ordering::Relaxed),
         };
         match self.phase() {
             Phase::Guest => t.user = t.user.saturating_add(spent),

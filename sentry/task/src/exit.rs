@@ -214,6 +214,7 @@ impl TaskCx {
         };
         let _ = group.status.set(status);
         group.has_ended.store(true, Ordering::SeqCst);
+        group.container().add_finished(time);
         let Some(node) = tree.nodes.get(&pid) else {
             return;
         };

@@ -39,6 +39,7 @@ mod itimer;
 mod job;
 mod kernel;
 mod limits;
+mod load;
 mod masks;
 mod oom;
 mod pages;

@@ -58,6 +58,16 @@ impl VdsoPages {
         self.image.clone()
     }
 
+    /// How fast the time stamp counter counts, in counts a second, once that is known.
+    pub fn counter_rate(&self, clocks: &Clocks) -> Option<u64> {
+        // A first sample, or the second that it takes.
+        self.now(clocks, ClockId::Monotonic);
+        match self.keeper.lock().params().mult {
+            0 => None,
+            mult => Some(((1_000_000_000u128 << 32) / u128::from(mult)) as u64),
+        }
+    }
+
     /// Makes `getcpu` a system call from now on: a task has been bound to some of the CPUs.
     pub(crate) fn forget_cpus(&self) {
         let mut keeper = self.keeper.lock();

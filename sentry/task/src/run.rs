@@ -85,6 +85,7 @@ fn step(cx: &mut TaskCx) {
         Ok(Exit::Fault { addr, access, bus }) => {
             let start = cx.task.cpu.since();
             let handled = cx.mm().handle_fault(addr, access, bus);
+            cx.task.cpu.count_fault();
             if cx.kernel().watch.get().trace() {
                 cx.trace_fault(addr, start, handled.is_ok());
             }

@@ -4,6 +4,7 @@
 //! never cached.
 #![forbid(unsafe_code)]
 
+mod cpuinfo;
 mod fds;
 mod ipc;
 mod memory;

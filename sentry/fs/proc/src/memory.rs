@@ -67,19 +67,125 @@ pub(crate) fn maps(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
 /// `smaps`
 pub(crate) fn smaps(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
     let mut out = Vec::new();
-    for e in task
-        .mm()
-        .map(|m| m.maps_with_residency())
-        .unwrap_or_default()
-    {
+    for e in residency(task) {
         line(&mut out, &e);
-        let (size, rss) = (e.range.len() / 1024, e.resident / 1024);
-        let _ = writeln!(
+        let _ = write!(
             out,
-            "Size:           {size:>8} kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\nRss:            {rss:>8} kB"
+            "Size:           {:>8} kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n",
+            e.range.len() / 1024
         );
+        Amounts::of(&e).write(&mut out, false);
+        out.extend_from_slice(b"THPeligible:           0\nVmFlags: ");
+        for (set, flag) in [
+            (e.prot.contains(Prot::READ), "rd"),
+            (e.prot.contains(Prot::WRITE), "wr"),
+            (e.prot.contains(Prot::EXECUTE), "ex"),
+            (e.shared, "sh"),
+            (true, "mr mw me"),
+            (e.shared, "ms"),
+            (e.grows_down, "gd"),
+            (e.locked, "lo"),
+        ] {
+            if set {
+                let _ = write!(out, "{flag} ");
+            }
+        }
+        out.push(b'\n');
     }
     Ok(out)
+}
+
+/// `smaps_rollup`
+pub(crate) fn smaps_rollup(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
+    let all = residency(task);
+    let (Some(first), Some(last)) = (all.first(), all.last()) else {
+        return Ok(Vec::new());
+    };
+    let head = format!(
+        "{:08x}-{:08x} ---p 00000000 00:00 0 ",
+        first.range.start, last.range.end
+    );
+    let mut out = format!("{head:<73}[rollup]\n").into_bytes();
+    let sum = all.iter().map(Amounts::of);
+    sum.fold(Amounts::default(), Amounts::and)
+        .write(&mut out, true);
+    Ok(out)
+}
+
+fn residency(task: &Task) -> Vec<MapsEntry> {
+    task.mm()
+        .map(|m| m.maps_with_residency())
+        .unwrap_or_default()
+}
+
+/// Bytes of a mapping that are in memory, by kind. Who else has a page is not known: what is a
+/// process's own counts as its alone, what is of a file or shared as shared with others.
+#[derive(Clone, Copy, Default)]
+struct Amounts {
+    anonymous: u64,
+    file: u64,
+    shared_memory: u64,
+    locked: u64,
+}
+
+impl Amounts {
+    fn of(e: &MapsEntry) -> Amounts {
+        let of_memory = e.shared && e.identity.as_ref().is_none_or(|i| i.dev == 0);
+        let (file, shared_memory) = match of_memory {
+            true => (0, e.resident_shared),
+            false => (e.resident_shared, 0),
+        };
+        Amounts {
+            anonymous: e.resident - e.resident_shared,
+            file,
+            shared_memory,
+            locked: if e.locked { e.resident } else { 0 },
+        }
+    }
+
+    fn and(self, o: Amounts) -> Amounts {
+        Amounts {
+            anonymous: self.anonymous + o.anonymous,
+            file: self.file + o.file,
+            shared_memory: self.shared_memory + o.shared_memory,
+            locked: self.locked + o.locked,
+        }
+    }
+
+    fn write(self, out: &mut Vec<u8>, sums: bool) {
+        let all = self.anonymous + self.file + self.shared_memory;
+        let mut row = |name: &str, bytes: u64| {
+            let _ = writeln!(out, "{:<16}{:>8} kB", format!("{name}:"), bytes / 1024);
+        };
+        row("Rss", all);
+        row("Pss", all);
+        row("Pss_Dirty", self.anonymous + self.shared_memory);
+        if sums {
+            row("Pss_Anon", self.anonymous);
+            row("Pss_File", self.file);
+            row("Pss_Shmem", self.shared_memory);
+        }
+        for (name, bytes) in [
+            ("Shared_Clean", self.file),
+            ("Shared_Dirty", self.shared_memory),
+            ("Private_Clean", 0),
+            ("Private_Dirty", self.anonymous),
+            ("Referenced", all),
+            ("Anonymous", self.anonymous),
+            ("KSM", 0),
+            ("LazyFree", 0),
+            ("AnonHugePages", 0),
+            ("ShmemPmdMapped", 0),
+            ("FilePmdMapped", 0),
+            ("Shared_Hugetlb", 0),
+            ("Private_Hugetlb", 0),
+            ("Swap", 0),
+            ("SwapPss", 0),
+            ("Locked", self.locked),
+        ] {
+            row(name, bytes);
+        }
+    }
 }
 
 fn line(out: &mut Vec<u8>, e: &MapsEntry) {

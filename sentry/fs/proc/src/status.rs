@@ -8,7 +8,7 @@ use task::resource_from_number;
 use task::{IoCounts, Task};
 
 /// Clock ticks a second, as sysconf(_SC_CLK_TCK) has it.
-const NANOS_PER_TICK: u64 = 10_000_000;
+pub(crate) const NANOS_PER_TICK: u64 = 10_000_000;
 
 /// `comm`
 pub(crate) fn comm(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
@@ -80,13 +80,15 @@ pub(crate) fn stat(proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
     let mut s = format!("{} (", task.tid()).into_bytes();
     s.extend(task.name());
     let rest = format!(
-        ") {} {} {} {} {} {} 4194304 0 0 0 0 {} {} {} {} {priority} {nice} {} 0 {start} {} {} {rss_limit} {} {} {} 0 0 {} {} {ignored} {caught} 0 0 0 17 0 {} {} 0 0 0 {} {} {} {} {} {} {} 0\n",
+        ") {} {} {} {} {} {} 4194304 {} {} 0 0 {} {} {} {} {priority} {nice} {} 0 {start} {} {} {rss_limit} {} {} {} 0 0 {} {} {ignored} {caught} 0 0 0 17 0 {} {} 0 0 0 {} {} {} {} {} {} {} 0\n",
         char::from(task.state_letter()),
         p.parent,
         p.group,
         p.session,
         p.terminal,
         p.foreground,
+        time.faults,
+        children.faults,
         ticks(time.user),
         ticks(time.system),
         ticks(children.user),
@@ -139,19 +141,35 @@ pub(crate) fn status(proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
     let _ = writeln!(s, "FDSize:\t{}", task.fds().map_or(0, |f| f.size().max(64)));
     let groups: Vec<String> = c.groups.iter().map(u32::to_string).collect();
     let _ = writeln!(s, "Groups:\t{} ", groups.join(" "));
-    if let Some(u) = task.mm().map(|m| m.usage()) {
+    s.push_str("Kthread:\t0\n");
+    if let Some(mm) = task.mm() {
+        let (u, info) = (mm.usage(), mm.exec_info());
+        let program = info.code_end.saturating_sub(info.code_start);
+        let program = program.next_multiple_of(4096).min(u.text);
         for (name, bytes) in [
             ("VmPeak", u.peak_virtual),
             ("VmSize", u.virtual_),
             ("VmLck", u.locked),
+            ("VmPin", 0),
             ("VmHWM", u.peak_resident),
             ("VmRSS", u.resident),
+            ("RssAnon", u.resident.saturating_sub(u.shared)),
+            ("RssFile", u.shared),
+            ("RssShmem", 0),
             ("VmData", u.data),
             ("VmStk", u.stack),
-            ("VmExe", u.text),
+            ("VmExe", program),
+            ("VmLib", u.text - program),
+            // Eight bytes a page, on the platforms that have tables.
+            ("VmPTE", (u.resident / 512).next_multiple_of(4096)),
+            ("VmSwap", 0),
+            ("HugetlbPages", 0),
         ] {
             let _ = writeln!(s, "{name}:\t{:>8} kB", bytes / 1024);
         }
+        s.push_str("CoreDumping:\t0\n");
+        let huge = proc.kernel.engine().limits().populates;
+        let _ = writeln!(s, "THP_enabled:\t{}", i32::from(huge));
     }
     let _ = writeln!(s, "Threads:\t{}", group.threads().len().max(1));
     let _ = writeln!(
@@ -198,7 +216,19 @@ pub(crate) fn status(proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
     );
     let _ = writeln!(s, "Cpus_allowed_list:\t{}", ranges(&cpus));
     s.push_str("Mems_allowed:\t1\nMems_allowed_list:\t0\n");
+    let _ = writeln!(
+        s,
+        "voluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t0",
+        task.cpu_time().switches
+    );
     Ok(s.into_bytes())
+}
+
+/// `schedstat`: time on a CPU, time spent waiting for one (the host's to know), and times that it
+/// was given one.
+pub(crate) fn schedstat(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
+    let time = task.cpu_time();
+    Ok(format!("{} 0 {}\n", time.total(), time.switches + 1).into_bytes())
 }
 
 fn bits(bytes: &[u8]) -> impl Iterator<Item = usize> {

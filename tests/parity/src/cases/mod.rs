@@ -29,6 +29,7 @@ mod misc;
 mod mqueues;
 mod paths;
 mod pipes;
+mod proc_figures;
 mod processes;
 mod programs;
 mod rounds;
@@ -98,7 +99,7 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
     ("seccomp", &[seccomp::CASES, seccomp_tasks::CASES]),
     ("time", &[time::CASES]),
     ("terminals", &[terminals::CASES]),
-    ("misc", &[misc::CASES, hostile::CASES]),
+    ("misc", &[misc::CASES, proc_figures::CASES, hostile::CASES]),
     (
         "generated",
         &[
