@@ -17,7 +17,9 @@ pub struct SigInfo {
     pub errno: i32,
     /// `si_code`
     pub code: i32,
-    pad: i32,
+    /// Padding to programs. While a POSIX timer's signal is queued, which setting of the timer sent
+    /// it; 0 for other signals.
+    setting: u32,
     union: [u64; 14],
 }
 
@@ -28,7 +30,7 @@ impl SigInfo {
             signo: signal.number(),
             errno: 0,
             code,
-            pad: 0,
+            setting: 0,
             union: [0; 14],
         }
     }
@@ -69,9 +71,10 @@ impl SigInfo {
         i
     }
 
-    /// Of a POSIX timer.
-    pub fn timer(signal: Signal, id: i32, overrun: i32, value: u64) -> SigInfo {
+    /// Of a POSIX timer, in its `setting`th.
+    pub fn timer(signal: Signal, id: i32, setting: u32, overrun: i32, value: u64) -> SigInfo {
         let mut i = SigInfo::new(signal, libc::SI_TIMER);
+        i.setting = setting;
         i.union[0] = u64::from(id as u32) | u64::from(overrun as u32) << 32;
         i.union[1] = value;
         i
@@ -96,6 +99,27 @@ impl SigInfo {
         i
     }
 
+    /// Takes up that the POSIX timer which sent it has expired again, with `new`: as an overrun, or
+    /// in the place of what an earlier setting of it sent. False for signals that it did not send.
+    pub fn expired_again(&mut self, new: &SigInfo) -> bool {
+        if self.setting == 0 || self.pid() != new.pid() {
+            return false;
+        }
+        if self.setting == new.setting {
+            let more = new.overrun().saturating_add(1);
+            self.set_overrun(self.overrun().saturating_add(more));
+        } else {
+            *self = *new;
+        }
+        true
+    }
+
+    /// Which setting of a POSIX timer sent it, and forgets that: nothing of the kernel's own is
+    /// left in it.
+    pub fn take_setting(&mut self) -> u32 {
+        std::mem::take(&mut self.setting)
+    }
+
     /// `si_pid` (or `si_timerid`).
     pub fn pid(&self) -> i32 {
         self.union[0] as u32 as i32
@@ -104,6 +128,11 @@ impl SigInfo {
     /// `si_uid` (or `si_overrun`).
     pub fn uid(&self) -> u32 {
         (self.union[0] >> 32) as u32
+    }
+
+    /// `si_overrun`
+    pub fn overrun(&self) -> i32 {
+        self.uid() as i32
     }
 
     /// Replaces `si_overrun`.

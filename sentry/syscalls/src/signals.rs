@@ -135,7 +135,9 @@ pub(crate) fn read_info(cx: &TaskCx, addr: u64, signal: Option<i32>) -> Result<S
     /// Bytes that a kernel keeps of it.
     const KEPT: usize = 48;
     let raw: [u8; 128] = cx.memory().read_obj(addr)?;
-    let info = SigInfo::read_from_bytes(&raw).map_err(|_| Errno::EFAULT)?;
+    let mut info = SigInfo::read_from_bytes(&raw).map_err(|_| Errno::EFAULT)?;
+    // Where the kernel keeps something of its own.
+    info.take_setting();
     let signal = signal.unwrap_or(info.signo);
     if !is_known(signal, info.code) && raw[KEPT..].iter().any(|b| *b != 0) {
         return Err(Errno::E2BIG);

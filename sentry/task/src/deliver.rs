@@ -146,7 +146,9 @@ impl TaskCx {
         if let Some(tracer) = self.kernel().tracer() {
             tracer.signal(self, &info);
         }
-        let info = self.group().timers().delivering(info);
+        let Some(info) = self.group().timers().delivering(info) else {
+            return false;
+        };
         let action = self.group().actions().take_for_delivery(signal);
         match action.handler() {
             Handler::Ignore => false,

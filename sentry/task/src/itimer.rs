@@ -5,11 +5,11 @@
 //! at all goes dormant until it does, so that a sleeping process causes no wake-ups.
 
 use crate::{ExitStatus, Kernel, Task, TaskCx, ThreadGroup};
-use abi::{Errno, libc};
+use abi::Errno;
 use ctx::{Ctx, Resource, Wake};
 use signal::{SigInfo, Signal};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use sync::{Mutex, ranks};
@@ -77,8 +77,20 @@ struct Timer {
     /// What its clock showed when it was last armed.
     seen: u64,
     dormant: bool,
-    overrun: u64,
-    last_overrun: u64,
+    /// Tells this setting of it from others and from other timers.
+    setting: u32,
+    /// When it was due last, its signal was still queued from the time before.
+    late: bool,
+    /// `si_overrun` of the signal that was delivered last.
+    last_overrun: i32,
+}
+
+/// An expiry.
+struct Due {
+    /// Of which setting.
+    setting: u32,
+    /// How many further periods went by before it was seen.
+    missed: u64,
 }
 
 const CPU_LIMIT: u64 = 3;
@@ -104,6 +116,7 @@ struct Table {
     queue: Arc<TimerQueue>,
     this: Weak<Table>,
     any_dormant: AtomicBool,
+    settings: AtomicU32,
 }
 
 impl TimerClock {
@@ -134,6 +147,7 @@ impl ProcessTimers {
                 queue: self.queue.clone(),
                 this: this.clone(),
                 any_dormant: AtomicBool::new(false),
+                settings: AtomicU32::new(0),
             })
         })
     }
@@ -269,7 +283,7 @@ impl ProcessTimers {
         let timers = table.timers.lock();
         timers
             .get(&key)
-            .map(|t| clamp(t.last_overrun))
+            .map(|t| t.last_overrun)
             .ok_or(Errno::EINVAL)
     }
 
@@ -286,22 +300,21 @@ impl ProcessTimers {
         Ok(())
     }
 
-    /// A signal is about to be delivered: that of a timer learns of its overruns.
-    pub(crate) fn delivering(&self, mut info: SigInfo) -> SigInfo {
-        if info.code != libc::SI_TIMER {
-            return info;
-        }
-        let Some(table) = self.table.get() else {
-            return info;
+    /// A signal is being delivered: a timer whose it is notes how often it was overrun.
+    /// `None` where the timer has been set anew or deleted since: that one is not delivered.
+    pub(crate) fn delivering(&self, mut info: SigInfo) -> Option<SigInfo> {
+        let setting = match info.take_setting() {
+            0 => return Some(info),
+            setting => setting,
         };
-        let Ok(id) = u64::try_from(info.pid()) else {
-            return info;
-        };
-        if let Some(t) = table.timers.lock().get_mut(&(FIRST_POSIX + id)) {
-            t.last_overrun = std::mem::take(&mut t.overrun);
-            info.set_overrun(clamp(t.last_overrun));
+        let id = u64::try_from(info.pid()).ok()?;
+        let mut timers = self.table.get()?.timers.lock();
+        let timer = timers.get_mut(&(FIRST_POSIX + id))?;
+        if timer.setting != setting {
+            return None;
         }
-        info
+        timer.last_overrun = info.overrun();
+        Some(info)
     }
 
     /// execve(2) deletes POSIX timers.
@@ -372,7 +385,8 @@ impl Timer {
             armed: None,
             seen: 0,
             dormant: false,
-            overrun: 0,
+            setting: 0,
+            late: false,
             last_overrun: 0,
         }
     }
@@ -432,7 +446,8 @@ impl Table {
             self.queue.cancel(id);
         }
         t.interval = new.interval;
-        t.overrun = 0;
+        t.late = false;
+        t.setting = self.next_setting();
         t.dormant = false;
         t.next = match (new.value, absolute) {
             // One that does nothing when it is due is never armed, and so, on Linux, not
@@ -445,13 +460,23 @@ impl Table {
         self.arm(key, t, now, threads);
     }
 
+    /// A number that no queued signal has; never 0.
+    fn next_setting(&self) -> u32 {
+        loop {
+            let last = self.settings.fetch_add(1, Ordering::Relaxed);
+            if last != u32::MAX {
+                return last + 1;
+            }
+        }
+    }
+
     /// Puts a timer into the queue for the earliest moment at which it can be due.
     fn arm(&self, key: u64, t: &mut Timer, now: u64, threads: usize) {
         if t.next == 0 || matches!(t.notify, Notify::None) {
             return;
         }
         let mut wait = Duration::from_nanos(t.next.saturating_sub(now) / threads as u64);
-        if t.armed.is_none() && t.next <= now && t.overrun > 0 {
+        if t.armed.is_none() && t.next <= now && t.late {
             wait = wait.max(SHORTEST);
         }
         let Some(at) = Instant::now().checked_add(wait) else {
@@ -532,22 +557,22 @@ impl TimerListener for Table {
             } else {
                 t.next = 0;
             }
-            (t.notify.clone(), missed)
+            let due = Due {
+                setting: t.setting,
+                missed,
+            };
+            (t.notify.clone(), due)
         };
         self.fire(key, due.0, due.1);
     }
 }
 
 impl Table {
-    fn fire(&self, key: u64, notify: Notify, missed: u64) {
+    fn fire(&self, key: u64, notify: Notify, Due { setting, missed }: Due) {
         let Some(group) = self.group.upgrade() else {
             return;
         };
         let id = key.saturating_sub(FIRST_POSIX) as i32;
-        // Still queued from the last time: an overrun instead.
-        let queued = |pending: &mut signal::Pending, s: Signal| {
-            pending.update(s, |i| i.code == libc::SI_TIMER && i.pid() == id)
-        };
         let (signal, thread, value) = match notify {
             Notify::None => return,
             Notify::Interval(s) => {
@@ -562,21 +587,19 @@ impl Table {
                 None => return,
             },
         };
+        let info = SigInfo::timer(signal, id, setting, clamp(missed), value);
+        // One that is still queued takes it up; it may be taken at any moment.
+        let again = |i: &mut SigInfo| i.expired_again(&info);
         let still = match &thread {
-            Some(t) => queued(&mut t.pending.lock(), signal),
-            None => queued(&mut group.state.lock().pending, signal),
+            Some(t) => t.pending.lock().update(signal, again),
+            None => group.state.lock().pending.update(signal, again),
         };
         if let Some(t) = self.timers.lock().get_mut(&key) {
-            t.overrun = if still {
-                t.overrun.saturating_add(missed + 1)
-            } else {
-                missed
-            };
+            t.late = still;
         }
         if still {
             return;
         }
-        let info = SigInfo::timer(signal, id, 0, value);
         let _ = match thread {
             Some(t) => group.send_to(&t, signal, info),
             None => group.send(signal, info),

@@ -94,12 +94,17 @@ impl TaskCx {
     /// Takes one pending signal that is in `set`, whether blocked or not (signalfd(2)).
     pub fn take_signal(&self, set: SigSet) -> Option<SigInfo> {
         let me = self.task();
-        let mut st = me.group().state.lock();
         let set = set.blockable();
-        let own = me.pending.lock().take(set);
-        let (_, info) = own.or_else(|| st.pending.take(set))?;
-        drop(st);
-        Some(self.group().timers().delivering(info))
+        loop {
+            let mut st = me.group().state.lock();
+            let own = me.pending.lock().take(set);
+            let (_, info) = own.or_else(|| st.pending.take(set))?;
+            drop(st);
+            let info = self.group().timers().delivering(info);
+            if info.is_some() {
+                return info;
+            }
+        }
     }
 
     /// rt_sigtimedwait(2).

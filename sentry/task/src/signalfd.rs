@@ -77,11 +77,16 @@ impl SignalFd {
 }
 
 fn take(task: &Arc<Task>, mask: SigSet) -> Option<SigInfo> {
-    let mut st = task.group().state.lock();
-    let own = task.pending.lock().take(mask);
-    let (_, info) = own.or_else(|| st.pending.take(mask))?;
-    drop(st);
-    Some(task.group().timers().delivering(info))
+    loop {
+        let mut st = task.group().state.lock();
+        let own = task.pending.lock().take(mask);
+        let (_, info) = own.or_else(|| st.pending.take(mask))?;
+        drop(st);
+        let info = task.group().timers().delivering(info);
+        if info.is_some() {
+            return info;
+        }
+    }
 }
 
 impl FileOps for SignalFd {

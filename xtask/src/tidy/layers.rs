@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The sentry from the ground up. A crate depends on those in rows above its
 /// own and on none of its own row.
 const SENTRY: &[&[&str]] = &[
-    &["sentry-abi", "sentry-sync", "sentry-vdso"],
+    &["sentry-abi", "sentry-sync", "sentry-sysctl", "sentry-vdso"],
     &[
         "sentry-auth",
         "sentry-time",

@@ -57,7 +57,7 @@ fn ipc_limits_are_kept(o: Out) {
         }
         let back = put(name, &before);
         // -1 cannot be written.
-        say!(o, "back {}", back.ok() == !before.starts_with('-'));
+        say!(o, "back {}", back.ok() != before.starts_with('-'));
     }
 }
 
@@ -84,9 +84,9 @@ fn ipc_limits_are_heeded(o: Out) {
     put("kernel/msgmax", "10");
     put("kernel/msgmnb", "15");
     let q = k!(SYS_msgget, IPC_PRIVATE, 0o600);
-    let mut message = vec![0u8; 40];
+    let mut message = [0u8; 40];
     message[0] = 1;
-    let mut send = |size: usize| k!(SYS_msgsnd, q, &mut message[..], size, IPC_NOWAIT);
+    let mut send = |size: usize| k!(SYS_msgsnd, q, &mut message, size, IPC_NOWAIT);
     tell!(o, "too long" => send(11), "fits" => send(10), "full" => send(10));
     put("kernel/msgmni", "1");
     tell!(o, "one more" => k!(SYS_msgget, IPC_PRIVATE, 0o600).ok());
@@ -184,12 +184,12 @@ fn mqueue_limits(o: Out) {
 }
 
 fn names_of_the_host(o: Out) {
-    let mut buf = vec![0u8; 390];
+    let mut buf = [0u8; 390];
     for (name, at) in [("kernel/hostname", 65usize), ("kernel/domainname", 325)] {
         let before = cat(&path(name));
         for value in ["box\n", "a b\nc", &"x".repeat(70), ""] {
             let done = put(name, value);
-            k!(SYS_uname, &mut buf[..]);
+            k!(SYS_uname, &mut buf);
             let text: Vec<u8> = buf[at..].iter().copied().take_while(|b| *b != 0).collect();
             say!(o, "{name} {done} {} {}", get(name), text.escape_ascii());
         }
@@ -202,14 +202,14 @@ fn socket_backlog(o: Out) {
     let before = cat(&path(name));
     tell!(o, "set" => put(name, "1"), "now" => get(name), "less" => put(name, "-1"));
     let s = k!(SYS_socket, AF_UNIX, SOCK_STREAM, 0);
-    let mut addr = vec![0u8; 12];
+    let mut addr = [0u8; 12];
     addr[0] = AF_UNIX as u8;
     addr[3..].copy_from_slice(b"sysctl-bl");
-    tell!(o, "bind" => k!(SYS_bind, s, &addr[..], 12), "listen" => k!(SYS_listen, s, 100));
+    tell!(o, "bind" => k!(SYS_bind, s, &addr, 12), "listen" => k!(SYS_listen, s, 100));
     let clients: Vec<R> = (0..4)
         .map(|_| {
             let c = k!(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
-            say!(o, "connect {}", k!(SYS_connect, c, &addr[..], 12));
+            say!(o, "connect {}", k!(SYS_connect, c, &addr, 12));
             c
         })
         .collect();

@@ -30,6 +30,8 @@ cases!(
     timer_descriptor_arguments,
     posix_timer_signal,
     posix_timer_repeats_and_overruns,
+    posix_timer_overruns_are_bounded,
+    posix_timer_set_anew_takes_its_signal_back,
     posix_timer_none_and_get,
     posix_timer_arguments,
     posix_timer_not_inherited,
@@ -419,6 +421,51 @@ fn posix_timer_repeats_and_overruns(o: Out) {
     tell!(o, "delivered" => (1..=2).contains(&count(40)), "overruns" => (5..=30).contains(&over));
     sleep_ms(60);
     tell!(o, "more" => count(40) >= 3);
+}
+
+fn posix_timer_overruns_are_bounded(o: Out) {
+    mask(SIG_BLOCK, bit(40));
+    for (every, late) in [(1, 4), (1_000_000_000, 3)] {
+        let id = create(CLOCK_REALTIME, &event(SIGEV_SIGNAL, 40, 1));
+        let mut new: itimerspec = sys::zeroed();
+        k!(SYS_clock_gettime, CLOCK_REALTIME, &mut new.it_value);
+        new.it_value.tv_sec -= late;
+        new.it_interval.tv_nsec = every % 1_000_000_000;
+        new.it_interval.tv_sec = every / 1_000_000_000;
+        k!(SYS_timer_settime, id, TIMER_ABSTIME, &new, 0);
+        let mut info = [0i32; 32];
+        let set = bit(40);
+        tell!(o, "taken" => k!(SYS_rt_sigtimedwait, &set, &mut info, 0, 8), "in the signal" => info[5], "asked" => k!(SYS_timer_getoverrun, id));
+        k!(SYS_timer_delete, id);
+        k!(SYS_rt_sigtimedwait, &set, 0, &sys::zeroed::<timespec>(), 8);
+    }
+    mask(SIG_UNBLOCK, bit(40));
+}
+
+fn posix_timer_set_anew_takes_its_signal_back(o: Out) {
+    for signal in [40, SIGUSR1] {
+        mask(SIG_BLOCK, bit(signal));
+        for how in ["disarmed", "deleted", "later", "soon"] {
+            let id = create(CLOCK_MONOTONIC, &event(SIGEV_SIGNAL, signal, 1));
+            set(id, 1, 0);
+            sleep_ms(30);
+            let mut pending = 0u64;
+            k!(SYS_rt_sigpending, &mut pending, 8);
+            say!(o, "{signal} pending {}", pending & bit(signal) != 0);
+            match how {
+                "disarmed" => set(id, 0, 0),
+                "deleted" => k!(SYS_timer_delete, id),
+                "later" => set(id, 100_000, 0),
+                _ => set(id, 1, 0),
+            };
+            sleep_ms(30);
+            let (wanted, now) = (bit(signal), sys::zeroed::<timespec>());
+            let take = || k!(SYS_rt_sigtimedwait, &wanted, 0, &now, 8);
+            say!(o, "{how} {} {}", take(), take());
+            k!(SYS_timer_delete, id);
+        }
+        mask(SIG_UNBLOCK, bit(signal));
+    }
 }
 
 fn posix_timer_none_and_get(o: Out) {
