@@ -87,6 +87,14 @@ impl SigInfo {
         i
     }
 
+    /// Of a file that has become ready (fcntl(2), F_SETSIG): events of poll(2) and the descriptor.
+    pub fn ready(signal: Signal, code: i32, band: u64, fd: i32) -> SigInfo {
+        let mut i = SigInfo::new(signal, code);
+        i.union[0] = band;
+        i.union[1] = u64::from(fd as u32);
+        i
+    }
+
     /// Of a system call that a filter forbids (seccomp(2)): where it was made, its number, the
     /// architecture whose number that is, and what the filter says.
     pub fn forbidden_call(ip: u64, nr: u32, arch: u32, data: i32) -> SigInfo {
@@ -133,6 +141,19 @@ impl SigInfo {
     /// `si_overrun`
     pub fn overrun(&self) -> i32 {
         self.uid() as i32
+    }
+
+    /// Whether it is about a file that has become ready.
+    pub fn is_ready(&self) -> bool {
+        /// The highest of `POLL_IN` and so on.
+        const LAST: i32 = 6;
+        let other = |n| Signal::new(n).is_ok_and(|s| s != Signal::IO && s.has_codes_of_its_own());
+        self.code == libc::SI_SIGIO || ((1..=LAST).contains(&self.code) && !other(self.signo))
+    }
+
+    /// `si_band` and `si_fd`.
+    pub fn band_and_fd(&self) -> (u64, i32) {
+        (self.union[0], self.union[1] as u32 as i32)
     }
 
     /// Replaces `si_overrun`.

@@ -1,6 +1,7 @@
 //! Pending signals of a thread or of a process.
 
 use crate::{SigInfo, SigSet, Signal};
+use abi::libc;
 use std::collections::VecDeque;
 
 /// A real-time signal did not fit under `RLIMIT_SIGPENDING`.
@@ -38,14 +39,17 @@ impl Pending {
         self.set.is_empty()
     }
 
-    /// Adds one. `limit` is the room left under `RLIMIT_SIGPENDING`. Without room, an ordinary
-    /// signal is pending without its details; a real-time one sent with them is refused.
+    /// Adds one. `limit` is the room left under `RLIMIT_SIGPENDING`. It does not hold for ordinary
+    /// signals of the kernel and of kill(2); of others, one without room is pending without its
+    /// details, and a real-time one sent with them is refused.
     pub fn add(&mut self, signal: Signal, info: SigInfo, limit: u64) -> Result<(), Full> {
         if !signal.is_realtime() && self.set.has(signal) {
             return Ok(());
         }
-        if limit == 0 && !signal.is_unblockable() {
-            if signal.is_realtime() && info.code < 0 {
+        let unlimited = signal.is_unblockable() || (!signal.is_realtime() && info.code >= 0);
+        if limit == 0 && !unlimited {
+            let from_kernel = info.code == libc::SI_KERNEL;
+            if signal.is_realtime() && info.code != libc::SI_USER && !from_kernel {
                 return Err(Full);
             }
             self.set = self.set.with(signal);
@@ -116,9 +120,14 @@ mod tests {
         let mut p = Pending::new();
         let rt = Signal::new(40).unwrap();
         assert_eq!(p.add(rt, SigInfo::user(rt, -1, 1, 0), 0), Err(Full));
-        p.add(Signal::TERM, SigInfo::user(Signal::TERM, 0, 1, 0), 0)
-            .unwrap();
-        assert_eq!(p.take(SigSet::ALL).unwrap().0, Signal::TERM);
-        assert!(p.is_empty());
+        let ready = SigInfo::ready(rt, 1, 0x41, 3);
+        assert_eq!(p.add(rt, ready, 0), Err(Full));
+        for (code, pid) in [(libc::SI_TKILL, 0), (libc::SI_USER, 1)] {
+            p.add(Signal::TERM, SigInfo::user(Signal::TERM, code, 1, 0), 0)
+                .unwrap();
+            let (signal, info) = p.take(SigSet::ALL).unwrap();
+            assert_eq!((signal, info.pid()), (Signal::TERM, pid));
+            assert!(p.is_empty());
+        }
     }
 }

@@ -77,6 +77,22 @@ impl Signal {
         self >= Signal::FIRST_REALTIME
     }
 
+    /// Whether the positive codes of `siginfo_t` have a meaning with it that they have with no
+    /// other.
+    pub fn has_codes_of_its_own(self) -> bool {
+        matches!(
+            self,
+            Signal::ILL
+                | Signal::FPE
+                | Signal::SEGV
+                | Signal::BUS
+                | Signal::TRAP
+                | Signal::CHLD
+                | Signal::IO
+                | Signal::SYS
+        )
+    }
+
     /// `SIGKILL` and `SIGSTOP`, which can be neither caught, ignored nor blocked.
     pub fn is_unblockable(self) -> bool {
         self == Signal::KILL || self == Signal::STOP

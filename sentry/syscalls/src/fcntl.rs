@@ -7,12 +7,14 @@ use abi::libc;
 use ctx::{Ctx, Resource, SysErr, SysResult, UserMemoryExt};
 use std::sync::Arc;
 use task::TaskCx;
-use vfs::{File, LockOwner, OpenFlags, Owner, Pipe};
+use vfs::sigio::OwnerKind;
+use vfs::{File, FsCtx, LockOwner, OpenFlags, Pipe};
 
 const F_SETSIG: i32 = 10;
 const F_GETSIG: i32 = 11;
 const F_SETOWN_EX: i32 = 15;
 const F_GETOWN_EX: i32 = 16;
+const F_GETOWNER_UIDS: i32 = 17;
 const LOCK_MAND: i32 = 32;
 const F_OWNER_TID: i32 = 0;
 const F_OWNER_PID: i32 = 1;
@@ -42,20 +44,21 @@ pub(crate) fn fcntl(cx: &mut TaskCx, &[fd_arg, op, arg, ..]: &Args) -> SysResult
         _ => {}
     }
     match op {
-        libc::F_SETFL => file.set_flags(cx, OpenFlags::from_guest(arg as u32))?,
+        libc::F_SETFL => file.set_flags(cx, fd, OpenFlags::from_guest(arg as u32))?,
         libc::F_GETLK => get_lock(cx, &file, arg, posix(cx))?,
         libc::F_SETLK => set_lock(cx, &file, arg, posix(cx), false)?,
         libc::F_SETLKW => set_lock(cx, &file, arg, posix(cx), true)?,
         libc::F_OFD_GETLK => get_lock(cx, &file, arg, LockOwner::Description)?,
         libc::F_OFD_SETLK => set_lock(cx, &file, arg, LockOwner::Description, false)?,
         libc::F_OFD_SETLKW => set_lock(cx, &file, arg, LockOwner::Description, true)?,
-        libc::F_GETOWN => return Ok(get_owner(&file) as u64),
+        libc::F_GETOWN => return Ok(get_owner(cx, &file) as u64),
         libc::F_SETOWN => set_owner(cx, &file, arg as i32)?,
-        F_GETOWN_EX => cx.memory().write_obj(arg, &owner_ex(&file))?,
+        F_GETOWN_EX => cx.memory().write_obj(arg, &owner_ex(cx, &file))?,
         F_SETOWN_EX => set_owner_ex(cx, &file, cx.memory().read_obj(arg)?)?,
-        F_GETSIG => return Ok(file.signal() as u64),
+        F_GETOWNER_UIDS => cx.memory().write_obj(arg, &owner_users(cx, &file))?,
+        F_GETSIG => return Ok(file.recipient().signal() as u64),
         F_SETSIG => match arg as i32 {
-            n @ 0..=64 => file.set_signal(n),
+            n @ 0..=64 => file.recipient().set_signal(n),
             _ => return Err(Errno::EINVAL.into()),
         },
         libc::F_GETPIPE_SZ => return Ok(Pipe::of(&file).ok_or(Errno::EBADF)?.capacity() as u64),
@@ -65,6 +68,7 @@ pub(crate) fn fcntl(cx: &mut TaskCx, &[fd_arg, op, arg, ..]: &Args) -> SysResult
         }
         libc::F_ADD_SEALS => file.ops().add_seals(&file, arg as u32)?,
         libc::F_GET_SEALS => return Ok(u64::from(file.ops().seals()?)),
+        libc::F_NOTIFY => vfs::dnotify::watch(cx, &file, fd, arg as u32)?,
         // No leases are held, and none are given.
         libc::F_GETLEASE => return Ok(libc::F_UNLCK as u64),
         _ => return Err(Errno::EINVAL.into()),
@@ -171,65 +175,64 @@ fn set_lock(
     vfs::lock_range(cx, file, owner, write, (start, last), wait)
 }
 
-fn get_owner(file: &File) -> i32 {
-    match file.owner() {
-        Owner::None => 0,
-        Owner::Thread(id) | Owner::Process(id) => id,
-        Owner::Group(id) => -id,
+/// The owner of a file (F_GETOWN, `FIOGETOWN`): the id of a group is negative.
+pub(crate) fn get_owner(cx: &TaskCx, file: &File) -> i32 {
+    match owner(cx, file) {
+        (OwnerKind::Group, id) => -id,
+        (_, id) => id,
     }
 }
 
-fn set_owner(cx: &TaskCx, file: &File, who: i32) -> Result<(), Errno> {
-    let owner = match who {
-        0 => Owner::None,
-        i32::MIN => return Err(Errno::EINVAL),
-        id if id > 0 => {
-            cx.kernel().process(id).ok_or(Errno::ESRCH)?;
-            Owner::Process(id)
-        }
-        group => Owner::Group(-group),
+fn owner(cx: &TaskCx, file: &File) -> (OwnerKind, i32) {
+    let (kind, owner) = file.recipient().owner();
+    (kind, owner.map_or(0, |owner| cx.file_owner_id(&*owner)))
+}
+
+fn owner_users(cx: &TaskCx, file: &File) -> [u32; 2] {
+    let owner = file.recipient().owner().1;
+    let (real, effective) = owner.map_or((0, 0), |owner| cx.file_owner_users(&*owner));
+    [real, effective]
+}
+
+/// Sets the owner of a file (F_SETOWN, `FIOSETOWN`).
+///
+/// # Errors
+/// `ESRCH`; `EINVAL` for the number that has no negative.
+pub(crate) fn set_owner(cx: &TaskCx, file: &File, who: i32) -> Result<(), Errno> {
+    if who < 0 {
+        let group = who.checked_neg().ok_or(Errno::EINVAL)?;
+        return own(cx, file, OwnerKind::Group, group);
+    }
+    own(cx, file, OwnerKind::Process, who)
+}
+
+fn own(cx: &TaskCx, file: &File, kind: OwnerKind, id: i32) -> Result<(), Errno> {
+    let owner = match id {
+        0 => None,
+        id => Some(cx.file_owner(kind, id).ok_or(Errno::ESRCH)?),
     };
-    file.set_owner(owner);
+    file.recipient().set_owner(kind, owner);
     Ok(())
 }
 
-fn owner_ex(file: &File) -> OwnerEx {
-    match file.owner() {
-        Owner::None => OwnerEx {
-            kind: F_OWNER_PID,
-            pid: 0,
-        },
-        Owner::Thread(pid) => OwnerEx {
-            kind: F_OWNER_TID,
-            pid,
-        },
-        Owner::Process(pid) => OwnerEx {
-            kind: F_OWNER_PID,
-            pid,
-        },
-        Owner::Group(pid) => OwnerEx {
-            kind: F_OWNER_PGRP,
-            pid,
-        },
-    }
+fn owner_ex(cx: &TaskCx, file: &File) -> OwnerEx {
+    let (kind, pid) = owner(cx, file);
+    let kind = match kind {
+        OwnerKind::Thread => F_OWNER_TID,
+        OwnerKind::Process => F_OWNER_PID,
+        OwnerKind::Group => F_OWNER_PGRP,
+    };
+    OwnerEx { kind, pid }
 }
 
 fn set_owner_ex(cx: &TaskCx, file: &File, to: OwnerEx) -> Result<(), Errno> {
-    let owner = match (to.kind, to.pid) {
-        (F_OWNER_TID | F_OWNER_PID | F_OWNER_PGRP, 0) => Owner::None,
-        (F_OWNER_TID, tid) => {
-            cx.kernel().task(tid).ok_or(Errno::ESRCH)?;
-            Owner::Thread(tid)
-        }
-        (F_OWNER_PID, pid) => {
-            cx.kernel().process(pid).ok_or(Errno::ESRCH)?;
-            Owner::Process(pid)
-        }
-        (F_OWNER_PGRP, pgid) => Owner::Group(pgid),
+    let kind = match to.kind {
+        F_OWNER_TID => OwnerKind::Thread,
+        F_OWNER_PID => OwnerKind::Process,
+        F_OWNER_PGRP => OwnerKind::Group,
         _ => return Err(Errno::EINVAL),
     };
-    file.set_owner(owner);
-    Ok(())
+    own(cx, file, kind, to.pid)
 }
 
 pub(crate) fn flock(cx: &mut TaskCx, &[fd, op, ..]: &Args) -> SysResult<u64> {

@@ -1,6 +1,7 @@
 //! Descriptors: close, dup, close_range, ioctl.
 
 use crate::event_fds::insert;
+use crate::fcntl;
 use crate::user::{Args, fd, file};
 use abi::Errno;
 use abi::libc;
@@ -56,6 +57,12 @@ pub(crate) fn dup3(cx: &mut TaskCx, &[old, new, flags, ..]: &Args) -> SysResult<
         .dup_to(cx, old, new, flags != 0, cx.limit(Resource::Nofile))? as u64)
 }
 
+// Names of old for the owner of a socket.
+const FIOSETOWN: u64 = 0x8901;
+const SIOCSPGRP: u64 = 0x8902;
+const FIOGETOWN: u64 = 0x8903;
+const SIOCGPGRP: u64 = 0x8904;
+
 pub(crate) fn ioctl(cx: &mut TaskCx, &[fd_arg, request, arg, ..]: &Args) -> SysResult<u64> {
     let file = file(cx, fd_arg)?;
     let request = request as u32;
@@ -72,9 +79,13 @@ pub(crate) fn ioctl(cx: &mut TaskCx, &[fd_arg, request, arg, ..]: &Args) -> SysR
         }
         libc::FIOASYNC => {
             let on: i32 = cx.memory().read_obj(arg)?;
-            let mut flags = file.flags();
-            flags.set(OpenFlags::ASYNC, on != 0);
-            file.set_flags(cx, flags)?;
+            file.set_async(cx, fd(fd_arg), on != 0)?;
+        }
+        FIOSETOWN | SIOCSPGRP if net::socket_of(&file).is_ok() => {
+            fcntl::set_owner(cx, &file, cx.memory().read_obj(arg)?)?;
+        }
+        FIOGETOWN | SIOCGPGRP if net::socket_of(&file).is_ok() => {
+            cx.memory().write_obj(arg, &fcntl::get_owner(cx, &file))?;
         }
         _ => return file.ioctl(cx, request, arg),
     }

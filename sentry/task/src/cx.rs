@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use sync::observe::{self, Interest};
 use time::Clocks;
+use vfs::sigio::{Owner, OwnerKind};
 use vfs::{FdTable, FsCtx, MountNamespace, VfsPath};
 use wait::Waker;
 
@@ -379,6 +380,10 @@ impl FsCtx for TaskCx {
 
     fn mounts(&self) -> Arc<MountNamespace> {
         self.mounts.clone()
+    }
+
+    fn file_owner(&self, kind: OwnerKind, id: i32) -> Option<Arc<dyn Owner>> {
+        self.make_file_owner(kind, id)
     }
 }
 

@@ -48,6 +48,7 @@ mod pidfd;
 mod pool;
 mod run;
 mod send;
+mod sigio;
 mod signalfd;
 mod status;
 mod task;

@@ -213,6 +213,16 @@ fn may_signal(
         || (signal == Some(Signal::CONT) && same_session())
 }
 
+/// Whether what users (real and effective) asked for may be sent to `target`, as the kernel sends
+/// it for them (`sigio_perm`).
+pub(crate) fn may_signal_by_ids((real, effective): (u32, u32), target: &Creds) -> bool {
+    effective == 0
+        || effective == target.suid
+        || effective == target.ruid
+        || real == target.suid
+        || real == target.ruid
+}
+
 /// The signal that a call asks to send; 0 only looks whether one could.
 fn wanted(number: i32) -> Result<Option<Signal>, Errno> {
     match number {

@@ -165,6 +165,17 @@ impl FileOps for SignalFd {
 
 /// Only what belongs to its kind of information is told (`siginfo_layout`).
 fn record(i: &SigInfo) -> Record {
+    if i.is_ready() {
+        let (band, fd) = i.band_and_fd();
+        return Record {
+            signo: i.signo as u32,
+            errno: i.errno,
+            code: i.code,
+            band: band as u32,
+            fd,
+            ..Record::new_zeroed()
+        };
+    }
     let child = i.code > 0 && i.signo == abi::libc::SIGCHLD;
     let timer = i.code == abi::libc::SI_TIMER;
     let mut record = Record {

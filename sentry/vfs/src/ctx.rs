@@ -1,5 +1,6 @@
 //! What file system code may ask of the task, beyond [`ctx::Ctx`].
 
+use crate::sigio::{Owner, OwnerKind};
 use crate::{FdTable, MountNamespace, VfsPath};
 use ctx::Ctx;
 use std::sync::Arc;
@@ -20,4 +21,8 @@ pub trait FsCtx: Ctx {
 
     /// Mount namespace.
     fn mounts(&self) -> Arc<MountNamespace>;
+
+    /// The thread, process or group with number `id` as an owner of files, set by this task;
+    /// `None` where there is none.
+    fn file_owner(&self, kind: OwnerKind, id: i32) -> Option<Arc<dyn Owner>>;
 }

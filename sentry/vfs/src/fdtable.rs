@@ -1,6 +1,6 @@
 //! Descriptor tables.
 
-use crate::{File, locks};
+use crate::{File, dnotify, locks};
 use abi::Errno;
 use ctx::{Ctx, SysErr};
 use std::sync::Arc;
@@ -224,6 +224,7 @@ impl FdTable {
         if file.is_path_only() {
             return Ok(());
         }
+        dnotify::closed(self.id, &file);
         locks::descriptor_closed(self.id, &file);
         file.ops().flush(cx)
     }

@@ -1,12 +1,13 @@
 //! Open file descriptions: what descriptors share.
 
 use crate::epoll::Watcher;
-use crate::{Attr, FileOps, FileType, OpenFlags, VfsPath, anon, locks, notify};
+use crate::sigio::{OwnerKind, Recipient};
+use crate::{Attr, FileOps, FileType, FsCtx, OpenFlags, VfsPath, anon, locks, notify};
 use abi::Errno;
 use auth::Creds;
 use ctx::Ctx;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use sync::census::{Counted, Kind};
 use sync::{Mutex, ranks};
 use wait::{Events, Queue};
@@ -30,25 +31,11 @@ pub struct File {
     flags: AtomicU32,
     pub(crate) position: Mutex<u64, ranks::FilePosition>,
     creds: Arc<Creds>,
-    owner: Mutex<Owner, ranks::Leaf>,
-    signal: AtomicI32,
+    /// Made when somebody first asks for signals.
+    recipient: OnceLock<Arc<Recipient>>,
     watchers: Mutex<Vec<Watcher>, ranks::Leaf>,
     pub(crate) locked: AtomicU32,
     _counted: Counted,
-}
-
-/// Who gets the signals of `O_ASYNC` (F_SETOWN, F_SETOWN_EX).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Owner {
-    /// Nobody.
-    #[default]
-    None,
-    /// A thread.
-    Thread(i32),
-    /// A process.
-    Process(i32),
-    /// A process group.
-    Group(i32),
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -95,8 +82,7 @@ impl File {
             flags: AtomicU32::new(flags.bits()),
             position: Mutex::new(0),
             creds,
-            owner: Mutex::new(Owner::None),
-            signal: AtomicI32::new(0),
+            recipient: OnceLock::new(),
             watchers: Mutex::new(Vec::new()),
             locked: AtomicU32::new(0),
             _counted: Counted::new(Kind::OpenFile),
@@ -169,18 +155,27 @@ impl File {
         OpenFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
     }
 
-    /// Sets the flags that can be changed (F_SETFL); others in `new` are ignored.
+    /// Sets the flags that can be changed (F_SETFL, by descriptor `fd`); others in `new` are
+    /// ignored.
     ///
     /// # Errors
     /// `EPERM` for `O_NOATIME` on another's file, `EINVAL` for `O_DIRECT` where the file cannot.
-    pub fn set_flags(&self, cx: &dyn Ctx, new: OpenFlags) -> Result<(), Errno> {
+    pub fn set_flags(&self, cx: &dyn FsCtx, fd: i32, new: OpenFlags) -> Result<(), Errno> {
         let old = self.flags();
+        let signals = new.contains(OpenFlags::ASYNC);
         let new = (old - OpenFlags::SETTABLE) | (new & OpenFlags::SETTABLE);
         if (new - old).contains(OpenFlags::NOATIME) {
             crate::access::owner_or_capable(&cx.creds(), &self.attr(cx)?)?;
         }
         self.ops.flags_changing(new)?;
-        self.flags.store(new.bits(), Ordering::Relaxed);
+        // Of what sends none, nothing is said.
+        match self.set_async(cx, fd, signals) {
+            Ok(()) | Err(Errno::ENOTTY) => {}
+            Err(e) => return Err(e),
+        }
+        let kept = self.flags() & OpenFlags::ASYNC;
+        self.flags
+            .store(((new - OpenFlags::ASYNC) | kept).bits(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -212,24 +207,49 @@ impl File {
         &self.creds
     }
 
-    /// Who gets its signals.
-    pub fn owner(&self) -> Owner {
-        *self.owner.lock()
+    /// Who gets its signals, and which; made where there is none yet.
+    pub fn recipient(&self) -> &Arc<Recipient> {
+        self.recipient.get_or_init(Arc::default)
     }
 
-    /// Sets who gets its signals.
-    pub fn set_owner(&self, owner: Owner) {
-        *self.owner.lock() = owner;
+    /// Begins or ends to send signals (`O_ASYNC`), naming descriptor `fd` in them.
+    ///
+    /// # Errors
+    /// `ENOTTY` where there is nothing to be told of it.
+    pub fn set_async(&self, cx: &dyn FsCtx, fd: i32, yes: bool) -> Result<(), Errno> {
+        if self.flags().contains(OpenFlags::ASYNC) == yes {
+            return Ok(());
+        }
+        let watchers = self.ops.watchers();
+        if watchers.iter().all(Option::is_none) {
+            return Err(Errno::ENOTTY);
+        }
+        for watchers in watchers.into_iter().flatten() {
+            match yes {
+                true => watchers.add(self.id, fd, self.recipient()),
+                false => watchers.remove(self.id),
+            }
+        }
+        let bit = OpenFlags::ASYNC.bits();
+        if !yes {
+            self.flags.fetch_and(!bit, Ordering::Relaxed);
+            return Ok(());
+        }
+        self.flags.fetch_or(bit, Ordering::Relaxed);
+        match self.ops.signals_to() {
+            Some(0) => self.own_unless_owned(cx, OwnerKind::Process, cx.tid()),
+            Some(group) => self.own_unless_owned(cx, OwnerKind::Group, group),
+            None => {}
+        }
+        Ok(())
     }
 
-    /// The signal of `O_ASYNC`; 0 is `SIGIO` without details (F_GETSIG).
-    pub fn signal(&self) -> i32 {
-        self.signal.load(Ordering::Relaxed)
-    }
-
-    /// Sets the signal of `O_ASYNC` (F_SETSIG).
-    pub fn set_signal(&self, signal: i32) {
-        self.signal.store(signal, Ordering::Relaxed);
+    /// Makes process or group `id` the owner, unless there is one.
+    pub(crate) fn own_unless_owned(&self, cx: &dyn FsCtx, kind: OwnerKind, id: i32) {
+        let recipient = self.recipient();
+        if recipient.owner().1.is_none() {
+            recipient.set_owner(kind, cx.file_owner(kind, id));
+        }
     }
 
     /// Attributes of the file (fstat(2)).
@@ -287,6 +307,11 @@ impl File {
 impl Drop for File {
     fn drop(&mut self) {
         notify::closed(self);
+        if self.flags().contains(OpenFlags::ASYNC) {
+            for watchers in self.ops.watchers().into_iter().flatten() {
+                watchers.remove(self.id);
+            }
+        }
         for watcher in std::mem::take(self.watchers.get_mut()) {
             watcher.file_gone();
         }

@@ -7,6 +7,7 @@ use std::any::Any;
 use std::sync::Arc;
 use wait::{Events, Queue};
 
+use crate::sigio::Watchers;
 use crate::{Attr, File, FileType, SetAttr};
 
 /// Where a listing puts its entries; `false` says there is no more room.
@@ -124,6 +125,18 @@ pub trait FileOps: Send + Sync + Any {
     /// The queue that hears of changes of [`FileOps::ready`]; `None` for files that are always
     /// ready (they cannot be put into an epoll: `EPERM`).
     fn queue(&self) -> Option<&Queue> {
+        None
+    }
+
+    /// Who is to be told by signals (`O_ASYNC`) of what happens to it: none for what sends none,
+    /// two for the ends of a pipe in one.
+    fn watchers(&self) -> [Option<&Watchers>; 2] {
+        [None, None]
+    }
+
+    /// The process group that gets those signals where nobody was named; 0 is the process that
+    /// asks for them.
+    fn signals_to(&self) -> Option<i32> {
         None
     }
 

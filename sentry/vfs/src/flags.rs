@@ -60,7 +60,6 @@ impl OpenFlags {
     /// What F_SETFL changes.
     pub const SETTABLE: OpenFlags = OpenFlags::APPEND
         .union(OpenFlags::NONBLOCK)
-        .union(OpenFlags::ASYNC)
         .union(OpenFlags::DIRECT)
         .union(OpenFlags::NOATIME);
 

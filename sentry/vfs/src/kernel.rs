@@ -1,5 +1,6 @@
 //! A context to work on files with, where there is no task: at boot, in tests.
 
+use crate::sigio::{Owner, OwnerKind};
 use crate::{FdTable, FsCtx, MountNamespace, VfsPath};
 use auth::Creds;
 use ctx::{Ctx, JobControl, KernelCtx, Resource, UserMemory, Wake};
@@ -109,5 +110,8 @@ impl FsCtx for KernelFsCtx {
     }
     fn mounts(&self) -> Arc<MountNamespace> {
         self.mounts.clone()
+    }
+    fn file_owner(&self, _kind: OwnerKind, _id: i32) -> Option<Arc<dyn Owner>> {
+        None
     }
 }

@@ -25,6 +25,7 @@ mod namespace;
 mod path;
 
 mod dirents;
+pub mod dnotify;
 mod epoll;
 mod fdtable;
 mod file;
@@ -34,6 +35,7 @@ pub mod notify;
 pub mod nsfs;
 mod pipe;
 mod poll;
+pub mod sigio;
 pub mod splice;
 
 pub mod access;
@@ -60,7 +62,7 @@ pub use device::{Device, DeviceRegistry};
 pub use dirents::DirentFormat;
 pub use epoll::{Epoll, EpollEvent, EpollOp};
 pub use fdtable::FdTable;
-pub use file::{File, Owner};
+pub use file::File;
 pub use file_io::Whence;
 pub use fileops::{CURRENT, DirSink, FileOps, Position, Written, would_block};
 pub use flags::{LookupFlags, MountFlags, OpenFlags};

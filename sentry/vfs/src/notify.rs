@@ -48,6 +48,8 @@ bitflags::bitflags! {
         const MOVE_SELF = 0x800;
         /// The file system was unmounted.
         const UNMOUNT = 0x2000;
+        /// A name was given another in the same directory; inotify does not tell of it.
+        const RENAME = 0x1000_0000;
         /// It was about a directory.
         const ISDIR = 0x4000_0000;
     }
@@ -419,6 +421,9 @@ pub(crate) fn moved(
     }
     let cookie = COOKIE.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
     let what = |half| about(moved.kind(), half);
+    if Arc::ptr_eq(old_dir.inode(), new_dir.inode()) {
+        in_directory(&old_dir.dentry, old_name, what(Happened::RENAME), 0);
+    }
     in_directory(
         &old_dir.dentry,
         old_name,

@@ -213,8 +213,16 @@ fn to_pipe(
         *offset = offset.saturating_add(n as u64);
     }
     bytes.truncate(n);
-    pipe.push(bytes);
+    push(pipe, bytes);
     Ok(n)
+}
+
+/// Adds bytes, and tells those who watch for them.
+fn push(pipe: &Pipe, bytes: Vec<u8>) {
+    if !bytes.is_empty() {
+        pipe.push(bytes);
+        pipe.tell_readers();
+    }
 }
 
 /// Moves bytes from pipe to pipe; waits for the first alone.
@@ -226,19 +234,31 @@ fn pipe_to_pipe(
     from_nonblocking: bool,
     to_nonblocking: bool,
 ) -> SysResult {
-    let mut total = 0;
-    while total < count {
+    let (mut total, mut made_room) = (0, false);
+    let result = loop {
+        if total == count {
+            break Ok(total);
+        }
         let step = to
             .wait_room(cx, to_nonblocking || total > 0)
             .and_then(|_| from.move_slot(cx, to, count - total, from_nonblocking || total > 0));
         match step {
-            Ok(0) => break,
-            Ok(n) => total += n,
-            Err(e) if total == 0 => return Err(e),
-            Err(_) => break,
+            Ok((0, _)) => break Ok(total),
+            Ok((n, room)) => {
+                total += n;
+                made_room |= room;
+            }
+            Err(e) if total == 0 => break Err(e),
+            Err(_) => break Ok(total),
         }
+    };
+    if total > 0 {
+        to.tell_readers();
     }
-    Ok(total)
+    if made_room {
+        from.tell_writers();
+    }
+    result
 }
 
 /// Moves bytes out of a pipe; waits for the first alone.
@@ -250,15 +270,16 @@ fn from_pipe(
     count: usize,
     nonblocking: bool,
 ) -> SysResult {
-    let mut total = 0;
+    let (mut total, mut made_room) = (0, false);
     while total < count {
         let step = pipe
             .take(cx, count - total, nonblocking || total > 0)
-            .and_then(|mut bytes| {
+            .and_then(|(mut bytes, room)| {
                 let all = bytes.len();
                 match write_at(cx, output, out_offset.as_deref().copied(), &bytes) {
                     Ok(n) => {
                         pipe.untake(bytes.split_off(n.min(all)));
+                        made_room |= room && n > 0;
                         Ok((all, n))
                     }
                     Err(e) => {
@@ -282,6 +303,9 @@ fn from_pipe(
             Err(_) => break,
         }
     }
+    if made_room {
+        pipe.tell_writers();
+    }
     Ok(total)
 }
 
@@ -298,7 +322,7 @@ pub fn fill(cx: &dyn Ctx, output: &File, src: &mut Src<'_>, nonblocking: bool) -
     let mut bytes = vec![0; room.min(src.remaining())];
     let n = src.take(&mut bytes)?;
     bytes.truncate(n);
-    pipe.push(bytes);
+    push(pipe, bytes);
     Ok(n)
 }
 
@@ -308,12 +332,12 @@ pub fn fill(cx: &dyn Ctx, output: &File, src: &mut Src<'_>, nonblocking: bool) -
 /// Those of vmsplice(2).
 pub fn drain(cx: &dyn Ctx, input: &File, dst: &mut Dst<'_>, nonblocking: bool) -> SysResult {
     let pipe = Pipe::of(input).ok_or(Errno::EBADF)?;
-    let mut total = 0;
+    let (mut total, mut made_room) = (0, false);
     while dst.remaining() > 0 {
         let wait = !(total > 0 || nonblocking || input.nonblocking());
-        let mut bytes = match pipe.take(cx, dst.remaining(), !wait) {
-            Ok(bytes) if bytes.is_empty() => break,
-            Ok(bytes) => bytes,
+        let (mut bytes, room) = match pipe.take(cx, dst.remaining(), !wait) {
+            Ok((bytes, _)) if bytes.is_empty() => break,
+            Ok(taken) => taken,
             Err(_) if total > 0 => break,
             Err(e) => return Err(e),
         };
@@ -322,9 +346,16 @@ pub fn drain(cx: &dyn Ctx, input: &File, dst: &mut Dst<'_>, nonblocking: bool) -
         let all = bytes.len();
         pipe.untake(bytes.split_off(n.min(all)));
         total += n;
+        made_room |= room && n > 0;
         if n < all {
-            return if total > 0 { Ok(total) } else { Ok(put?) };
+            if total == 0 {
+                put?;
+            }
+            break;
         }
+    }
+    if made_room {
+        pipe.tell_writers();
     }
     Ok(total)
 }
@@ -347,6 +378,9 @@ pub fn tee(
             let slots = a.peek(cx, count, room, nonblocking || input.nonblocking())?;
             let n = slots.iter().map(Vec::len).sum();
             slots.into_iter().for_each(|bytes| b.push(bytes));
+            if n > 0 {
+                b.tell_readers();
+            }
             Ok(n)
         }
         _ => Err(Errno::EINVAL.into()),

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use sync::{Mutex, ranks};
 use vfs::notify::{self, Event, Happened, Mark};
+use vfs::sigio::{Reason, Watchers};
 use vfs::{File, FileOps, OpenFlags, VfsPath, would_block};
 use wait::{Events, Queue};
 
@@ -60,6 +61,7 @@ struct Count {
 pub struct Inotify {
     state: Mutex<State, ranks::Leaf>,
     queue: Queue,
+    watchers: Watchers,
     uid: u32,
     this: Weak<Inotify>,
 }
@@ -176,6 +178,7 @@ impl Inotify {
         let inotify = Arc::new_cyclic(|this| Inotify {
             state: Mutex::new(State::default()),
             queue: Queue::new(),
+            watchers: Watchers::new(),
             uid,
             this: this.clone(),
         });
@@ -321,6 +324,7 @@ impl Inotify {
             st.events.push_back(event);
         }
         self.queue.notify(Events::READABLE);
+        self.watchers.tell(Reason::In);
     }
 
     /// The next event, where it fits into `room` bytes.
@@ -417,6 +421,10 @@ impl FileOps for Inotify {
 
     fn queue(&self) -> Option<&Queue> {
         Some(&self.queue)
+    }
+
+    fn watchers(&self) -> [Option<&Watchers>; 2] {
+        [Some(&self.watchers), None]
     }
 
     fn ioctl(&self, cx: &dyn Ctx, _file: &File, request: u32, arg: u64) -> Result<u64, SysErr> {

@@ -5,6 +5,7 @@ use abi::stat::makedev;
 use ctx::{Ctx, Dst, Src, SysErr, SysResult, UserMemoryExt};
 use std::any::Any;
 use std::sync::Arc;
+use vfs::sigio::Watchers;
 use vfs::{DeviceRegistry, File, FileOps, FileType, OpenFlags, VfsPath, Written};
 
 /// Which of them.
@@ -33,6 +34,8 @@ pub fn register_memory_devices(registry: &DeviceRegistry) {
         registry.register(FileType::CharDevice, makedev(1, minor), Arc::new(open));
     }
 }
+
+static RANDOM: Watchers = Watchers::new();
 
 #[derive(Debug)]
 struct MemoryDevice(Kind);
@@ -109,6 +112,11 @@ impl FileOps for MemoryDevice {
 
     fn maps_as_memory(&self) -> bool {
         self.0 == Kind::Zero
+    }
+
+    // Linux takes it, and tells when entropy is wanted: never.
+    fn watchers(&self) -> [Option<&Watchers>; 2] {
+        [(self.0 == Kind::Random).then_some(&RANDOM), None]
     }
 
     fn ioctl(&self, cx: &dyn Ctx, _file: &File, request: u32, arg: u64) -> SysResult<u64> {

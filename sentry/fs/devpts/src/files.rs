@@ -6,6 +6,7 @@ use abi::Errno;
 use ctx::{Ctx, Dst, Src, SysErr, SysResult};
 use std::any::Any;
 use std::sync::Arc;
+use vfs::sigio::Watchers;
 use vfs::{File, FileOps, OpenFlags, Written};
 use wait::{Events, Queue};
 
@@ -96,6 +97,12 @@ impl FileOps for SlaveFile {
     }
     fn queue(&self) -> Option<&Queue> {
         Some(&self.tty.queue)
+    }
+    fn watchers(&self) -> [Option<&Watchers>; 2] {
+        [Some(&self.tty.watchers), None]
+    }
+    fn signals_to(&self) -> Option<i32> {
+        Some(self.tty.state.lock().foreground)
     }
     fn ioctl(&self, cx: &dyn Ctx, _file: &File, request: u32, arg: u64) -> SysResult<u64> {
         self.tty.ioctl(cx, Side::Slave, request, arg)

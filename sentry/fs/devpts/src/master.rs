@@ -7,6 +7,7 @@ use abi::Errno;
 use ctx::{Ctx, Dst, Restart, Src, SysResult, wait_for};
 use std::any::Any;
 use std::sync::Arc;
+use vfs::sigio::Watchers;
 use vfs::{File, FileOps, FsCtx, OpenFlags, Written};
 use wait::{Events, Queue};
 
@@ -193,6 +194,14 @@ impl FileOps for MasterFile {
 
     fn queue(&self) -> Option<&Queue> {
         Some(&self.queue)
+    }
+
+    fn watchers(&self) -> [Option<&Watchers>; 2] {
+        [Some(&self.tty.master_watchers), None]
+    }
+
+    fn signals_to(&self) -> Option<i32> {
+        Some(0)
     }
 
     fn ioctl(&self, cx: &dyn Ctx, _file: &File, request: u32, arg: u64) -> SysResult<u64> {

@@ -8,6 +8,7 @@ use ctx::{Ctx, Dst, GroupSignaller, Restart, Src, SysResult, wait_for};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use sync::{Mutex, ranks};
+use vfs::sigio::{Reason, Watchers};
 use wait::{Events, Queue};
 
 /// The side of a terminal away from the programs that use it as theirs.
@@ -27,6 +28,9 @@ pub struct Tty {
     pub(crate) state: Mutex<State, ranks::Terminal>,
     /// Hears of input to read and of room to write, from the programs' side.
     pub(crate) queue: Queue,
+    /// Who hears of input and of room by signals, from the programs' side and from the master's.
+    pub(crate) watchers: Watchers,
+    pub(crate) master_watchers: Watchers,
     other: Box<dyn OtherEnd>,
 }
 
@@ -51,6 +55,8 @@ pub(crate) struct State {
     pub(crate) opens: usize,
     /// Whether it has ever been opened: before that the master does not see a hang-up.
     pub(crate) was_open: bool,
+    /// A write found no room for all: those who watch for it are to be told.
+    pub(crate) crowded: bool,
     /// Packet mode: whether it is on, and what has happened (`TIOCPKT_*`).
     pub(crate) packet: Option<u8>,
 }
@@ -70,6 +76,8 @@ impl Tty {
             index,
             other: other(me),
             queue: Queue::new(),
+            watchers: Watchers::new(),
+            master_watchers: Watchers::new(),
             state: Mutex::new(State {
                 termios: Termios::default(),
                 winsize: Winsize::default(),
@@ -83,6 +91,7 @@ impl Tty {
                 locked,
                 opens: 0,
                 was_open: false,
+                crowded: false,
                 packet: None,
             }),
         })
@@ -115,6 +124,7 @@ impl Tty {
             return data.len();
         }
         let was_stopped = s.output.stopped;
+        let output = s.output.bytes.len();
         for c in data {
             let State {
                 termios,
@@ -146,6 +156,7 @@ impl Tty {
         let signaller = s.signaller.clone();
         let readable = s.line.readable(&s.termios);
         let started = was_stopped && !s.output.stopped;
+        let echoed = s.output.bytes.len() > output;
         drop(s);
         if started {
             self.queue.notify_all(Events::WRITABLE);
@@ -157,8 +168,12 @@ impl Tty {
         }
         if readable {
             self.queue.notify(Events::READABLE);
+            self.watchers.tell(Reason::In);
         }
         self.other.output_ready(self);
+        if echoed {
+            self.master_watchers.tell(Reason::In);
+        }
         taken
     }
 
@@ -177,10 +192,14 @@ impl Tty {
         let mut s = self.state.lock();
         let n = s.output.bytes.len().min(max);
         let taken: Vec<u8> = s.output.bytes.drain(..n).collect();
-        let room = s.output.has_room();
+        let room = !taken.is_empty() && s.output.has_room();
+        let awaited = room && std::mem::take(&mut s.crowded);
         drop(s);
-        if !taken.is_empty() && room {
+        if room {
             self.queue.notify(Events::WRITABLE);
+        }
+        if awaited {
+            self.watchers.tell(Reason::Out);
         }
         taken
     }
@@ -367,6 +386,7 @@ impl Tty {
                         if put > before {
                             return Ok(Some(()));
                         }
+                        s.crowded = true;
                         if nonblocking {
                             Err(Errno::EAGAIN.into())
                         } else {
@@ -375,6 +395,9 @@ impl Tty {
                     },
                 );
                 self.other.output_ready(self);
+                if step.is_ok() {
+                    self.master_watchers.tell(Reason::In);
+                }
                 match step {
                     Ok(_) => {}
                     Err(_) if total + put > 0 => return Ok(total + put),

@@ -7,6 +7,7 @@ use std::any::Any;
 use std::sync::Arc;
 use sync::{Mutex, ranks};
 use vfs::anon::anonymous_attr;
+use vfs::sigio::Watchers;
 use vfs::{Attr, File, FileOps, FileType, SetAttr, Written};
 use wait::{Events, Queue};
 
@@ -91,6 +92,10 @@ impl FileOps for SocketFile {
 
     fn queue(&self) -> Option<&Queue> {
         Some(self.socket.queue())
+    }
+
+    fn watchers(&self) -> [Option<&Watchers>; 2] {
+        [Some(self.socket.watchers()), None]
     }
 
     fn ioctl(&self, cx: &dyn Ctx, _file: &File, request: u32, arg: u64) -> SysResult<u64> {

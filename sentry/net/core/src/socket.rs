@@ -5,6 +5,7 @@ use ctx::{Ctx, Dst, Src, SysErr, SysResult};
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
+use vfs::sigio::Watchers;
 use vfs::{File, FsCtx};
 use wait::{Events, Queue};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -165,6 +166,8 @@ pub trait Socket: Send + Sync + Any {
     fn ready(&self) -> Events;
     /// Hears of changes of it.
     fn queue(&self) -> &Queue;
+    /// Who hears by signals of what happens to it.
+    fn watchers(&self) -> &Watchers;
     /// Bytes a read could take now (`FIONREAD`), and bytes not yet taken by the peer (`SIOCOUTQ`).
     fn queued(&self) -> Result<(usize, usize), Errno>;
     /// The last descriptor of it was closed.

@@ -8,6 +8,7 @@ use net::{Message, Received, RecvFlags, Shutdown, Socket, SocketKind, Ucred};
 use std::any::Any;
 use std::sync::Arc;
 use vfs::FsCtx;
+use vfs::sigio::Watchers;
 use wait::{Events, Queue};
 
 impl Socket for UnixSocket {
@@ -87,6 +88,9 @@ impl Socket for UnixSocket {
     }
     fn queue(&self) -> &Queue {
         &self.queue
+    }
+    fn watchers(&self) -> &Watchers {
+        &self.watchers
     }
     fn queued(&self) -> Result<(usize, usize), Errno> {
         let (own, listening) = {

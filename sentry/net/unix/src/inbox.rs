@@ -54,7 +54,8 @@ impl Inbox {
         self.packets.front().map_or(0, |p| p.rest().len())
     }
 
-    fn cost(&self) -> usize {
+    /// What is waiting, as it counts.
+    pub(crate) fn cost(&self) -> usize {
         self.bytes + self.packets.len() * OVERHEAD
     }
 

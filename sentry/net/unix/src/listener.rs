@@ -192,6 +192,7 @@ impl UnixSocket {
             return Err(Errno::EAGAIN.into());
         }
         listener.queue.notify(Events::READABLE);
+        listener.tell_data();
         self.queue.notify_all(Events::WRITABLE);
         Ok(())
     }

@@ -6,6 +6,7 @@ use crate::flight;
 use crate::socket::Connection;
 use abi::Errno;
 use net::{Shutdown, SocketKind};
+use std::sync::atomic::Ordering;
 use wait::Events;
 
 impl UnixSocket {
@@ -51,6 +52,9 @@ impl UnixSocket {
             Some(p) => p.state.lock().inbox.room(limit) > 0,
             None => true,
         };
+        if !room {
+            self.crowded.store(true, Ordering::Relaxed);
+        }
         if room {
             e |= Events::WRITABLE;
         }
@@ -77,6 +81,11 @@ impl UnixSocket {
             drop(p);
             peer.queue
                 .notify_all(Events::READABLE | Events::WRITABLE | Events::RDHUP);
+            match how {
+                Shutdown::Both => peer.tell_hang_up(),
+                Shutdown::Write => peer.tell_data(),
+                Shutdown::Read => {}
+            }
         }
         self.queue
             .notify_all(Events::READABLE | Events::WRITABLE | Events::RDHUP | Events::HUP);
@@ -134,5 +143,6 @@ impl UnixSocket {
         drop(s);
         self.queue
             .notify_all(Events::READABLE | Events::WRITABLE | Events::HUP | Events::RDHUP);
+        self.tell_hang_up();
     }
 }

@@ -4,11 +4,12 @@ use crate::inbox::Inbox;
 use crate::{AbstractNames, Address};
 use net::{SocketKind, Ucred};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use sync::census::{Counted, Kind};
 use sync::{Mutex, ranks};
+use vfs::sigio::{Reason, Watchers};
 use wait::Queue;
 
 /// A Unix socket.
@@ -18,6 +19,11 @@ pub struct UnixSocket {
     pub(crate) ino: u64,
     pub(crate) names: Arc<AbstractNames>,
     pub(crate) queue: Queue,
+    pub(crate) watchers: Watchers,
+    /// A task waits in a receiving call (streams): those who watch are not told of what it gets.
+    pub(crate) awaited: AtomicBool,
+    /// Somebody found no room to send, and those who watch are to be told of it.
+    pub(crate) crowded: AtomicBool,
     _counted: Counted,
     // Lock order: never two sockets at once; what the peer must know is read first.
     pub(crate) state: Mutex<State, ranks::Socket>,
@@ -93,6 +99,9 @@ impl UnixSocket {
             names: names.clone(),
             _counted: Counted::new(Kind::Socket),
             queue: Queue::new(),
+            watchers: Watchers::new(),
+            awaited: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
             state: Mutex::new(State {
                 address: Address::Unnamed,
                 connection: Connection::None,
@@ -147,6 +156,20 @@ impl UnixSocket {
         match &self.state.lock().connection {
             Connection::To(peer, _) => peer.upgrade(),
             _ => None,
+        }
+    }
+
+    /// Something can be received: those who watch are told.
+    pub(crate) fn tell_data(&self) {
+        if !self.awaited.load(Ordering::Relaxed) {
+            self.watchers.tell(Reason::In);
+        }
+    }
+
+    /// The other side is gone: likewise.
+    pub(crate) fn tell_hang_up(&self) {
+        if !self.awaited.load(Ordering::Relaxed) {
+            self.watchers.tell(Reason::HangUp);
         }
     }
 

@@ -8,7 +8,9 @@ use abi::{Errno, libc};
 use ctx::{Ctx, Dst, Restart, Src, SysErr, SysResult, wait_for};
 use net::{Control, Message, Received, RecvFlags, SendFlags, SocketKind, Ucred, timeout};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
+use vfs::sigio::Reason;
 use wait::Events;
 
 /// A stream is cut into pieces of at most this many bytes, so that a large write does not wait
@@ -232,8 +234,10 @@ impl UnixSocket {
                 drop(p);
                 if pushed {
                     peer.queue.notify(Events::READABLE);
+                    peer.tell_data();
                     return Ok(Some(()));
                 }
+                self.crowded.store(true, Ordering::Relaxed);
                 // A datagram's receiver does not know who waits for it; it remembers.
                 if flags.nonblocking {
                     Err(Errno::EAGAIN.into())
@@ -327,7 +331,8 @@ impl UnixSocket {
         deadline: Option<Instant>,
         mut take: impl FnMut(&mut Inbox, bool) -> Option<T>,
     ) -> SysResult<Option<Option<T>>> {
-        wait_for(
+        let mut waited = false;
+        let result = wait_for(
             cx,
             &self.queue,
             Events::READABLE,
@@ -354,12 +359,19 @@ impl UnixSocket {
                     return Ok(Some(None));
                 }
                 if flags.nonblocking {
-                    Err(Errno::EAGAIN.into())
-                } else {
-                    Ok(None)
+                    return Err(Errno::EAGAIN.into());
                 }
+                if self.is_stream() {
+                    waited = true;
+                    self.awaited.store(true, Ordering::Relaxed);
+                }
+                Ok(None)
             },
-        )
+        );
+        if waited {
+            self.awaited.store(false, Ordering::Relaxed);
+        }
+        result
     }
 
     fn deliver_packet(
@@ -441,10 +453,26 @@ impl UnixSocket {
         }
     }
 
+    /// Those who watch `peer`, which found no room here, are told once there is plenty: when what
+    /// waits is down to a quarter.
+    fn tell_room(&self, peer: &UnixSocket) {
+        if !peer.crowded.load(Ordering::Relaxed) {
+            return;
+        }
+        let limit = peer.state.lock().options.send_buffer;
+        let waiting = self.state.lock().inbox.cost();
+        if waiting <= limit / 4 && peer.crowded.swap(false, Ordering::Relaxed) {
+            peer.watchers.tell(Reason::Out);
+        }
+    }
+
     /// Whoever sends to this socket may go on.
     fn made_room(&self) {
         match self.peer() {
-            Some(peer) => peer.queue.notify(Events::WRITABLE),
+            Some(peer) => {
+                peer.queue.notify(Events::WRITABLE);
+                self.tell_room(&peer);
+            }
             None => self.queue.notify(Events::WRITABLE),
         }
     }

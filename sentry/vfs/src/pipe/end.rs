@@ -2,6 +2,7 @@
 
 use super::buffer::Kind;
 use super::{CHUNK, FIONREAD, PIPE_BUF, Pipe};
+use crate::sigio::Watchers;
 use crate::{Attr, File, FileOps, OpenFlags, SetAttr, Written};
 use abi::Errno;
 use ctx::{Ctx, Dst, Restart, Src, SysErr, SysResult, UserMemoryExt, wait_for};
@@ -99,18 +100,15 @@ impl Drop for PipeEnd {
         if self.reads && readers == 0 {
             self.pipe.queue.notify_all(Events::WRITABLE | Events::ERR);
         }
+        if (readers == 0) != (writers == 0) {
+            self.pipe.tell_readers();
+            self.pipe.tell_writers();
+        }
     }
 }
 
-impl FileOps for PipeEnd {
-    fn seekable(&self) -> bool {
-        false
-    }
-
-    fn read(&self, cx: &dyn Ctx, file: &File, _offset: u64, dst: &mut Dst<'_>) -> SysResult {
-        if !self.reads {
-            return Err(Errno::EBADF.into());
-        }
+impl PipeEnd {
+    fn read_some(&self, cx: &dyn Ctx, file: &File, dst: &mut Dst<'_>) -> SysResult {
         let mut total = 0;
         while dst.remaining() > 0 {
             // The first byte is waited for, what else is there is taken along.
@@ -140,17 +138,7 @@ impl FileOps for PipeEnd {
         Ok(total)
     }
 
-    fn write(
-        &self,
-        cx: &dyn Ctx,
-        file: &File,
-        _: u64,
-        _: bool,
-        src: &mut Src<'_>,
-    ) -> SysResult<Written> {
-        if !self.writes {
-            return Err(Errno::EBADF.into());
-        }
+    fn write_all(&self, cx: &dyn Ctx, file: &File, src: &mut Src<'_>) -> SysResult<Written> {
         let packet = file.flags().contains(OpenFlags::DIRECT);
         let chunk = if packet { PIPE_BUF } else { CHUNK };
         let nonblocking = file.nonblocking();
@@ -190,6 +178,46 @@ impl FileOps for PipeEnd {
             }),
         }
     }
+}
+
+impl FileOps for PipeEnd {
+    fn seekable(&self) -> bool {
+        false
+    }
+
+    fn read(&self, cx: &dyn Ctx, file: &File, _offset: u64, dst: &mut Dst<'_>) -> SysResult {
+        if !self.reads {
+            return Err(Errno::EBADF.into());
+        }
+        if dst.remaining() == 0 {
+            return Ok(0);
+        }
+        let result = self.read_some(cx, file, dst);
+        // Each reading counts, one that found nothing, too; not one that was interrupted.
+        if !matches!(result, Err(SysErr::Restart(_))) {
+            self.pipe.tell_writers();
+        }
+        result
+    }
+
+    fn write(
+        &self,
+        cx: &dyn Ctx,
+        file: &File,
+        _: u64,
+        _: bool,
+        src: &mut Src<'_>,
+    ) -> SysResult<Written> {
+        if !self.writes {
+            return Err(Errno::EBADF.into());
+        }
+        let any = src.remaining() > 0;
+        let result = self.write_all(cx, file, src);
+        if any {
+            self.pipe.tell_readers();
+        }
+        result
+    }
 
     fn ready(&self, _file: &File) -> Events {
         let state = self.pipe.state.lock();
@@ -210,6 +238,13 @@ impl FileOps for PipeEnd {
 
     fn queue(&self) -> Option<&Queue> {
         Some(&self.pipe.queue)
+    }
+
+    fn watchers(&self) -> [Option<&Watchers>; 2] {
+        [
+            self.reads.then_some(&self.pipe.readers),
+            self.writes.then_some(&self.pipe.writers),
+        ]
     }
 
     fn ioctl(&self, cx: &dyn Ctx, _file: &File, request: u32, arg: u64) -> SysResult<u64> {

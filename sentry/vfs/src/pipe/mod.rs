@@ -11,6 +11,7 @@ pub use end::Fifo;
 use end::PipeEnd;
 
 use crate::anon::{anonymous_attr, next_ino};
+use crate::sigio::{Reason, Watchers};
 use crate::{Attr, File, FileType, OpenFlags};
 use abi::Errno;
 use auth::Capability;
@@ -32,6 +33,9 @@ const FIONREAD: u32 = 0x541b;
 pub struct Pipe {
     state: Mutex<State, ranks::Pipe>,
     queue: Queue,
+    /// Who hears of bytes, and who of room, by signals.
+    readers: Watchers,
+    writers: Watchers,
     /// Attributes; `None` for a FIFO, whose inode has them.
     attr: Option<Mutex<Attr, ranks::Leaf>>,
 }
@@ -42,6 +46,8 @@ impl Pipe {
         Arc::new(Pipe {
             state: Mutex::new(state),
             queue: Queue::new(),
+            readers: Watchers::new(),
+            writers: Watchers::new(),
             attr: attr.map(Mutex::new),
         })
     }
@@ -109,10 +115,28 @@ impl Pipe {
         self.len() == 0
     }
 
-    /// Takes some bytes, at most `max`; none when it is empty and has no writers.
-    pub(crate) fn take(&self, cx: &dyn Ctx, max: usize, nonblocking: bool) -> SysResult<Vec<u8>> {
-        let segment = self.take_segment(cx, max, nonblocking)?;
-        Ok(segment.map_or_else(Vec::new, |mut s| s.bytes.split_off(s.start)))
+    /// Takes some bytes, at most `max`; none when it is empty and has no writers. Also whether
+    /// that made room.
+    pub(crate) fn take(
+        &self,
+        cx: &dyn Ctx,
+        max: usize,
+        nonblocking: bool,
+    ) -> SysResult<(Vec<u8>, bool)> {
+        Ok(match self.take_with(cx, nonblocking, |s| s.pop(max))? {
+            Some((mut segment, room)) => (segment.bytes.split_off(segment.start), room),
+            None => (Vec::new(), false),
+        })
+    }
+
+    /// Those who watch for bytes are told that some came.
+    pub(crate) fn tell_readers(&self) {
+        self.readers.tell(Reason::In);
+    }
+
+    /// Those who watch for room are told that there is some.
+    pub(crate) fn tell_writers(&self) {
+        self.writers.tell(Reason::Out);
     }
 
     /// Puts back what [`Pipe::take`] took and could not be used.
@@ -129,7 +153,8 @@ impl Pipe {
         max: usize,
         nonblocking: bool,
     ) -> SysResult<Option<Segment>> {
-        self.take_with(cx, nonblocking, |state| state.pop(max))
+        let taken = self.take_with(cx, nonblocking, |state| state.pop(max))?;
+        Ok(taken.map(|(segment, _)| segment))
     }
 
     fn take_with(
@@ -137,12 +162,12 @@ impl Pipe {
         cx: &dyn Ctx,
         nonblocking: bool,
         pop: impl Fn(&mut State) -> Option<Segment>,
-    ) -> SysResult<Option<Segment>> {
+    ) -> SysResult<Option<(Segment, bool)>> {
         let attempt = || {
             let mut state = self.state.lock();
-            let was_full = !state.writable();
+            let (was_full, room) = (!state.writable(), state.room());
             match pop(&mut state) {
-                Some(segment) => Ok(Some(Some((segment, was_full)))),
+                Some(segment) => Ok(Some(Some((segment, was_full, state.room() > room)))),
                 None if state.writers == 0 => Ok(Some(None)),
                 None if nonblocking => Err(Errno::EAGAIN.into()),
                 None => Ok(None),
@@ -157,7 +182,7 @@ impl Pipe {
             attempt,
         )?
         .flatten();
-        let Some((segment, was_full)) = taken else {
+        let Some((segment, was_full, made_room)) = taken else {
             return Ok(None);
         };
         // A pipe that could be written to before is no news.
@@ -170,25 +195,26 @@ impl Pipe {
         if !self.is_empty() {
             self.queue.pass_on(Events::READABLE);
         }
-        Ok(Some(segment))
+        Ok(Some((segment, made_room)))
     }
 
     /// Moves what is in one slot, or `max` bytes of it, to `other`, which has room; how many
-    /// those were. None where it is empty and has no writers.
+    /// those were, and whether that made room. None where it is empty and has no writers.
     pub(crate) fn move_slot(
         &self,
         cx: &dyn Ctx,
         other: &Pipe,
         max: usize,
         nonblocking: bool,
-    ) -> SysResult {
-        let Some(segment) = self.take_with(cx, nonblocking, |state| state.pop_slot(max))? else {
-            return Ok(0);
+    ) -> SysResult<(usize, bool)> {
+        let taken = self.take_with(cx, nonblocking, |state| state.pop_slot(max))?;
+        let Some((segment, made_room)) = taken else {
+            return Ok((0, false));
         };
         let n = segment.left();
         other.state.lock().push(segment);
         other.queue.notify(Events::READABLE);
-        Ok(n)
+        Ok((n, made_room))
     }
 
     /// Copies of what would be read next, slot by slot: at most `max` bytes of at most as many
@@ -278,6 +304,7 @@ impl Pipe {
         nonblocking: bool,
         mut put: impl FnMut(&mut State) -> Option<usize>,
     ) -> SysResult {
+        let mut told = false;
         let attempt = || {
             let mut state = self.state.lock();
             if state.readers == 0 {
@@ -288,7 +315,14 @@ impl Pipe {
             match put(&mut state) {
                 Some(n) => Ok(Some(n)),
                 None if nonblocking => Err(Errno::EAGAIN.into()),
-                None => Ok(None),
+                None => {
+                    drop(state);
+                    // What is in it may be what it waits for somebody to read.
+                    if !std::mem::replace(&mut told, true) {
+                        self.tell_readers();
+                    }
+                    Ok(None)
+                }
             }
         };
         Ok(wait_for(

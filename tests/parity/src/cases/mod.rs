@@ -2,6 +2,7 @@
 
 use crate::Case;
 
+mod async_io;
 mod epoll;
 mod exec;
 mod faults;
@@ -91,6 +92,7 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
         "events",
         &[pipes::CASES, epoll::CASES, sockets::CASES, transfers::CASES],
     ),
+    ("async", &[async_io::CASES]),
     ("inotify", &[inotify::CASES, inotify_more::CASES]),
     (
         "ipc",
