@@ -65,7 +65,7 @@ fn filter(spec: &SeccompSpec) -> Result<Arc<Filter>, Failure> {
         Unfit::Argument(n) => invalid(&format!("calls have no argument {n}")),
     })?;
     seccomp::Program::check(&code)
-        .and_then(|program| Filter::new(program, None, spec.log))
+        .and_then(|program| Filter::new(program, None, spec.log, None))
         .map_err(|errno| invalid(&format!("its filter is not valid ({errno})")))
 }
 

@@ -194,7 +194,7 @@ mod tests {
             if let Ok(program) = Program::check(&code) {
                 let call = Call { nr, ip: 0, args };
                 let value = program.run(&call);
-                let verdict = Filter::new(program, None, false).unwrap().judge(&call);
+                let verdict = Filter::new(program, None, false, None).unwrap().judge(&call).0;
                 if verdict.action() == Action::Allow {
                     prop_assert_eq!(value >> 16, 0x7fff);
                 } else {

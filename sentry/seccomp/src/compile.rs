@@ -320,8 +320,8 @@ mod tests {
 
     fn judge(spec: &SeccompSpec, nr: u32, args: [u64; 6]) -> Verdict {
         let program = Program::check(&compile(spec).unwrap()).unwrap();
-        let filter = Filter::new(program, None, false).unwrap();
-        filter.judge(&Call { nr, ip: 0, args })
+        let filter = Filter::new(program, None, false, None).unwrap();
+        filter.judge(&Call { nr, ip: 0, args }).0
     }
 
     const DENY: SeccompAction = SeccompAction::Errno(1);
@@ -444,7 +444,7 @@ mod tests {
                 .collect();
             let s = spec(SeccompAction::Allow, rules);
             let program = Program::check(&compile(&s).unwrap()).unwrap();
-            let filter = Filter::new(program, None, false).unwrap();
+            let filter = Filter::new(program, None, false, None).unwrap();
             for (number, args) in calls {
                 let name = nr::name(number as usize).unwrap();
                 let of: Vec<&SeccompRule> =
@@ -453,7 +453,7 @@ mod tests {
                     .iter()
                     .find(|r| r.conditions.is_empty())
                     .or_else(|| of.iter().find(|r| r.conditions.iter().all(|c| holds(c, &args))));
-                let verdict = filter.judge(&Call { nr: number, ip: 0, args });
+                let (verdict, _) = filter.judge(&Call { nr: number, ip: 0, args });
                 match wanted.map(|r| r.action) {
                     Some(SeccompAction::Errno(e)) => prop_assert_eq!(verdict.data(), e),
                     _ => prop_assert_eq!(verdict, Verdict::ALLOW),

@@ -17,7 +17,7 @@ mod program;
 mod verdict;
 
 pub use compile::{Unfit, compile, first_exec};
-pub use filter::{Filter, is_available};
+pub use filter::{Filter, Supervisor, is_available};
 pub use program::{Instruction, MAX_INSTRUCTIONS, Program};
 pub use verdict::{Action, Verdict};
 

@@ -13,7 +13,7 @@ pub enum Action {
     Trap,
     /// It fails with an error of the filter's choice.
     Errno,
-    /// A supervisor decides. There are none: it fails with `ENOSYS`.
+    /// A supervisor decides; where there is none, it fails with `ENOSYS`.
     Notify,
     /// A tracer decides. There are none: it fails with `ENOSYS`.
     Trace,

@@ -1,5 +1,6 @@
 //! Confining oneself: seccomp(2), and prctl(2)'s part of it.
 
+use crate::supervise;
 use crate::user::Args;
 use abi::Errno;
 use abi::libc;
@@ -23,6 +24,8 @@ const LOG: u64 = libc::SECCOMP_FILTER_FLAG_LOG;
 /// Speculation is the host's to mitigate: nothing changes by it.
 const SPEC_ALLOW: u64 = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
 const TSYNC_ESRCH: u64 = libc::SECCOMP_FILTER_FLAG_TSYNC_ESRCH;
+const NEW_LISTENER: u64 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+const WAIT_KILLABLE: u64 = libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
 
 pub(crate) fn seccomp(cx: &mut TaskCx, &[op, flags, args, ..]: &Args) -> SysResult<u64> {
     // Both are 32 bits.
@@ -40,7 +43,10 @@ pub(crate) fn seccomp(cx: &mut TaskCx, &[op, flags, args, ..]: &Args) -> SysResu
                 false => Err(Errno::EOPNOTSUPP.into()),
             }
         }
-        // SECCOMP_GET_NOTIF_SIZES, too, as before there was user notification.
+        libc::SECCOMP_GET_NOTIF_SIZES if flags == 0 => {
+            supervise::put_sizes(cx, args)?;
+            Ok(0)
+        }
         _ => Err(Errno::EINVAL.into()),
     }
 }
@@ -60,14 +66,21 @@ pub(crate) fn by_prctl(cx: &mut TaskCx, mode: u64, program: u64) -> SysResult<u6
 }
 
 fn install(cx: &mut TaskCx, flags: u64, addr: u64) -> SysResult<u64> {
-    if flags & !(TSYNC | LOG | SPEC_ALLOW | TSYNC_ESRCH) != 0 {
+    let known = TSYNC | LOG | SPEC_ALLOW | TSYNC_ESRCH | NEW_LISTENER | WAIT_KILLABLE;
+    let has = |flag| flags & flag != 0;
+    if flags & !known != 0
+        // What comes back can be a descriptor or a thread, not both.
+        || (has(TSYNC) && has(NEW_LISTENER) && !has(TSYNC_ESRCH))
+        || (has(WAIT_KILLABLE) && !has(NEW_LISTENER))
+    {
         return Err(Errno::EINVAL.into());
     }
     let program = read(cx, addr)?;
     let flags = FilterFlags {
-        all_threads: flags & TSYNC != 0,
-        esrch: flags & TSYNC_ESRCH != 0,
-        log: flags & LOG != 0,
+        all_threads: has(TSYNC),
+        esrch: has(TSYNC_ESRCH),
+        log: has(LOG),
+        listener: has(NEW_LISTENER).then_some(has(WAIT_KILLABLE)),
     };
     cx.install_filter(program, flags)
 }

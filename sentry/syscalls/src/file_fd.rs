@@ -2,11 +2,12 @@
 
 use crate::event_fds::insert;
 use crate::fcntl;
+use crate::supervise;
 use crate::user::{Args, fd, file};
 use abi::Errno;
 use abi::libc;
 use ctx::{Ctx, Resource, SysErr, SysResult, UserMemoryExt};
-use task::TaskCx;
+use task::{ListenerFile, TaskCx};
 use vfs::{FsCtx, OpenFlags};
 
 pub(crate) fn close(cx: &mut TaskCx, &[fd_arg, ..]: &Args) -> SysResult<u64> {
@@ -87,7 +88,12 @@ pub(crate) fn ioctl(cx: &mut TaskCx, &[fd_arg, request, arg, ..]: &Args) -> SysR
         FIOGETOWN | SIOCGPGRP if net::socket_of(&file).is_ok() => {
             cx.memory().write_obj(arg, &fcntl::get_owner(cx, &file))?;
         }
-        _ => return file.ioctl(cx, request, arg),
+        _ => {
+            return match file.ops_as::<ListenerFile>() {
+                Some(end) => supervise::ioctl(cx, end.listener(), request, arg),
+                None => file.ioctl(cx, request, arg),
+            };
+        }
     }
     Ok(0)
 }

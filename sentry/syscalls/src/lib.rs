@@ -37,6 +37,7 @@ mod sockets;
 
 mod memory;
 mod mqueues;
+mod supervise;
 mod sysv_msg;
 mod sysv_sem;
 mod sysv_shm;

@@ -3,10 +3,11 @@
 //! A task has a mode, a word that others may set ([`Mode`]), and the filter behind it, which it
 //! keeps a reference of and fetches anew when the word has changed.
 
+use crate::supervise::{self, Listener};
 use crate::{ExitStatus, Task, TaskCx, ThreadGroup};
 use abi::{Errno, nr};
 use ctx::SysResult;
-use seccomp::{Action, Call, Filter, Program};
+use seccomp::{Action, Call, Filter, Program, Supervisor};
 use signal::{SigInfo, Signal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -55,6 +56,9 @@ pub struct FilterFlags {
     pub esrch: bool,
     /// What is not allowed is logged (`LOG`).
     pub log: bool,
+    /// There is somebody who decides (`NEW_LISTENER`); and if so, whether a call that was taken is
+    /// interrupted only by the end of its task (`WAIT_KILLABLE_RECV`).
+    pub listener: Option<bool>,
 }
 
 impl Task {
@@ -106,6 +110,8 @@ pub(crate) enum Ruling {
     Answer(u64),
     /// It is not, and registers are as they were before it.
     Undo,
+    /// A signal came before somebody decided.
+    Interrupted,
 }
 
 /// Asks the filter, or what strict mode allows. Not called for tasks that are not confined.
@@ -133,7 +139,7 @@ pub(crate) fn rule(cx: &mut TaskCx, nr: u32, args: &[u64; 6]) -> Ruling {
         ip: cx.regs.rip,
         args: *args,
     };
-    let verdict = filter.judge(&call);
+    let (verdict, by) = filter.judge(&call);
     let action = verdict.action();
     if action == Action::Allow {
         return Ruling::Make;
@@ -147,8 +153,12 @@ pub(crate) fn rule(cx: &mut TaskCx, nr: u32, args: &[u64; 6]) -> Ruling {
             let errno = i64::from(verdict.data().min(MAX_ERRNO));
             Ruling::Answer((-errno) as u64)
         }
+        Action::Notify => match by.supervisor().cloned() {
+            Some(supervisor) => supervise::ask(cx, &supervisor, call),
+            None => Ruling::Answer(Errno::ENOSYS.to_return()),
+        },
         // Nobody is there who could decide.
-        Action::Notify | Action::Trace => Ruling::Answer(Errno::ENOSYS.to_return()),
+        Action::Trace => Ruling::Answer(Errno::ENOSYS.to_return()),
         Action::Trap => {
             let arch = seccomp::ARCH;
             let data = i32::from(verdict.data());
@@ -176,15 +186,40 @@ impl TaskCx {
     /// Puts `program` on top of the task's filters, or of those of all threads.
     ///
     /// # Errors
-    /// `EINVAL` in strict mode, `ENOMEM` for too many instructions, `ESRCH` as the flags say. The
-    /// number of a thread that has filters of its own is a success.
+    /// `EINVAL` in strict mode, `ENOMEM` for too many instructions, `ESRCH` as the flags say,
+    /// `EBUSY` where somebody listens already. The number of a thread that has filters of its own
+    /// is a success, and so is the descriptor of a listener.
     pub fn install_filter(&mut self, program: Program, flags: FilterFlags) -> SysResult<u64> {
+        let Some(killable) = flags.listener else {
+            return self.put_filter(program, flags, None);
+        };
+        let listener = Listener::new(killable);
+        let fd = self.open_listener(&listener)?;
+        let put = self.put_filter(program, flags, Some(listener));
+        match put {
+            Ok(_) => Ok(fd as u64),
+            Err(e) => {
+                self.fd_table().close(self, fd)?;
+                Err(e)
+            }
+        }
+    }
+
+    fn put_filter(
+        &mut self,
+        program: Program,
+        flags: FilterFlags,
+        listener: Option<Arc<Listener>>,
+    ) -> SysResult<u64> {
         let me = self.task().clone();
         let st = me.group().state.lock();
         if me.seccomp.is_strict() {
             return Err(Errno::EINVAL.into());
         }
         let old = me.filter();
+        if listener.is_some() && old.as_ref().is_some_and(|f| f.is_supervised()) {
+            return Err(Errno::EBUSY.into());
+        }
         let others = || {
             let all = st.threads.iter().filter(|_| flags.all_threads);
             all.filter(|t| !Arc::ptr_eq(t, &me) && !t.is_exiting())
@@ -198,7 +233,8 @@ impl TaskCx {
                 false => Ok(thread.tid() as u64),
             };
         }
-        let filter = Filter::new(program, old, flags.log)?;
+        let listener = listener.map(|l| l as Arc<dyn Supervisor>);
+        let filter = Filter::new(program, old, flags.log, listener)?;
         for thread in others() {
             if me.no_new_privs() {
                 thread.set_no_new_privs();
@@ -226,7 +262,7 @@ impl TaskCx {
 
 /// Whether the execve(2) that starts a container's program passes `filter`; the error if not.
 pub(crate) fn may_start(filter: &Filter) -> Result<(), Errno> {
-    let verdict = filter.judge(&seccomp::first_exec());
+    let (verdict, _) = filter.judge(&seccomp::first_exec());
     match verdict.action() {
         Action::Allow | Action::Log => Ok(()),
         Action::Errno => Err(Errno::from_host(i32::from(verdict.data()))),

@@ -51,8 +51,10 @@ impl TaskCx {
         {
             let mut st = me.state.lock();
             let (fds, fs, mounts) = (st.fds.take(), st.fs.take(), st.mounts.take());
+            let filter = st.filter.take();
             drop(st);
-            drop((fds, fs, mounts));
+            // Who listens to a filter learns that it was the last to have it.
+            drop((fds, fs, mounts, filter, self.filter.take()));
         }
         self.leave_group(status);
     }

@@ -51,6 +51,7 @@ mod send;
 mod sigio;
 mod signalfd;
 mod status;
+mod supervise;
 mod task;
 mod trace;
 mod tree;
@@ -78,5 +79,6 @@ pub use pidfd::PidFd;
 
 pub use signalfd::SignalFd;
 pub use status::{ChildEvent, ExitStatus};
+pub use supervise::{Decision, Gift, Listener, ListenerFile, Taken};
 pub use task::Task;
 pub use uts::{Uts, UtsNamespace};

@@ -150,6 +150,7 @@ fn system_call(cx: &mut TaskCx) {
         (Ruling::Answer(value), _) => Ok(value),
         // What the handler of a signal finds there.
         (Ruling::Undo, _) => Ok(cx.regs.orig_rax),
+        (Ruling::Interrupted, _) => Err(Restart::Sys.into()),
         (Ruling::Make, Some(handler)) => handler(cx, &args),
         (Ruling::Make, None) => {
             #[cfg(debug_assertions)]

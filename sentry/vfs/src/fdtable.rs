@@ -123,6 +123,24 @@ impl FdTable {
         }
     }
 
+    /// Makes `fd` refer to `file`, closing what it was; `fd`.
+    ///
+    /// # Errors
+    /// `EBADF` where it is not below `limit`.
+    pub fn put_at(
+        &self,
+        cx: &dyn Ctx,
+        fd: i32,
+        file: Arc<File>,
+        cloexec: bool,
+        limit: u64,
+    ) -> Result<i32, Errno> {
+        if let Some(gone) = self.replace(fd, file, cloexec, limit)? {
+            let _ = self.closed(cx, gone);
+        }
+        Ok(fd)
+    }
+
     /// Makes `new` refer to what `old` does (dup2, dup3), closing what it was; `old == new` is
     /// the caller's to treat.
     ///
@@ -136,12 +154,7 @@ impl FdTable {
         cloexec: bool,
         limit: u64,
     ) -> Result<i32, Errno> {
-        let file = self.get_path_ok(old)?;
-        let replaced = self.replace(new, file, cloexec, limit)?;
-        if let Some(gone) = replaced {
-            let _ = self.closed(cx, gone);
-        }
-        Ok(new)
+        self.put_at(cx, new, self.get_path_ok(old)?, cloexec, limit)
     }
 
     /// Puts `file` at `fd`, and returns what was there.

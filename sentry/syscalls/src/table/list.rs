@@ -361,7 +361,7 @@ calls! {
     sched_setattr(pid: Int, attr: Ptr, flags: Hex) => partial(sched::sched_setattr) "kept, not acted upon";
     sched_getattr(pid: Int, attr: Ptr, size: Size, flags: Hex) => full(sched::sched_getattr);
     renameat2(olddirfd: DirFd, oldpath: Path, newdirfd: DirFd, newpath: Path, flags: Hex) => partial(file_names::renameat2) "no RENAME_WHITEOUT";
-    seccomp(op: Int, flags: Hex, args: Ptr) => partial(confine::seccomp) "no user notification";
+    seccomp(op: Int, flags: Hex, args: Ptr) => full(confine::seccomp);
     getrandom(buf: Ptr, buflen: Size, flags: Hex) => full(info::getrandom);
     memfd_create(name: Path, flags: Hex) => partial(event_fds::memfd_create) "no huge pages";
     kexec_file_load(kernel_fd: Fd, initrd_fd: Fd, cmdline_len: Size, cmdline: Path, flags: Hex) => partial(refused::eperm) "EPERM";

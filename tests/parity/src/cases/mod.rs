@@ -35,6 +35,7 @@ mod processes;
 mod programs;
 mod rounds;
 mod seccomp;
+mod seccomp_notify;
 mod seccomp_tasks;
 mod shared_state;
 mod signals;
@@ -98,7 +99,10 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
         "ipc",
         &[sysv::CASES, sysv_msg::CASES, mqueues::CASES, sysctl::CASES],
     ),
-    ("seccomp", &[seccomp::CASES, seccomp_tasks::CASES]),
+    (
+        "seccomp",
+        &[seccomp::CASES, seccomp_notify::CASES, seccomp_tasks::CASES],
+    ),
     ("time", &[time::CASES]),
     ("terminals", &[terminals::CASES]),
     ("misc", &[misc::CASES, proc_figures::CASES, hostile::CASES]),
