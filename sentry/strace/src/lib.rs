@@ -95,8 +95,11 @@ impl Tracer for Strace {
             ExitStatus::Exited(code) => {
                 tracing::info!(target: "strace", "[{}] +++ exited with {code} +++", task.tid())
             }
-            ExitStatus::Killed { signal, .. } => {
+            ExitStatus::Killed { signal } => {
                 tracing::info!(target: "strace", "[{}] +++ killed by {} +++", task.tid(), signal.name());
+            }
+            ExitStatus::Dumped { signal } => {
+                tracing::info!(target: "strace", "[{}] +++ killed by {} (core dumped) +++", task.tid(), signal.name());
             }
         }
     }

@@ -172,7 +172,11 @@ pub(crate) fn rule(cx: &mut TaskCx, nr: u32, args: &[u64; 6]) -> Ruling {
             Ruling::Undo
         }
         Action::KillThread | Action::KillProcess => {
-            cx.die(Signal::SYS);
+            let (arch, data) = (seccomp::ARCH, i32::from(verdict.data()));
+            let info = SigInfo::forbidden_call(call.ip, nr, arch, data);
+            // What the file tells of is the call, not a result.
+            cx.regs.rax = cx.regs.orig_rax;
+            cx.die_and_dump(Signal::SYS, &info);
             Ruling::Undo
         }
     }

@@ -389,7 +389,7 @@ impl FsCtx for TaskCx {
 
 impl TaskCx {
     /// Until woken, or until `deadline`; whether it was woken.
-    fn sleep(&self, deadline: Option<Instant>) -> bool {
+    pub(crate) fn sleep(&self, deadline: Option<Instant>) -> bool {
         self.task.cpu.enter(Phase::Parked);
         let start = self.task.cpu.since();
         let woken = self.task.waker().park(deadline);

@@ -158,14 +158,15 @@ impl TaskCx {
                 false
             }
             Handler::Default => {
-                self.default_action(signal);
+                self.default_action(signal, &info);
                 false
             }
         }
     }
 
-    fn default_action(&mut self, signal: Signal) {
-        match signal.default_action() {
+    fn default_action(&mut self, signal: Signal, info: &SigInfo) {
+        let action = signal.default_action();
+        match action {
             DefaultAction::Ignore | DefaultAction::Continue => return,
             DefaultAction::Stop => return self.begin_stop(signal),
             DefaultAction::Terminate | DefaultAction::Core => {}
@@ -173,7 +174,10 @@ impl TaskCx {
         if self.group().unkillable.load(Ordering::Relaxed) && !signal.is_unblockable() {
             return;
         }
-        self.die(signal);
+        match action {
+            DefaultAction::Core => self.die_and_dump(signal, info),
+            _ => self.die(signal),
+        }
     }
 
     pub(crate) fn die(&mut self, signal: Signal) {

@@ -32,6 +32,7 @@ impl TaskCx {
         if self.kernel().watch.get().trace() {
             self.trace_end();
         }
+        self.tell_dump();
         self.release_memory_words();
         self.leave_memory(None);
         // Before anybody can learn of the end. Of threads that end at the same moment none may be
@@ -131,6 +132,11 @@ impl TaskCx {
                 for t in &st.threads {
                     t.waker().wake();
                 }
+            }
+            if let Some(dump) = &st.dump
+                && let Some(t) = st.threads.iter().find(|t| t.tid() == dump.writer)
+            {
+                t.waker().wake();
             }
             if let Some(exec) = st.exec
                 && let Some(t) = st.threads.iter().find(|t| t.tid() == exec)

@@ -1,5 +1,6 @@
 //! A thread group: a process.
 
+use crate::coredump::Dump;
 use crate::cpu::CpuTime;
 use crate::itimer::ProcessTimers;
 use crate::limits::Limits;
@@ -48,6 +49,8 @@ pub(crate) struct GroupState {
     pub(crate) threads: Vec<Arc<Task>>,
     /// The whole process is ending with this.
     pub(crate) exit: Option<ExitStatus>,
+    /// What a thread that writes a core file learns of the others.
+    pub(crate) dump: Option<Dump>,
     /// The thread that execs and waits for the others to go.
     pub(crate) exec: Option<i32>,
     pub(crate) stop: Option<Stop>,
@@ -94,6 +97,7 @@ impl ThreadGroup {
                 pending: Pending::new(),
                 threads: Vec::new(),
                 exit: None,
+                dump: None,
                 exec: None,
                 stop: None,
                 stop_dequeued: false,

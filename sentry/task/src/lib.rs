@@ -24,6 +24,7 @@ mod children;
 mod clone;
 mod confine;
 mod container;
+mod coredump;
 mod cpu;
 mod cx;
 mod deliver;

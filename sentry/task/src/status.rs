@@ -7,8 +7,13 @@ use signal::Signal;
 pub enum ExitStatus {
     /// By exit(2), with the low byte of its argument.
     Exited(u8),
-    /// By a signal. No core is ever dumped, whichever it is, and the status does not say so.
+    /// By a signal.
     Killed {
+        /// Which.
+        signal: Signal,
+    },
+    /// By a signal, and left a core file.
+    Dumped {
         /// Which.
         signal: Signal,
     },
@@ -20,6 +25,7 @@ impl ExitStatus {
         match self {
             ExitStatus::Exited(code) => i32::from(code) << 8,
             ExitStatus::Killed { signal } => signal.number(),
+            ExitStatus::Dumped { signal } => signal.number() | 0x80,
         }
     }
 
@@ -27,7 +33,7 @@ impl ExitStatus {
     pub fn shell_code(self) -> i32 {
         match self {
             ExitStatus::Exited(code) => i32::from(code),
-            ExitStatus::Killed { signal } => 128 + signal.number(),
+            ExitStatus::Killed { signal } | ExitStatus::Dumped { signal } => 128 + signal.number(),
         }
     }
 }
@@ -55,10 +61,11 @@ impl ChildEvent {
 
     /// `si_code` and `si_status` of waitid(2) and `SIGCHLD`.
     pub fn child_info(self) -> (i32, i32) {
-        use abi::libc::{CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SIGCONT};
+        use abi::libc::{CLD_CONTINUED, CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SIGCONT};
         match self {
             ChildEvent::Ended(ExitStatus::Exited(code)) => (CLD_EXITED, i32::from(code)),
             ChildEvent::Ended(ExitStatus::Killed { signal }) => (CLD_KILLED, signal.number()),
+            ChildEvent::Ended(ExitStatus::Dumped { signal }) => (CLD_DUMPED, signal.number()),
             ChildEvent::Stopped(s) => (CLD_STOPPED, s.number()),
             ChildEvent::Continued => (CLD_CONTINUED, SIGCONT),
         }
@@ -75,6 +82,10 @@ mod tests {
         assert_eq!(ExitStatus::Exited(3).wait_status(), 0x300);
         assert_eq!(killed(Signal::SEGV).wait_status(), 0x0b);
         assert_eq!(killed(Signal::TERM).shell_code(), 143);
+        let dumped = ExitStatus::Dumped {
+            signal: Signal::ABRT,
+        };
+        assert_eq!((dumped.wait_status(), dumped.shell_code()), (0x86, 134));
         assert_eq!(ChildEvent::Stopped(Signal::TSTP).wait_status(), 0x147f);
         assert_eq!(ChildEvent::Continued.wait_status(), 0xffff);
     }

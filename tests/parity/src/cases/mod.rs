@@ -3,6 +3,7 @@
 use crate::Case;
 
 mod async_io;
+mod cores;
 mod epoll;
 mod exec;
 mod faults;
@@ -87,6 +88,7 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
         "signals",
         &[signals::CASES, signals_more::CASES, faults::CASES],
     ),
+    ("cores", &[cores::CASES]),
     ("threads", &[threads::CASES, futexes::CASES]),
     ("futexes", &[futexes_pi::CASES, shared_state::CASES]),
     (

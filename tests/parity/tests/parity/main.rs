@@ -92,6 +92,24 @@ fn prepare() -> anyhow::Result<Parity> {
     })
 }
 
+/// Why core files on this host are not those of a kernel that was left as it is.
+fn no_core_files() -> Option<String> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    for (path, want) in [
+        ("/proc/sys/kernel/core_pattern", "core"),
+        ("/proc/sys/kernel/core_uses_pid", "0"),
+    ] {
+        let is = read(path);
+        if is.trim() != want {
+            return Some(format!("{path} says {:?}, not {want:?}", is.trim()));
+        }
+    }
+    let limits = read("/proc/self/limits");
+    let core = limits.lines().find(|l| l.starts_with("Max core file size"));
+    let hard = core.and_then(|l| l.split_whitespace().nth(5));
+    (hard != Some("unlimited")).then(|| format!("RLIMIT_CORE cannot be raised: {core:?}"))
+}
+
 /// What a case said, with how it ended; or that it never came to its end.
 type Said = BTreeMap<String, String>;
 
@@ -104,6 +122,12 @@ impl Parity {
                 .filter(|c| wanted.is_empty() || wanted.iter().any(|w| w == family || w == *c))
                 .collect();
             if chosen.is_empty() {
+                continue;
+            }
+            if family == "cores"
+                && let Some(why) = no_core_files()
+            {
+                report.skip("parity/cores", &why);
                 continue;
             }
             let only = if chosen.len() == 1 {
