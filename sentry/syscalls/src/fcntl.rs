@@ -46,11 +46,22 @@ pub(crate) fn fcntl(cx: &mut TaskCx, &[fd_arg, op, arg, ..]: &Args) -> SysResult
     match op {
         libc::F_SETFL => file.set_flags(cx, fd, OpenFlags::from_guest(arg as u32))?,
         libc::F_GETLK => get_lock(cx, &file, arg, posix(cx))?,
-        libc::F_SETLK => set_lock(cx, &file, arg, posix(cx), false)?,
-        libc::F_SETLKW => set_lock(cx, &file, arg, posix(cx), true)?,
+        libc::F_SETLK | libc::F_SETLKW => {
+            let taken = set_lock(cx, &file, arg, posix(cx), op == libc::F_SETLKW)?;
+            // Another thread may have closed the descriptor meanwhile; the lock that came after that
+            // would be nobody's to give back.
+            if let Some((start, last)) = taken
+                && !fds.get_path_ok(fd).is_ok_and(|f| Arc::ptr_eq(&f, &file))
+            {
+                vfs::unlock_range(&file, posix(cx), start, last);
+                return Err(Errno::EBADF.into());
+            }
+        }
         libc::F_OFD_GETLK => get_lock(cx, &file, arg, LockOwner::Description)?,
-        libc::F_OFD_SETLK => set_lock(cx, &file, arg, LockOwner::Description, false)?,
-        libc::F_OFD_SETLKW => set_lock(cx, &file, arg, LockOwner::Description, true)?,
+        libc::F_OFD_SETLK | libc::F_OFD_SETLKW => {
+            let wait = op == libc::F_OFD_SETLKW;
+            set_lock(cx, &file, arg, LockOwner::Description, wait)?;
+        }
         libc::F_GETOWN => return Ok(get_owner(cx, &file) as u64),
         libc::F_SETOWN => set_owner(cx, &file, arg as i32)?,
         F_GETOWN_EX => cx.memory().write_obj(arg, &owner_ex(cx, &file))?,
@@ -148,13 +159,14 @@ fn get_lock(cx: &TaskCx, file: &File, addr: u64, owner: LockOwner) -> Result<(),
     cx.memory().write_obj(addr, &l)
 }
 
+/// Returns the range that was locked.
 fn set_lock(
     cx: &TaskCx,
     file: &Arc<File>,
     addr: u64,
     owner: LockOwner,
     wait: bool,
-) -> Result<(), SysErr> {
+) -> Result<Option<(u64, u64)>, SysErr> {
     let l: Flock = cx.memory().read_obj(addr)?;
     let (start, last) = range(cx, file, &l)?;
     let write = match i32::from(l.kind) {
@@ -170,9 +182,10 @@ fn set_lock(
     }
     let Some(write) = write else {
         vfs::unlock_range(file, owner, start, last);
-        return Ok(());
+        return Ok(None);
     };
-    vfs::lock_range(cx, file, owner, write, (start, last), wait)
+    vfs::lock_range(cx, file, owner, write, (start, last), wait)?;
+    Ok(Some((start, last)))
 }
 
 /// The owner of a file (F_GETOWN, `FIOGETOWN`): the id of a group is negative.

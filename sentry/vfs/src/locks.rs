@@ -143,8 +143,13 @@ impl State {
 }
 
 impl All {
-    /// Changes the state of one file, keeps the count, forgets states without content.
-    fn change<T>(&mut self, key: usize, f: impl FnOnce(&mut State) -> T) -> T {
+    /// Changes the state of one file, keeps the count, forgets states without content. Also returns
+    /// the queue to be notified, where somebody may wait in it.
+    fn change<T>(
+        &mut self,
+        key: usize,
+        f: impl FnOnce(&mut State) -> T,
+    ) -> (T, Option<Arc<Queue>>) {
         let state = self.files.entry(key).or_default();
         let before = state.ranges.len();
         let result = f(state);
@@ -154,13 +159,12 @@ impl All {
         } else {
             RANGES.fetch_sub(before - after, Ordering::Relaxed);
         }
-        if state.ranges.is_empty()
-            && state.flocks.is_empty()
-            && Arc::strong_count(&state.queue) == 1
-        {
+        let waited_for = Arc::strong_count(&state.queue) > 1;
+        let queue = waited_for.then(|| state.queue.clone());
+        if state.ranges.is_empty() && state.flocks.is_empty() && !waited_for {
             self.files.remove(&key);
         }
-        result
+        (result, queue)
     }
 
     /// Whether `waiter`, made to wait for `holder`, would wait for itself.
@@ -209,11 +213,17 @@ pub fn own_lock(file: &File, owner: LockOwner, start: u64, last: u64) -> Option<
 /// Releases a range.
 pub fn unlock_range(file: &File, owner: LockOwner, start: u64, last: u64) {
     let holder = holder(file, owner);
-    let queue = ALL.lock().change(file.lock_key(), |s| {
-        s.clear(holder, start, last);
-        s.queue.clone()
-    });
-    queue.notify_all(Events::IN);
+    let ((), queue) = ALL
+        .lock()
+        .change(file.lock_key(), |s| s.clear(holder, start, last));
+    tell(queue);
+}
+
+/// Locks were given up, or became weaker.
+fn tell(queue: Option<Arc<Queue>>) {
+    if let Some(queue) = queue {
+        queue.notify_all(Events::IN);
+    }
 }
 
 /// Takes a range, or converts the kind of what is held there. With `wait`, blocks while another's
@@ -247,21 +257,16 @@ pub fn lock_range(
         {
             Some(r) => r.holder,
             None => {
-                let queue = all.change(key, |s| {
-                    s.place(
-                        holder,
-                        RangeLock {
-                            write,
-                            start,
-                            last,
-                            pid,
-                        },
-                    );
-                    s.queue.clone()
-                });
+                let lock = RangeLock {
+                    write,
+                    start,
+                    last,
+                    pid,
+                };
+                let ((), queue) = all.change(key, |s| s.place(holder, lock));
                 drop(all);
                 // A lock that became weaker lets others in.
-                queue.notify_all(Events::IN);
+                tell(queue);
                 return Ok(Some(()));
             }
         };
@@ -283,7 +288,7 @@ pub fn lock_range(
     if let Holder::Table(me) = holder {
         all.waits.remove(&me);
     }
-    all.change(key, |_| ());
+    let _nothing = all.change(key, |_| ());
     result.map(|_| ())
 }
 
@@ -316,7 +321,7 @@ pub fn flock(
     release(key, |s| s.flocks.retain(|(f, _)| *f != id));
     let attempt = || -> Result<Option<()>, SysErr> {
         let mut all = ALL.lock();
-        let taken = all.change(key, |s| {
+        let (taken, _) = all.change(key, |s| {
             let free = !s.flocks.iter().any(|(f, x)| *f != id && (exclusive || *x));
             if free {
                 s.flocks.push((id, exclusive));
@@ -332,7 +337,7 @@ pub fn flock(
     let queue = ALL.lock().files.entry(key).or_default().queue.clone();
     let result = wait_for(cx, &queue, Events::IN, None, Restart::Sys, attempt);
     drop(queue);
-    ALL.lock().change(key, |_| ());
+    let _nothing = ALL.lock().change(key, |_| ());
     result.map(|_| ())
 }
 
@@ -341,12 +346,9 @@ fn release(key: usize, f: impl FnOnce(&mut State)) {
     if !all.files.contains_key(&key) {
         return;
     }
-    let queue = all.change(key, |s| {
-        f(s);
-        s.queue.clone()
-    });
+    let ((), queue) = all.change(key, f);
     drop(all);
-    queue.notify_all(Events::IN);
+    tell(queue);
 }
 
 /// A process has closed a descriptor of `file`: its POSIX locks on it go.

@@ -33,6 +33,7 @@ cases!(
     large_offsets,
     flock_two_descriptions,
     record_locks,
+    a_record_lock_that_comes_after_the_close,
     open_description_locks,
     readahead_and_advise,
 );
@@ -319,6 +320,45 @@ fn record_locks(o: Out) {
     close(open(c"f", O_RDONLY, 0).int());
     tell!(o, "lost by any close" => crate::util::in_child(|| set(F_WRLCK, 0, 0).int()), "bad" => set(77, 0, 1),
         "negative" => set(F_WRLCK, -5, 2));
+}
+
+/// A thread waits for a lock by a descriptor that another thread closes meanwhile: it must not be
+/// left with a lock that nobody can give back.
+fn a_record_lock_that_comes_after_the_close(o: Out) {
+    mk(c"f", b"");
+    let fd = open(c"f", O_RDWR, 0).int();
+    let (locked, lock_taken) = pipe();
+    let (end, to_end) = pipe();
+    let holder = crate::sys::child(|| {
+        close(to_end);
+        let r = k!(SYS_fcntl, fd, F_SETLK, &lock_of(F_WRLCK, 0, 0));
+        crate::util::write(lock_taken, b"x");
+        crate::util::read(end, 1);
+        r.int()
+    });
+    crate::util::read(locked, 1);
+    let (tell, told) = std::sync::mpsc::channel();
+    let waiter = std::thread::spawn(move || {
+        let _heard = tell.send(k!(SYS_gettid).int());
+        k!(SYS_fcntl, fd, F_SETLKW, &lock_of(F_WRLCK, 0, 0))
+    });
+    let tid = told.recv().unwrap_or(0);
+    let asleep = || {
+        let stat = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat"));
+        stat.is_ok_and(|s| s.contains(") S "))
+    };
+    while !asleep() {
+        k!(SYS_sched_yield);
+    }
+    close(fd);
+    close(to_end);
+    let outcome = waiter.join().map_or("no outcome".into(), |r| r.to_string());
+    say!(o, "{outcome}, holder {}", crate::util::wait_text(holder));
+    let other = crate::util::in_child(|| {
+        let fd = open(c"f", O_RDWR, 0).int();
+        k!(SYS_fcntl, fd, F_SETLK, &lock_of(F_WRLCK, 0, 0)).int()
+    });
+    say!(o, "another afterwards: {other}");
 }
 
 fn open_description_locks(o: Out) {
