@@ -12,6 +12,14 @@ use sync::{Mutex, ranks};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Moment(u64);
 
+#[cfg(test)]
+impl Moment {
+    /// Which one it is.
+    pub(crate) fn count(self) -> u64 {
+        self.0
+    }
+}
+
 pub(crate) struct Answer {
     pub(crate) reply: Reply,
     pub(crate) fd: Option<OwnedFd>,

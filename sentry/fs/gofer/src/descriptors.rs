@@ -9,9 +9,15 @@ use abi::Errno;
 use control::fs::{Access, Opened, Reply, Request};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use sync::{Mutex, ranks};
 
+/// What is looked up is often opened next, and so opened with it; but not after so many look-ups
+/// that nobody made use of ...
+const PATIENCE: u32 = 64;
+/// ... except each so many-th, to see whether that has changed.
+const RETRY: u32 = 16;
 /// How many files of a tree may keep descriptors while nobody uses them.
 const IDLE: usize = 512;
 
@@ -29,6 +35,8 @@ pub(crate) struct Handles {
     read: Option<Handle>,
     write: Option<Handle>,
     append: Option<Handle>,
+    /// `read` came unasked, and nobody has wanted it so far.
+    guessed: bool,
     /// It stands in the cache's queue.
     queued: bool,
 }
@@ -63,9 +71,17 @@ impl Handles {
 #[derive(Default)]
 pub(crate) struct Cache {
     queue: Mutex<VecDeque<Weak<Node>>, ranks::Leaf>,
+    /// Look-ups since a descriptor that came with one was of use.
+    in_vain: AtomicU32,
 }
 
 impl Cache {
+    /// Whether to have the next file that is looked up opened too.
+    pub(crate) fn guess(&self) -> bool {
+        let n = self.in_vain.fetch_add(1, Ordering::Relaxed);
+        n < PATIENCE || n.is_multiple_of(RETRY)
+    }
+
     fn enqueue(&self, node: &Weak<Node>) {
         let mut queue = self.queue.lock();
         queue.push_back(node.clone());
@@ -96,8 +112,14 @@ impl Cache {
 impl Node {
     /// A descriptor for `access`, from before or from the gofer.
     pub(crate) fn handle(&self, access: Access) -> Result<Handle, Errno> {
-        if let Some(handle) = self.handles.lock().get(access) {
-            return Ok(handle.clone());
+        {
+            let mut handles = self.handles.lock();
+            if let Some(handle) = handles.get(access).cloned() {
+                if std::mem::take(&mut handles.guessed) {
+                    self.fs.cache.in_vain.store(0, Ordering::Relaxed);
+                }
+                return Ok(handle);
+            }
         }
         let answer = self.fs.client.ask(Request::Open {
             node: self.id,
@@ -121,6 +143,13 @@ impl Node {
             .get(Access::Read)
             .or(handles.get(Access::ReadWrite))
             .cloned()
+    }
+
+    /// Keeps a descriptor for reading that came with a look-up.
+    pub(crate) fn keep_guessed(&self, opened: Opened, fd: OwnedFd) {
+        let first = self.handles.lock().read.is_none();
+        self.keep(Access::Read, opened, fd);
+        self.handles.lock().guessed |= first;
     }
 
     /// Keeps a descriptor that the gofer has donated; returns the one that is kept.

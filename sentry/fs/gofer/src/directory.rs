@@ -3,7 +3,7 @@
 use crate::client::nonsense;
 use crate::node::Node;
 use abi::Errno;
-use control::fs::{Access, Reply, Request};
+use control::fs::{Reply, Request};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -14,6 +14,13 @@ use sync::{Mutex, RwLock, ranks};
 const PATIENCE: u64 = 4;
 /// Bytes of a directory for each further look-up.
 const PATIENCE_SIZE: u64 = 512;
+/// Each directory whose listing was worth it halves the patience with the next ones, down to this
+/// part (an exponent of two): who goes through one directory of a tree goes through the others.
+pub(crate) const LEAST_PATIENCE: u32 = 3;
+/// Bytes of a directory that is listed sooner for that; a wrong guess costs little.
+const SMALL: u64 = 16 << 10;
+/// A listing that has answered so many look-ups was worth making.
+const WORTH_IT: u32 = 8;
 /// A directory with more entries is never listed for look-ups.
 const LARGE: usize = 20_000;
 /// Positions 0 and 1 are `.` and `..`.
@@ -29,6 +36,8 @@ pub(crate) struct Directory {
     /// Changes so far, counted under the lock of `listing`.
     changes: AtomicU64,
     asked: AtomicU32,
+    /// Look-ups that the listing has answered.
+    answered: AtomicU32,
     large: AtomicBool,
 }
 
@@ -98,19 +107,17 @@ impl Node {
                 return Ok(child);
             }
             let asked = self.directory().asked.fetch_add(1, Ordering::Relaxed);
-            let patient = u64::from(asked) < PATIENCE + self.known_size() / PATIENCE_SIZE;
-            if !patient
+            if u64::from(asked) >= self.patience()
                 && self.list_all()?
                 && let Some(answer) = self.find_listed(name)
             {
                 return answer;
             }
         }
-        // What is looked up is often opened next.
         let request = Request::Lookup {
             dir: self.id,
             name: name.to_vec(),
-            open: true,
+            open: self.fs.cache.guess(),
         };
         let answer = self.fs.client.ask(request)?;
         let Reply::Entry { entry, opened, .. } = answer.reply else {
@@ -118,16 +125,31 @@ impl Node {
         };
         let child = self.fs.intern(&entry, answer.at);
         if let (Some(opened), Some(fd)) = (opened, answer.fd) {
-            child.keep(Access::Read, opened, fd);
+            child.keep_guessed(opened, fd);
         }
         self.remember(name, &child);
         Ok(child)
     }
 
+    /// How many names are asked for one by one.
+    fn patience(&self) -> u64 {
+        let size = self.known_size();
+        let usual = PATIENCE + size / PATIENCE_SIZE;
+        if size > SMALL {
+            return usual;
+        }
+        (usual >> self.fs.walks.load(Ordering::Relaxed)).max(1)
+    }
+
     /// The listing's answer, where there is a listing.
     fn find_listed(&self, name: &[u8]) -> Option<Result<Arc<Node>, Errno>> {
-        let listing = self.directory().listing.read();
-        Some(listing.as_ref()?.get(name).cloned().ok_or(Errno::ENOENT))
+        let directory = self.directory();
+        let listing = directory.listing.read();
+        let answer = listing.as_ref()?.get(name).cloned().ok_or(Errno::ENOENT);
+        if directory.answered.fetch_add(1, Ordering::Relaxed) == WORTH_IT {
+            self.fs.worth_listing();
+        }
+        Some(answer)
     }
 
     fn known(&self, name: &[u8]) -> Option<Arc<Node>> {
@@ -239,6 +261,9 @@ impl Node {
         let Some(old) = old else { return };
         self.fs.note_dropped(old.entries.len());
         self.directory().asked.store(0, Ordering::Relaxed);
+        if self.directory().answered.swap(0, Ordering::Relaxed) < WORTH_IT {
+            self.fs.walks.store(0, Ordering::Relaxed);
+        }
         for (_, name, node) in old.from(0) {
             if Arc::strong_count(node) > 1 {
                 self.remember(name, node);

@@ -3,12 +3,13 @@
 use crate::client::{Client, Moment, nonsense};
 use crate::convert;
 use crate::descriptors::Cache;
+use crate::directory::LEAST_PATIENCE;
 use crate::node::{Key, Node};
 use abi::Errno;
 use control::fs::{self as wire, ROOT, Reply, Request};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use sync::{Mutex, ranks};
 use vfs::{DeviceRegistry, FileType, Inode};
@@ -36,6 +37,8 @@ pub(crate) struct Fs {
     bound: Mutex<HashMap<Key, Arc<Node>>, ranks::Leaf>,
     /// The host's device numbers, and ours in their place.
     devs: Mutex<HashMap<u64, u64>, ranks::Leaf>,
+    /// How many listings were worth making, up to [`LEAST_PATIENCE`], since one was not.
+    pub(crate) walks: AtomicU32,
     listed: AtomicUsize,
     listed_dirs: Mutex<VecDeque<Weak<Node>>, ranks::Leaf>,
 }
@@ -52,6 +55,7 @@ pub fn connect(socket: OwnedFd, options: Options) -> Result<Arc<dyn Inode>, Errn
         nodes: Mutex::default(),
         bound: Mutex::default(),
         devs: Mutex::default(),
+        walks: AtomicU32::new(0),
         listed: AtomicUsize::new(0),
         listed_dirs: Mutex::default(),
     });
@@ -131,6 +135,14 @@ impl Fs {
                 oldest.drop_listing();
             }
         }
+    }
+
+    /// A listing has answered enough look-ups.
+    pub(crate) fn worth_listing(&self) {
+        let more = |n: u32| (n < LEAST_PATIENCE).then_some(n + 1);
+        let _at_most = self
+            .walks
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 
     /// That many entries are not kept any more.

@@ -1,5 +1,6 @@
 //! Through vfs, against a gofer in a thread over a directory of the host.
 
+use crate::node::Node;
 use crate::{Options, connect};
 use abi::Errno;
 use auth::{CapSet, Creds};
@@ -10,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use time::Clocks;
 use vfs::{
     DeviceRegistry, File, KernelFsCtx, LookupFlags, MountNamespace, MountSpec, OpenFlags, Start,
@@ -19,6 +21,8 @@ use vfs::{
 struct World {
     dir: tempfile::TempDir,
     cx: KernelFsCtx,
+    /// How often the number of questions was looked at, which counts as one.
+    asked: AtomicU64,
 }
 
 impl World {
@@ -58,7 +62,8 @@ impl World {
             ..Creds::user(uid, gid)
         };
         let cx = KernelFsCtx::with_creds(Arc::new(Clocks::new()), mounts, Arc::new(creds));
-        World { dir, cx }
+        let asked = AtomicU64::new(0);
+        World { dir, cx, asked }
     }
 
     fn host(&self, path: &str) -> PathBuf {
@@ -106,6 +111,23 @@ impl World {
             path.as_bytes(),
             LookupFlags::empty(),
         ))
+    }
+
+    fn node(&self, path: &str) -> Arc<Node> {
+        let path = path.as_bytes();
+        let found = walk::resolve(&self.cx, Start::Cwd, path, LookupFlags::empty());
+        let inode = e(found).unwrap().inode().clone();
+        let node: &Node = inode.as_any().downcast_ref().unwrap();
+        node.me.upgrade().unwrap()
+    }
+
+    /// How often the gofer was asked so far.
+    fn questions(&self) -> u64 {
+        self.node("/").fs.client.now().count() - self.asked.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn has_descriptor(&self, path: &str) -> bool {
+        self.node(path).any_handle().is_some()
     }
 
     fn list(&self, path: &str) -> Vec<String> {
@@ -298,6 +320,56 @@ fn many_entries_are_listed_once_each() {
         assert!(w.stat("file-with-a-long-name-2999").is_ok());
         assert_eq!(w.stat("no").err(), Some(Errno::ENOENT));
     }
+}
+
+#[test]
+fn going_through_a_tree_asks_about_twice_for_each_directory() {
+    const DIRECTORIES: u64 = 30;
+    let w = World::with(true, |dir| {
+        for d in 0..DIRECTORIES {
+            std::fs::create_dir(dir.join(format!("{d}"))).unwrap();
+            for f in 0..50 {
+                std::fs::write(dir.join(format!("{d}/{f}")), "text").unwrap();
+            }
+        }
+    });
+    let before = w.questions();
+    for d in 0..DIRECTORIES {
+        for f in 0..50 {
+            assert_eq!(w.stat(&format!("{d}/{f}")).unwrap().size, 4);
+        }
+        assert_eq!(w.stat(&format!("{d}/no")).err(), Some(Errno::ENOENT));
+    }
+    let asked = w.questions() - before;
+    assert!(asked < 3 * DIRECTORIES + 60, "{asked} questions");
+}
+
+#[test]
+fn files_that_nobody_opens_are_not_opened_with_their_look_up() {
+    let w = World::with(true, |dir| {
+        for d in 0..200 {
+            std::fs::create_dir(dir.join(format!("{d}"))).unwrap();
+            std::fs::write(dir.join(format!("{d}/f")), "text").unwrap();
+        }
+    });
+    let donated = || {
+        (0..200)
+            .filter(|d| w.has_descriptor(&format!("{d}/f")))
+            .count()
+    };
+    for d in 0..200 {
+        w.stat(&format!("{d}/f")).unwrap();
+    }
+    let first = donated();
+    assert!((1..100).contains(&first), "{first} descriptors of 200");
+    // One that is of use brings them back.
+    let used = (0..200).find(|d| w.has_descriptor(&format!("{d}/f")));
+    let before = w.questions();
+    assert_eq!(w.get(&format!("{}/f", used.unwrap())).unwrap(), "text");
+    assert_eq!(w.questions(), before);
+    std::fs::write(w.host("0/late"), "text").unwrap();
+    w.stat("0/late").unwrap();
+    assert!(w.has_descriptor("0/late"));
 }
 
 #[test]
