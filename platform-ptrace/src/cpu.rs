@@ -80,9 +80,11 @@ impl Seat {
         } else if self.is_over(now) {
             let busy = self.inside * 4 > self.began.elapsed() * 3;
             self.handle.busy.store(busy, Ordering::Relaxed);
-            match self.monitor.roomier(&self.handle, now) {
-                Some(cpu) if busy => self.bind(cpu, stub, now),
-                _ => self.monitor.free(&self.handle, stub),
+            // It looks at all contexts: nothing for a thousand that wake up once.
+            let roomier = busy.then(|| self.monitor.roomier(&self.handle, now));
+            match roomier.flatten() {
+                Some(cpu) => self.bind(cpu, stub, now),
+                None => self.monitor.free(&self.handle, stub),
             }
         }
         self.entered = Instant::now();
