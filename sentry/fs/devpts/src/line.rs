@@ -24,8 +24,8 @@ pub(crate) enum Effect {
 pub(crate) struct Line {
     /// Bytes that can be read.
     ready: VecDeque<u8>,
-    /// In canonical mode: lengths of the lines in `ready`.
-    lines: VecDeque<usize>,
+    /// In canonical mode: the lines in `ready`.
+    lines: VecDeque<Complete>,
     /// The line being edited.
     edit: Vec<u8>,
     /// Column at which the edited line began.
@@ -34,11 +34,20 @@ pub(crate) struct Line {
     literal: bool,
 }
 
+/// A line that can be read.
+#[derive(Clone, Copy, Debug)]
+struct Complete {
+    /// Bytes of it that have not been read.
+    len: usize,
+    /// It was ended by `^D`, which is none of its bytes.
+    by_eof: bool,
+}
+
 impl Line {
     /// Bytes that a read could take in all.
     pub(crate) fn available(&self, t: &Termios) -> usize {
         if t.local(libc::ICANON) {
-            self.lines.iter().sum()
+            self.lines.iter().map(|line| line.len).sum()
         } else {
             self.ready.len()
         }
@@ -67,12 +76,12 @@ impl Line {
     /// Takes bytes for a read of at most `max`; in canonical mode at most one line.
     pub(crate) fn take(&mut self, t: &Termios, max: usize) -> Vec<u8> {
         let n = if t.local(libc::ICANON) {
-            let Some(len) = self.lines.front_mut() else {
+            let Some(line) = self.lines.front_mut() else {
                 return Vec::new();
             };
-            let n = max.min(*len);
-            *len -= n;
-            if *len == 0 {
+            let n = max.min(line.len);
+            line.len -= n;
+            if line.len == 0 {
                 self.lines.pop_front();
             }
             n
@@ -90,14 +99,22 @@ impl Line {
         self.literal = false;
     }
 
-    /// The modes change: what has been typed stays readable.
+    /// The modes change: what has been typed stays readable. An end of file is a NUL to who reads
+    /// bytes, as on Linux.
     pub(crate) fn modes_change(&mut self, old: &Termios, new: &Termios) {
         let (was, is) = (old.local(libc::ICANON), new.local(libc::ICANON));
         if was && !is {
+            let mut complete = std::mem::take(&mut self.ready).into_iter();
+            for line in self.lines.drain(..) {
+                self.ready.extend(complete.by_ref().take(line.len));
+                self.ready.extend(line.by_eof.then_some(0));
+            }
             self.ready.extend(self.edit.drain(..));
-            self.lines.clear();
         } else if !was && is && !self.ready.is_empty() {
-            self.lines.push_back(self.ready.len());
+            self.lines.push_back(Complete {
+                len: self.ready.len(),
+                by_eof: false,
+            });
         }
     }
 
@@ -177,7 +194,7 @@ impl Line {
             }
         }
         if t.is(libc::VEOF, c) {
-            return self.complete();
+            return self.complete(true);
         }
         let ends =
             c == b'\n' || t.is(libc::VEOL, c) || (t.local(libc::IEXTEN) && t.is(libc::VEOL2, c));
@@ -188,12 +205,15 @@ impl Line {
             out.echo(t, c);
         }
         self.edit.push(c);
-        self.complete();
+        self.complete(false);
     }
 
     /// The edited line can be read now.
-    fn complete(&mut self) {
-        self.lines.push_back(self.edit.len());
+    fn complete(&mut self, by_eof: bool) {
+        self.lines.push_back(Complete {
+            len: self.edit.len(),
+            by_eof,
+        });
         self.ready.extend(self.edit.drain(..));
     }
 
@@ -386,5 +406,14 @@ mod tests {
         raw.lflag &= !libc::ICANON;
         l.modes_change(&t, &raw);
         assert_eq!(l.take(&raw, 99), b"one\ntw");
+        let (mut l, _, _) = type_in(&t, b"ab\x04\x04c\nd");
+        assert_eq!(l.available(&t), 4);
+        l.modes_change(&t, &raw);
+        assert_eq!(l.take(&raw, 99), b"ab\0\0c\nd");
+        // What was read is gone, its end is not.
+        let (mut l, _, _) = type_in(&t, b"ab\x04");
+        assert_eq!(l.take(&t, 1), b"a");
+        l.modes_change(&t, &raw);
+        assert_eq!(l.take(&raw, 99), b"b\0");
     }
 }

@@ -16,6 +16,7 @@ cases!(
     erase_and_kill,
     word_erase_and_literal,
     end_of_file_key,
+    end_of_file_then_raw,
     echo_of_control_keys,
     echo_off,
     output_newlines,
@@ -231,6 +232,26 @@ fn raw_mode(o: Out) {
     raw(s);
     write(m, b"\x03\x04\r\n\x7fab");
     tell!(o, "as it is" => got(s), "no echo" => got(m), "out" => { write(s, b"x\n"); got(m) });
+}
+
+/// What was typed in lines and is read as bytes, and the other way round.
+fn end_of_file_then_raw(o: Out) {
+    let waiting = |fd: i32| {
+        let mut n = -1i32;
+        k!(SYS_ioctl, fd, FIONREAD, &mut n);
+        n
+    };
+    for typed in ["\x04", "ab\x04", "\x04\x04", "abc", "abc\nde", "a\n\x04b"] {
+        let (m, s) = pair();
+        set(s, |t| t.l &= !ECHO);
+        write(m, typed.as_bytes());
+        sleep_ms(20);
+        tell!(o, "typed" => format!("{typed:?}"), "lines" => waiting(s), "raw" => raw(s), "bytes" => waiting(s), "read" => got(s));
+        write(m, typed.as_bytes());
+        sleep_ms(20);
+        set(s, |t| t.l |= ICANON);
+        tell!(o, "of bytes" => waiting(s), "read" => got(s), "more" => got(s));
+    }
 }
 
 fn minimum_and_time(o: Out) {
