@@ -748,6 +748,11 @@ impl Container {
         Ok(self.client()?.stats()?)
     }
 
+    /// What its processes on the host did to block devices, as the host counts in its control group.
+    pub fn block_stats(&self) -> cgroup::BlockStats {
+        cgroup::block_stats(&self.state.cgroup)
+    }
+
     /// Waits for the end of its first process; the exit status, 128 + n for a signal.
     pub fn wait(&self) -> Result<i32, LaunchError> {
         self.must_live("wait for")?;

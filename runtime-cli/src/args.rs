@@ -356,6 +356,9 @@ pub(crate) struct Update {
     /// Tasks at once
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) pids_limit: Option<i64>,
+    /// Weight on block devices against other groups, 10 to 1000
+    #[arg(long, value_name = "N")]
+    pub(crate) blkio_weight: Option<u16>,
 }
 
 #[derive(Debug, Args)]

@@ -64,6 +64,7 @@ pub(crate) fn events(setup: &Setup, events: &Events) -> Result<i32, Failure> {
             return Ok(0);
         }
         let stats = container.stats()?;
+        let block = container.block_stats();
         // Since the last look: of what was before the first nobody is told.
         if known_kills
             .replace(stats.oom_kills)
@@ -83,6 +84,10 @@ pub(crate) fn events(setup: &Setup, events: &Events) -> Result<i32, Failure> {
                 }},
                 "memory": {"usage": {"usage": stats.memory, "limit": stats.memory_limit}},
                 "pids": {"current": stats.tasks},
+                "blkio": {
+                    "ioServiceBytesRecursive": block.bytes,
+                    "ioServicedRecursive": block.operations,
+                },
             },
         });
         print(&format!("{line}\n"));

@@ -60,6 +60,11 @@ fn put(resources: &mut serde_json::Value, update: &Update) {
         ("cpu", "cpus", list(&update.cpuset_cpus)),
         ("cpu", "mems", list(&update.cpuset_mems)),
         ("pids", "limit", number(update.pids_limit)),
+        (
+            "blockIO",
+            "weight",
+            update.blkio_weight.map(serde_json::Value::from),
+        ),
     ] {
         if let (Some(value), Some(resources)) = (value, resources.as_object_mut()) {
             let part = resources.entry(part).or_insert(serde_json::Value::Null);

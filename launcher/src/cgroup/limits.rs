@@ -5,8 +5,9 @@
 //! is reached ends the whole sandbox. What the sandbox needs beside the container's own memory and
 //! tasks is the slack.
 
-use super::{CgroupError, cause};
+use super::{CgroupError, block, cause};
 use crate::config::Resources;
+use cgroups_rs::blkio::BlkIoController;
 use cgroups_rs::cpu::CpuController;
 use cgroups_rs::cpuset::CpuSetController;
 use cgroups_rs::memory::MemController;
@@ -73,6 +74,11 @@ pub(super) fn apply(
             pids.set_pid_max(most).map_err(set("pids.limit", limit))?;
         }
     }
+    let blkio = group
+        .controller_of::<BlkIoController>()
+        .map(Controller::path);
+    let block_dir = if group.v2() { Some(dir) } else { blkio };
+    block::apply(block_dir, group.v2(), &asked.block_io)?;
     if !asked.unified.is_empty() && !group.v2() {
         return Err(CgroupError::Unified);
     }

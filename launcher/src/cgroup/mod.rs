@@ -5,9 +5,12 @@
 //! Directories are made and removed here, so that a failure has its cause, and their paths are in
 //! the container's state, so that any later command can remove them.
 
+mod block;
 mod limits;
 mod place;
 
+pub(crate) use block::stats as block_stats;
+pub use block::{BlockCount, BlockStats};
 pub(crate) use limits::weight;
 
 use crate::config::Resources;
@@ -79,6 +82,17 @@ pub enum CgroupError {
         value: String,
         /// The host's answer.
         answer: String,
+    },
+    /// A limit on a block device that is not there.
+    #[error(
+        "linux.resources.{what} = {value}: this host has no block device of that number; see \
+         /proc/partitions"
+    )]
+    BlockDevice {
+        /// The field.
+        what: String,
+        /// Number and limit.
+        value: String,
     },
     /// There is no group to be changed.
     #[error(
@@ -286,6 +300,7 @@ fn needed(asked: &Resources) -> Vec<String> {
     for limit in asked.limits() {
         let name = match limit {
             "cpu.cpus" | "cpu.mems" => "cpuset",
+            "blockIO" => "io",
             "unified" => continue,
             other => other.split('.').next().unwrap_or_default(),
         };

@@ -3,6 +3,7 @@
 //!
 //! The spec's own types stay in here.
 
+mod block_io;
 mod command;
 mod devices;
 mod mounts;
@@ -12,6 +13,7 @@ mod resources;
 mod seccomp;
 mod spec;
 
+pub use block_io::{BlockIo, Device, Rate};
 pub use command::Command;
 pub use mounts::mount_options;
 pub use pods::Joins;

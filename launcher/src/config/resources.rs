@@ -1,6 +1,6 @@
 //! What the spec asks of control groups.
 
-use super::{ConfigError, field};
+use super::{BlockIo, ConfigError, field};
 use control::boot::Limits;
 use oci_spec::runtime as oci;
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,9 @@ pub struct Resources {
     pub mems: Option<String>,
     /// How many tasks.
     pub pids: Option<i64>,
+    /// Of block devices.
+    #[serde(default)]
+    pub block_io: BlockIo,
     /// Files of a version 2 group and what to write to them.
     pub unified: BTreeMap<String, String>,
     /// Fields that are there and are not applied.
@@ -60,6 +63,7 @@ impl Resources {
             (named(&self.cpus), "cpu.cpus"),
             (named(&self.mems), "cpu.mems"),
             (over(self.pids), "pids.limit"),
+            (self.block_io.limits(), "blockIO"),
             (!self.unified.is_empty(), "unified"),
         ];
         all.iter().filter(|(is, _)| *is).map(|(_, n)| *n).collect()
@@ -84,6 +88,7 @@ impl Resources {
             cpus: asked.cpus.clone().or_else(|| self.cpus.clone()),
             mems: asked.mems.clone().or_else(|| self.mems.clone()),
             pids: new(self.pids, asked.pids),
+            block_io: self.block_io.changed_by(&asked.block_io),
             unified,
             ignored: Vec::new(),
         }
@@ -106,6 +111,7 @@ impl Resources {
             cpus: asked.cpus.as_ref().and_then(|_| self.cpus.clone()),
             mems: asked.mems.as_ref().and_then(|_| self.mems.clone()),
             pids: back(asked.pids, self.pids, -1),
+            block_io: self.block_io.in_place_of(&asked.block_io),
             unified: unified.map(|(f, v)| (f.clone(), v.clone())).collect(),
             ..Resources::default()
         }
@@ -209,6 +215,9 @@ impl Resources {
             }
         }
         asked.pids = resources.pids().as_ref().map(oci::LinuxPids::limit);
+        if let Some(block) = resources.block_io() {
+            asked.block_io = BlockIo::read(block, &mut asked.ignored)?;
+        }
         for (key, value) in resources.unified().iter().flatten() {
             let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
             if !key.contains('.') || key.starts_with('.') || !key.chars().all(good) {
@@ -219,7 +228,6 @@ impl Resources {
         }
         let some = |list: Option<usize>| list.is_some_and(|n| n > 0);
         for (is, name) in [
-            (resources.block_io().is_some(), "blockIO"),
             (
                 some(resources.hugepage_limits().as_ref().map(Vec::len)),
                 "hugepageLimits",

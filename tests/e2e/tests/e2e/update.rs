@@ -14,6 +14,7 @@ cases!("update":
     limits_come_from_a_file_and_from_standard_input,
     what_cannot_be_changed_is_said,
     the_host_and_the_container_see_a_change,
+    block_devices_are_limited_on_the_host,
     a_group_that_is_gone,
 );
 
@@ -267,6 +268,99 @@ fn the_host_and_the_container_see_a_change(place: &Place<'_>) -> Result {
     ensure(dirs.iter().all(|dir| !dir.exists()), || {
         "the group stays".to_owned()
     })
+}
+
+/// The number of a block device of the host's, as its control groups write it.
+fn block_device() -> Result<(u64, u64)> {
+    for entry in std::fs::read_dir("/sys/block")?.flatten() {
+        let text = std::fs::read_to_string(entry.path().join("dev"))?;
+        if let Some((major, minor)) = text.trim().split_once(':') {
+            return Ok((major.parse()?, minor.parse()?));
+        }
+    }
+    Err(Stop::Skipped("this host has no block device".into()))
+}
+
+fn block_devices_are_limited_on_the_host(place: &Place<'_>) -> Result {
+    let (major, minor) = block_device()?;
+    let device = |rate: u64| json!([{"major": major, "minor": minor, "rate": rate}]);
+    // Without a controller it says so, as with any other limit.
+    let limit = json!({"blockIO": {"throttleReadBpsDevice": device(1 << 30)}});
+    let dir = place.shell("exec sleep 1000", |config| {
+        config["linux"]["resources"] = limit.clone();
+        config["linux"]["cgroupsPath"] = place.group().into();
+    })?;
+    let dir = dir.to_string_lossy().into_owned();
+    let outcome = place.ringfence(&["run", "--detach", "-b", &dir, "c"]);
+    if outcome.code() == Some(128) && outcome.err().contains("control group") {
+        place.nothing_left()?;
+        return Err(Stop::Skipped("no controller of block devices here".into()));
+    }
+    exited(&outcome, 0)?;
+    let dirs = groups(place)?;
+    let reads = || value(&dirs, ["blkio.throttle.read_bps_device", "io.max"]);
+    let has = |text: String, want: &str| ensure(text.contains(want), || text.clone());
+    has(reads()?, &format!("{major}:{minor} "))?;
+    has(reads()?, "1073741824")?;
+    // What is named changes, and the host's refusal of one thing takes all of it back.
+    let changed = |text: Value| -> Result<Outcome> {
+        let file = place.dir.join("limits.json");
+        std::fs::write(&file, text.to_string())?;
+        Ok(update(place, &["-r", &file.to_string_lossy()]))
+    };
+    let lower = json!({"blockIO": {"throttleReadBpsDevice": device(1 << 20)}});
+    said(&changed(lower)?, 0, "")?;
+    has(reads()?, "1048576")?;
+    let nowhere = json!([{"major": 4095, "minor": 1048575, "rate": 1}]);
+    let wrong = json!({"blockIO": {"throttleReadBpsDevice": device(1 << 25),
+        "throttleWriteBpsDevice": nowhere}});
+    refused(
+        &changed(wrong)?,
+        128,
+        &["throttleWriteBpsDevice", "no block device"],
+    )?;
+    has(reads()?, "1048576")?;
+    let none = json!({"blockIO": {"throttleReadBpsDevice": device(0)}});
+    said(&changed(none)?, 0, "")?;
+    equal("without a limit", &reads()?, &String::new())?;
+    refused(
+        &update(place, &["--blkio-weight", "5"]),
+        128,
+        &["blockIO.weight", "10 to 1000"],
+    )?;
+    let files = [
+        "blkio.bfq.weight",
+        "io.bfq.weight",
+        "io.weight",
+        "blkio.weight",
+    ];
+    let weighed = |text: &str| {
+        let files = files
+            .iter()
+            .flat_map(|f| dirs.iter().map(move |d| d.join(f)));
+        let mut texts = files.filter_map(|path| std::fs::read_to_string(path).ok());
+        texts.any(|t| t.contains(text))
+    };
+    match dirs
+        .iter()
+        .any(|d| files.iter().any(|f| d.join(f).exists()))
+    {
+        true => {
+            said(&update(place, &["--blkio-weight", "1000"]), 0, "")?;
+            ensure(weighed("1000"), || "the weight is not there".to_owned())?;
+        }
+        false => {
+            let refusal = update(place, &["--blkio-weight", "1000"]);
+            refused(&refusal, 128, &["blockIO.weight"])?;
+        }
+    }
+    let events = place.ringfence(&["events", "--stats", "c"]);
+    let events: Value = serde_json::from_str(&events.out())?;
+    ensure(
+        events["data"]["blkio"]["ioServicedRecursive"].is_array(),
+        || events.to_string(),
+    )?;
+    place.gone()
 }
 
 fn a_group_that_is_gone(place: &Place<'_>) -> Result {
