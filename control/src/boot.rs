@@ -121,6 +121,14 @@ pub struct ProcessSpec {
     pub oom_score_adj: Option<i32>,
     /// Its nice value, -20 to 19: that of who started it.
     pub nice: i32,
+    /// How it is scheduled (`process.scheduler`); as any process where absent.
+    pub scheduler: Option<Scheduler>,
+    /// Priority of what it reads and writes, as ioprio_set(2) has it.
+    pub io_priority: Option<u16>,
+    /// Of personality(2).
+    pub personality: Option<u32>,
+    /// The CPUs that a process of `exec`'s may run on, a bit each; all where absent.
+    pub affinity: Option<Vec<u8>>,
     /// Whether signals end it as they end any process. Otherwise it is what process 1 is on
     /// Linux: those that it has no handler for do nothing.
     pub mortal: bool,
@@ -130,6 +138,19 @@ pub struct ProcessSpec {
     pub console_size: Option<WindowSize>,
     /// The system calls it may make (`linux.seccomp`); all of them where absent.
     pub seccomp: Option<SeccompSpec>,
+}
+
+/// What sched_setattr(2) sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduler {
+    /// `SCHED_…` by number.
+    pub policy: u32,
+    /// Static priority.
+    pub priority: i32,
+    /// `SCHED_FLAG_RESET_ON_FORK`
+    pub reset_on_fork: bool,
+    /// Nice value, for the policies that have one.
+    pub nice: Option<i32>,
 }
 
 /// What becomes of a process's system calls (`linux.seccomp`).

@@ -138,6 +138,7 @@ pub(crate) fn hook(
             terminal: false,
             console_size: None,
             mortal: false,
+            affinity: None,
             ..own.clone()
         },
         stdio: [Some(input), Some(null), Some(stderr)],

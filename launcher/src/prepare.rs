@@ -191,6 +191,8 @@ impl Prepared {
             domainname: config.domainname.clone(),
             process: ProcessSpec {
                 console_size: terminal.and_then(|pair| console::size(pair.replica.as_fd())),
+                // Of those that `exec` runs.
+                affinity: None,
                 ..config.process.clone()
             },
             root: RootSpec {

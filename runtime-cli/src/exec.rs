@@ -13,6 +13,7 @@ pub(crate) fn run(setup: &Setup, exec: Exec) -> Result<i32, Failure> {
         Some(path) => ProcessSpec {
             // The container's, whatever runs in it.
             seccomp: container.process().seccomp.clone(),
+            personality: container.process().personality,
             ..config::load_process(path)?
         },
         None => process(&exec, container.process())?,

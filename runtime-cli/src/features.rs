@@ -34,6 +34,8 @@ pub(crate) fn run(build: &Build) -> Result<i32, Failure> {
             "apparmor": {"enabled": false},
             "selinux": {"enabled": false},
             "intelRdt": {"enabled": false},
+            "memoryPolicy": {"modes": ["MPOL_DEFAULT"], "flags": []},
+            "netDevices": {"enabled": false},
             "mountExtensions": {"idmap": {"enabled": false}},
         },
         "annotations": {"org.ringfence.version": build.version},

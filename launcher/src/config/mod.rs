@@ -10,6 +10,7 @@ mod mounts;
 mod pods;
 mod process;
 mod resources;
+mod scheduling;
 mod seccomp;
 mod spec;
 

@@ -1,6 +1,6 @@
 //! The spec's process.
 
-use super::{ConfigError, field};
+use super::{ConfigError, field, scheduling};
 use control::boot::{Capabilities, ProcessSpec, Rlimit};
 use control::message::WindowSize;
 use oci_spec::runtime::{self as oci, PosixRlimitType};
@@ -53,6 +53,19 @@ pub(super) fn convert(process: &oci::Process) -> Result<ProcessSpec, ConfigError
         rlimits,
         oom_score_adj: process.oom_score_adj(),
         nice: own_nice(),
+        scheduler: match process.scheduler() {
+            Some(scheduler) => Some(scheduling::scheduler(scheduler)?),
+            None => None,
+        },
+        io_priority: match process.io_priority() {
+            Some(priority) => Some(scheduling::io_priority(priority)?),
+            None => None,
+        },
+        personality: None,
+        affinity: match process.exec_cpu_affinity() {
+            Some(cpus) => scheduling::affinity(cpus)?,
+            None => None,
+        },
         seccomp: None,
         mortal: false,
         terminal,

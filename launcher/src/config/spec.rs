@@ -1,7 +1,8 @@
 //! Reading `config.json`.
 
 use super::{
-    Config, ConfigError, Hooks, devices, field, mounts, pods, process, resources, seccomp,
+    Config, ConfigError, Hooks, devices, field, mounts, pods, process, resources, scheduling,
+    seccomp,
 };
 use crate::hooks::Hook;
 use crate::identity::{Extent, IdMaps, MapWriter};
@@ -112,6 +113,14 @@ fn convert(spec: &Spec, bundle: PathBuf, path: PathBuf) -> Result<Config, Config
         Some(profile) => seccomp::convert(profile)?,
         None => None,
     };
+    process.personality = linux.personality().as_ref().map(scheduling::personality);
+    if let Some(policy) = linux.memory_policy() {
+        scheduling::memory_policy(policy)?;
+    }
+    if linux.net_devices().iter().flatten().next().is_some() {
+        let problem = "the sandbox has no network that a device could be moved to; leave them out";
+        return Err(field("linux.netDevices", problem));
+    }
     let annotations = spec.annotations().iter().flatten();
     let annotations = annotations.map(|(k, v)| (k.clone(), v.clone())).collect();
     Ok(Config {

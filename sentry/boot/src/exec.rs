@@ -47,6 +47,17 @@ pub(crate) fn start(
     .open(&mut fds, &cx, &container.reactor)?;
     let p = &spec.process;
     let name = p.args.first().cloned().unwrap_or_default();
+    if p.affinity.as_ref().is_some_and(|m| !kernel.has_cpu_in(m)) {
+        return Err(Failure {
+            kind: FailureKind::Invalid,
+            errno: Some(abi::Errno::EINVAL.code()),
+            text: format!(
+                "process.execCPUAffinity leaves no CPU to run on: the container has {}, numbered \
+                 from 0",
+                kernel.cpus()
+            ),
+        });
+    }
     let mut program = program::program(
         p,
         Surroundings {

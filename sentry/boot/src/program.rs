@@ -7,7 +7,7 @@ use ctx::Terminal;
 use seccomp::{Filter, Unfit};
 use signal::SigSet;
 use std::sync::Arc;
-use task::{Container, Limits, ProcessSpec as Program, RESOURCES, Rlimit};
+use task::{Container, Limits, ProcessSpec as Program, RESOURCES, Rlimit, Scheduling};
 use vfs::{FdTable, MountNamespace, VfsPath};
 
 /// Where a process starts, and with what.
@@ -18,6 +18,23 @@ pub(crate) struct Surroundings {
     pub(crate) root: VfsPath,
     pub(crate) cwd: VfsPath,
     pub(crate) terminal: Option<Arc<dyn Terminal>>,
+}
+
+/// How it is scheduled: what sched_setattr(2) would say to whom nothing is forbidden.
+fn scheduling(p: &ProcessSpec) -> Result<Scheduling, Failure> {
+    let Some(s) = p.scheduler else {
+        return Ok(Scheduling::default());
+    };
+    let policy = i32::try_from(s.policy).unwrap_or(-1);
+    Scheduling::new(policy, s.priority, s.reset_on_fork).map_err(|errno| Failure {
+        kind: FailureKind::Invalid,
+        errno: Some(errno.code()),
+        text: format!(
+            "process.scheduler cannot be applied: {errno}, to policy {} with priority {}; \
+             SCHED_FIFO and SCHED_RR have priorities from 1 to 99, and SCHED_DEADLINE cannot be had",
+            s.policy, s.priority
+        ),
+    })
 }
 
 /// Puts both together. The program is still to be looked for, and to be told whether it is init.
@@ -41,7 +58,11 @@ pub(crate) fn program(p: &ProcessSpec, at: Surroundings) -> Result<Program, Fail
         umask: p.umask.unwrap_or(0o022),
         limits: rlimits(p),
         oom_score_adj: p.oom_score_adj.unwrap_or(0),
-        nice: p.nice,
+        nice: p.scheduler.and_then(|s| s.nice).unwrap_or(p.nice),
+        scheduling: scheduling(p)?,
+        io_priority: p.io_priority.unwrap_or(0).into(),
+        personality: p.personality.unwrap_or(0),
+        affinity: p.affinity.clone(),
         mortal: p.mortal,
         init: false,
         terminal: at.terminal,

@@ -8,7 +8,10 @@ use auth::{CapSet, Capability, Creds, Securebits};
 use ctx::{Ctx, SysResult, UserMemoryExt};
 use task::TaskCx;
 
-const PER_LINUX32: u32 = 8;
+/// Of personality(2): that of 32 bits.
+pub(crate) const PER_LINUX32: u32 = 8;
+/// The part of a personality that says which it is.
+pub(crate) const PER_MASK: u32 = 0xff;
 const PR_GET_TID_ADDRESS: i32 = 40;
 const PR_GET_KEEPCAPS: i32 = 7;
 const PR_SET_KEEPCAPS: i32 = 8;
@@ -221,12 +224,11 @@ pub(crate) fn arch_prctl(cx: &mut TaskCx, &[op, addr, ..]: &Args) -> SysResult<u
 
 pub(crate) fn personality(cx: &mut TaskCx, &[persona, ..]: &Args) -> SysResult<u64> {
     const ASK: u32 = 0xffff_ffff;
-    const KIND: u32 = 0xff;
     let persona = persona as u32;
     let old = cx.personality();
     if persona != ASK {
         // Linux itself takes any; those of other systems change what calls mean.
-        if persona & KIND != 0 && persona & KIND != PER_LINUX32 {
+        if persona & PER_MASK != 0 && persona & PER_MASK != PER_LINUX32 {
             return Err(Errno::EINVAL.into());
         }
         cx.set_personality(persona);

@@ -1,5 +1,6 @@
 //! The system: names, sizes, randomness.
 
+use crate::control::{PER_LINUX32, PER_MASK};
 use crate::user::{Args, MAX_RW_COUNT};
 use abi::Errno;
 use abi::libc;
@@ -25,7 +26,10 @@ pub(crate) fn uname(cx: &mut TaskCx, &[buf, ..]: &Args) -> SysResult<u64> {
         nodename: padded(&uts.nodename),
         release: padded(&uts.release),
         version: padded(&uts.version),
-        machine: padded(&uts.machine),
+        machine: match cx.personality() & PER_MASK {
+            PER_LINUX32 => padded(b"i686"),
+            _ => padded(&uts.machine),
+        },
         domainname: padded(&uts.domainname),
     };
     cx.memory().write_obj(buf, &name)?;

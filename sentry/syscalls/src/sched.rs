@@ -7,6 +7,7 @@ use abi::process::SchedAttr;
 use abi::time::Timespec;
 use auth::Capability;
 use ctx::{Ctx, Resource, SysResult, UserMemoryExt};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use task::{Scheduling, Task, TaskCx};
 
@@ -44,33 +45,22 @@ fn may_change(cx: &TaskCx, other: &Task) -> bool {
     mine.euid == theirs.euid || mine.euid == theirs.ruid || mine.has(Capability::SysNice)
 }
 
-/// Lowest and highest static priority of a policy.
-fn priorities(policy: i32) -> Result<(i32, i32), Errno> {
-    match policy {
-        libc::SCHED_FIFO | libc::SCHED_RR => Ok((1, 99)),
-        libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE | libc::SCHED_DEADLINE => {
-            Ok((0, 0))
-        }
-        _ => Err(Errno::EINVAL),
-    }
-}
-
-/// As [`priorities`], with the policy that later kernels know whether they have it or not
-/// (`SCHED_EXT`).
-fn told_priorities(policy: u64) -> Result<(i32, i32), Errno> {
+/// The static priorities of a policy, and of the one that later kernels know whether they have it or
+/// not (`SCHED_EXT`).
+fn told_priorities(policy: u64) -> Result<RangeInclusive<i32>, Errno> {
     const SCHED_EXT: i32 = 7;
     match policy as i32 {
-        SCHED_EXT => Ok((0, 0)),
-        policy => priorities(policy),
+        SCHED_EXT => Ok(0..=0),
+        policy => Scheduling::priorities(policy),
     }
 }
 
 pub(crate) fn sched_get_priority_max(_cx: &mut TaskCx, &[policy, ..]: &Args) -> SysResult<u64> {
-    Ok(told_priorities(policy)?.1 as u64)
+    Ok(*told_priorities(policy)?.end() as u64)
 }
 
 pub(crate) fn sched_get_priority_min(_cx: &mut TaskCx, &[policy, ..]: &Args) -> SysResult<u64> {
-    Ok(told_priorities(policy)?.0 as u64)
+    Ok(*told_priorities(policy)?.start() as u64)
 }
 
 /// Checks and keeps policy and priority.
@@ -81,18 +71,11 @@ fn set(
     priority: i32,
     reset_on_fork: bool,
 ) -> Result<(), Errno> {
-    // Deadlines need promises that nobody can keep here.
-    if policy == libc::SCHED_DEADLINE {
-        return Err(Errno::EPERM);
-    }
-    let (low, high) = priorities(policy)?;
-    if !(low..=high).contains(&priority) {
-        return Err(Errno::EINVAL);
-    }
+    let new = Scheduling::new(policy, priority, reset_on_fork)?;
     let capable = cx.creds().has(Capability::SysNice);
     if !capable {
         let old = task.scheduling();
-        if high > 0 {
+        if priority > 0 {
             let limit = cx.limit(Resource::Rtprio);
             let same = policy == old.policy;
             if (limit == 0 && !same) || (priority > old.priority && priority as u64 > limit) {
@@ -103,11 +86,7 @@ fn set(
             return Err(Errno::EPERM);
         }
     }
-    task.set_scheduling(Scheduling {
-        policy,
-        priority,
-        reset_on_fork,
-    });
+    task.set_scheduling(new);
     Ok(())
 }
 

@@ -1,11 +1,12 @@
 //! What prctl(2), sched_setaffinity(2), setpriority(2) and the like set and get.
 
-use crate::{Task, TaskCx};
-use abi::Errno;
+use crate::{Kernel, Task, TaskCx};
+use abi::{Errno, libc};
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 
 /// What sched_setscheduler(2) sets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scheduling {
     /// `SCHED_*`
     pub policy: i32,
@@ -13,6 +14,41 @@ pub struct Scheduling {
     pub priority: i32,
     /// `SCHED_RESET_ON_FORK`
     pub reset_on_fork: bool,
+}
+
+impl Scheduling {
+    /// Checks a policy, and a priority against it.
+    ///
+    /// # Errors
+    /// `EINVAL` for what is none; `EPERM` for deadlines, which need promises that nobody can keep
+    /// here.
+    pub fn new(policy: i32, priority: i32, reset_on_fork: bool) -> Result<Scheduling, Errno> {
+        if policy == libc::SCHED_DEADLINE {
+            return Err(Errno::EPERM);
+        }
+        if !Scheduling::priorities(policy)?.contains(&priority) {
+            return Err(Errno::EINVAL);
+        }
+        Ok(Scheduling {
+            policy,
+            priority,
+            reset_on_fork,
+        })
+    }
+
+    /// The static priorities of a policy.
+    ///
+    /// # Errors
+    /// `EINVAL` for what is none.
+    pub fn priorities(policy: i32) -> Result<RangeInclusive<i32>, Errno> {
+        match policy {
+            libc::SCHED_FIFO | libc::SCHED_RR => Ok(1..=99),
+            libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE | libc::SCHED_DEADLINE => {
+                Ok(0..=0)
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
 }
 
 impl Task {
@@ -67,8 +103,7 @@ impl Task {
         let all = crate::exec::all_cpus(kernel.possible_cpus());
         let bits = |i: usize| mask.get(i).copied().unwrap_or(0);
         let new: Vec<u8> = all.iter().enumerate().map(|(i, a)| a & bits(i)).collect();
-        let there = crate::exec::all_cpus(kernel.cpus());
-        if there.iter().enumerate().all(|(i, b)| b & bits(i) == 0) {
+        if !kernel.has_cpu_in(mask) {
             return Err(Errno::EINVAL);
         }
         if new != all {
@@ -103,6 +138,14 @@ impl Task {
     /// ioprio_set(2)
     pub fn set_io_priority(&self, value: i32) {
         self.state.lock().io_priority = value;
+    }
+}
+
+impl Kernel {
+    /// Whether a task that may run on the virtual CPUs in `mask` may run anywhere.
+    pub fn has_cpu_in(&self, mask: &[u8]) -> bool {
+        let there = crate::exec::all_cpus(self.cpus());
+        there.iter().zip(mask).any(|(t, m)| t & m != 0)
     }
 }
 

@@ -1,5 +1,6 @@
 //! execve(2): a new program in an old process; and the first process of all.
 
+use crate::attributes::Scheduling;
 use crate::limits::{Limits, RESOURCES, Rlimit};
 use crate::run::Start;
 use crate::task::TaskState;
@@ -321,6 +322,14 @@ pub struct ProcessSpec {
     pub oom_score_adj: i32,
     /// Its nice value.
     pub nice: i32,
+    /// How it is scheduled.
+    pub scheduling: Scheduling,
+    /// ioprio_get(2)
+    pub io_priority: i32,
+    /// personality(2)
+    pub personality: u32,
+    /// Virtual CPUs it may run on, as bits; all where absent.
+    pub affinity: Option<Vec<u8>>,
     /// Whether it is process 1, of which there is one.
     pub init: bool,
     /// Whether, as process 1, it can be ended by signals all the same.
@@ -391,15 +400,15 @@ impl Kernel {
             clear_child_tid: 0,
             robust_list: 0,
             vfork: None,
-            personality: 0,
+            personality: spec.personality,
             nice: spec.nice.clamp(-20, 19),
-            policy: 0,
-            priority: 0,
-            reset_on_fork: false,
+            policy: spec.scheduling.policy,
+            priority: spec.scheduling.priority,
+            reset_on_fork: spec.scheduling.reset_on_fork,
             affinity: all_cpus(self.possible_cpus()),
             timer_slack: 50_000,
             default_slack: 50_000,
-            io_priority: 0,
+            io_priority: spec.io_priority,
             filter: None,
         };
         let task = Task::new(
@@ -410,6 +419,9 @@ impl Kernel {
             state,
         );
         task.set_name(&new.name);
+        if let Some(mask) = &spec.affinity {
+            task.set_affinity(mask)?;
+        }
         if nnp {
             task.set_no_new_privs();
         }

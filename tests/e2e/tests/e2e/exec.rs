@@ -4,11 +4,11 @@ use crate::case::{Result, cases, ensure, equal, exited, refused, said};
 use crate::place::{Place, eventually, need};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
-use test_support::run;
+use test_support::run::{self, Outcome};
 use test_support::terminal::{ConsoleSocket, Terminal};
 
 cases!("exec":
@@ -16,6 +16,7 @@ cases!("exec":
     input_is_passed_and_ends,
     what_is_said_of_the_process_holds,
     a_process_by_a_file,
+    scheduled_as_is_said,
     programs_that_cannot_be_run,
     only_a_running_container_executes,
     signals_are_handed_on,
@@ -162,6 +163,79 @@ fn what_is_said_of_the_process_holds(place: &Place<'_>) -> Result {
         refused(&place.ringfence(&line), 128, words)?;
     }
     refused(&place.ringfence(&["exec", "c"]), 128, &["what to run"])?;
+    place.gone()
+}
+
+/// Nice value, priority and policy; priority of what is read; CPUs; the machine.
+const SCHEDULED: &str = "cut -d ' ' -f 19,40,41 /proc/$$/stat; ionice -p $$;
+    grep Cpus_allowed_list /proc/$$/status | cut -f 2; uname -m";
+
+fn scheduled_as_is_said(place: &Place<'_>) -> Result {
+    let here = std::thread::available_parallelism()?.get();
+    let all = match here {
+        1 => "0".to_owned(),
+        n => format!("0-{}", n - 1),
+    };
+    let dir = place.shell(&format!("{SCHEDULED}; exec sleep 1000"), |c| {
+        let process = &mut c["process"];
+        process["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 7});
+        process["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 3});
+        process["execCPUAffinity"] = json!({"initial": "0-1", "final": "0"});
+        c["linux"]["personality"] = json!({"domain": "LINUX32"});
+    })?;
+    let bundle = dir.to_string_lossy().into_owned();
+    let mut command = place.runtime.command();
+    command.args(["run", "--bundle", &bundle, "c"]);
+    let mut run = place.spawn(&mut command)?;
+    // The first process has all CPUs: the affinity is of those that are executed.
+    run.wait_for(&format!("7 0 3\nbest-effort: prio 3\n{all}\ni686\n"))?;
+    let exec = place.ringfence(&["exec", "c", "sh", "-c", SCHEDULED]);
+    said(&exec, 0, "7 0 3\nbest-effort: prio 3\n0\ni686\n")?;
+    let file = place.dir.join("process.json");
+    let by_file = |fields: Value| -> Result<Outcome> {
+        let mut process = json!({
+            "args": ["sh", "-c", SCHEDULED], "cwd": "/", "env": ["PATH=/bin"],
+            "user": {"uid": 0, "gid": 0},
+        });
+        for (name, value) in fields.as_object().into_iter().flatten() {
+            process[name] = value.clone();
+        }
+        std::fs::write(&file, process.to_string())?;
+        Ok(place.ringfence(&["exec", "--process", &file.to_string_lossy(), "c"]))
+    };
+    let real_time = json!({
+        "scheduler": {"policy": "SCHED_FIFO", "priority": 10, "flags": ["SCHED_RESET_ON_FORK"]},
+        "ioPriority": {"class": "IOPRIO_CLASS_IDLE", "priority": 0},
+    });
+    let want = format!("0 10 1\nidle\n{all}\ni686\n");
+    said(&by_file(real_time)?, 0, &want)?;
+    for (fields, words) in [
+        (json!({"scheduler": {"policy": "SCHED_X"}}), "SCHED_X"),
+        (
+            json!({"scheduler": {"policy": "SCHED_OTHER", "nice": -21}}),
+            "scheduler.nice",
+        ),
+        (json!({"scheduler": {"policy": "SCHED_RR"}}), "EINVAL"),
+        (json!({"scheduler": {"policy": "SCHED_ISO"}}), "EINVAL"),
+        (
+            json!({"scheduler": {"policy": "SCHED_DEADLINE", "runtime": 1}}),
+            "EPERM",
+        ),
+        (
+            json!({"ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 8}}),
+            "ioPriority",
+        ),
+        (
+            json!({"execCPUAffinity": {"final": "8000"}}),
+            "execCPUAffinity",
+        ),
+        (
+            json!({"execCPUAffinity": {"final": "x"}}),
+            "execCPUAffinity",
+        ),
+    ] {
+        refused(&by_file(fields)?, 128, &[words])?;
+    }
     place.gone()
 }
 

@@ -105,7 +105,11 @@ fn yielding(o: Out) {
 }
 
 fn personality_bits(o: Out) {
+    const PER_LINUX32: u32 = 8;
     tell!(o, "get" => k!(SYS_personality, u32::MAX), "set" => k!(SYS_personality, ADDR_NO_RANDOMIZE), "now" => k!(SYS_personality, u32::MAX), "child" => in_child(|| i32::from(k!(SYS_personality, u32::MAX).0 == i64::from(ADDR_NO_RANDOMIZE))), "back" => k!(SYS_personality, 0));
+    // Of 32 bits, but for the numbers and names of calls.
+    let mut u = [[0u8; 65]; 6];
+    tell!(o, "32 bits" => k!(SYS_personality, PER_LINUX32), "machine" => { k!(SYS_uname, &mut u); field(&u[4]) }, "with a bit" => { k!(SYS_personality, PER_LINUX32 | ADDR_NO_RANDOMIZE); k!(SYS_uname, &mut u); field(&u[4]) }, "64 again" => { k!(SYS_personality, 0); k!(SYS_uname, &mut u); field(&u[4]) });
 }
 
 fn working_directory(o: Out) {
