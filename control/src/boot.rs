@@ -298,11 +298,6 @@ pub enum MountSource {
         /// Host path, for `/proc/mounts` and messages.
         path: String,
     },
-    /// A bind mount of what the container has at another path of its own (cgroup, proc…).
-    Inside {
-        /// That path.
-        path: String,
-    },
 }
 
 /// A device node, or a FIFO. It leads to a device of the sentry's, where that has one of the number.
@@ -340,6 +335,8 @@ pub struct MountFlags {
     pub nodev: bool,
     pub noexec: bool,
     pub noatime: bool,
+    pub nodiratime: bool,
+    pub strictatime: bool,
     pub nosymfollow: bool,
 }
 

@@ -31,6 +31,7 @@ mod seccomp;
 pub mod spawn;
 pub mod state;
 mod step;
+mod submounts;
 mod sys;
 mod words;
 

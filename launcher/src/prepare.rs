@@ -2,7 +2,7 @@
 //! description that goes with them. The same for one that starts a sandbox and one that joins it.
 
 use crate::cgroup::Group;
-use crate::config::{Config, Source, field};
+use crate::config::{Config, Mount, Source, apply_mount_option, field};
 use crate::confine::{CAPABILITIES_TO_CONFINE, GOFER_CAPABILITIES};
 use crate::console::{self, Pair};
 use crate::donation::Donations;
@@ -11,12 +11,14 @@ use crate::id::ContainerId;
 use crate::identity::IdMaps;
 use crate::sandbox::{Console, Debug, Options, Overlay};
 use crate::spawn::{Process, SpawnError, Spawner, Start, errno, host};
+use crate::submounts::{self, Submount};
+use crate::sys::{Atime, TreePath};
 use crate::{step, sys};
 use control::ChannelError;
 use control::boot::{
-    ContainerSpec, FdIndex, MountSource, MountSpec, OverlayMode, ProcessSpec, RootSpec,
+    ContainerSpec, FdIndex, MountFlags, MountSource, MountSpec, OverlayMode, ProcessSpec, RootSpec,
 };
-use control::gofer::{GoferArgs, Tree};
+use control::gofer::{self, GoferArgs};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use std::ffi::CString;
 use std::fs::File;
@@ -34,7 +36,7 @@ const MAX_TREES: usize = 120;
 
 /// What the gofer serves, in the making.
 struct Trees {
-    paths: Vec<CString>,
+    paths: Vec<TreePath>,
     /// The rest of each, still without descriptors.
     trees: Vec<(bool, bool, String)>,
     /// The sandbox's ends.
@@ -43,7 +45,7 @@ struct Trees {
 }
 
 impl Trees {
-    fn add(&mut self, path: &Path, readonly: bool) -> Result<usize, LaunchError> {
+    fn add(&mut self, tree: Tree<'_>) -> Result<usize, LaunchError> {
         let (ours, theirs) = socketpair(
             AddressFamily::Unix,
             SockType::Stream,
@@ -51,24 +53,113 @@ impl Trees {
             SockFlag::SOCK_CLOEXEC,
         )
         .map_err(host("make a socket pair"))?;
-        let bytes = CString::new(path.as_os_str().as_bytes())
+        let path = CString::new(tree.path.as_os_str().as_bytes())
             .map_err(|_| host("use a path with a NUL byte")(nix::errno::Errno::EINVAL))?;
-        self.paths.push(bytes);
-        self.trees
-            .push((path.is_dir(), readonly, path.display().to_string()));
+        let name = tree.path.display().to_string();
+        self.trees.push((tree.directory, tree.readonly, name));
         self.ends.push(ours);
         self.gofer_ends.push(theirs);
+        self.paths.push(TreePath {
+            path,
+            recursive: tree.recursive,
+            atime: tree.atime,
+        });
         Ok(self.ends.len() - 1)
     }
+
+    /// Adds what `mount` binds, and what is mounted below it where that is bound, too, as mounts of
+    /// their own after it, of which there is room for so many.
+    fn bind(&mut self, mount: &Mount, room: usize) -> Result<Vec<Shown>, LaunchError> {
+        let Source::Bind { path, recursive } = &mount.source else {
+            return Ok(vec![(mount.clone(), None)]);
+        };
+        let directory = path.is_dir();
+        let mut inner = match *recursive && directory {
+            true => submounts::below(path),
+            false => Vec::new(),
+        };
+        let many = inner.len() > room;
+        if many {
+            tracing::warn!(
+                "{} mounts are below {}, more than can be told apart: they are part of the one on \
+                 {}, with its options",
+                inner.len(),
+                path.display(),
+                mount.destination
+            );
+            inner.clear();
+        }
+        let tree = Tree {
+            path,
+            directory,
+            readonly: mount.flags.readonly,
+            recursive: many,
+            atime: atime(&mount.flags, &MountFlags::default()),
+        };
+        let mut shown = vec![(mount.clone(), Some(self.add(tree)?))];
+        for Submount {
+            path,
+            below,
+            flags: host,
+            directory,
+        } in inner
+        {
+            let mut flags = host;
+            for option in &mount.recursive {
+                apply_mount_option(&mut flags, option);
+            }
+            let tree = Tree {
+                path: &path,
+                directory,
+                readonly: flags.readonly,
+                recursive: false,
+                atime: atime(&flags, &host),
+            };
+            let tree = Some(self.add(tree)?);
+            let mount = Mount {
+                destination: format!("{}{below}", mount.destination.trim_end_matches('/')),
+                source: Source::Bind {
+                    path,
+                    recursive: false,
+                },
+                flags,
+                recursive: Vec::new(),
+                data: String::new(),
+            };
+            shown.push((mount, tree));
+        }
+        Ok(shown)
+    }
 }
+
+/// How the host is to keep access times where `flags` are asked for, unless it does so.
+fn atime(flags: &MountFlags, host: &MountFlags) -> Option<Atime> {
+    let of = |f: &MountFlags| (f.noatime, f.strictatime, f.nodiratime);
+    (of(flags) != of(host)).then_some(Atime {
+        never: flags.noatime,
+        always: flags.strictatime,
+        not_of_directories: flags.nodiratime,
+    })
+}
+
+/// A tree that is to be served.
+struct Tree<'a> {
+    path: &'a Path,
+    directory: bool,
+    readonly: bool,
+    recursive: bool,
+    atime: Option<Atime>,
+}
+
+/// A mount, and the tree it shows, if it shows one.
+type Shown = (Mount, Option<usize>);
 
 /// A container's share of the host, in the making.
 pub(crate) struct Prepared {
     /// What goes to the sandbox with the description.
     pub(crate) donations: Donations,
     trees: Trees,
-    /// For each mount the tree it shows, if it shows one.
-    bound: Vec<Option<usize>>,
+    mounts: Vec<Shown>,
     pub(crate) terminal: Option<Pair>,
 }
 
@@ -87,26 +178,32 @@ impl Prepared {
         };
         // Below an overlay the container's own files are never written.
         let below = options.overlay != Overlay::None;
-        trees.add(&config.root, config.root_readonly || below)?;
-        let mut bound = Vec::new();
-        for mount in &config.mounts {
-            bound.push(match &mount.source {
-                Source::Bind(path) => Some(trees.add(path, mount.flags.readonly)?),
-                Source::Kernel { .. } => None,
-            });
-        }
-        if trees.ends.len() > MAX_TREES {
+        trees.add(Tree {
+            path: &config.root,
+            directory: true,
+            readonly: config.root_readonly || below,
+            recursive: true,
+            atime: None,
+        })?;
+        let bind = |mount: &&Mount| matches!(mount.source, Source::Bind { .. });
+        let mut binds = config.mounts.iter().filter(bind).count();
+        if binds >= MAX_TREES {
             let problem = format!(
-                "{} bind mounts are more than can be served; at most {} are possible",
-                trees.ends.len() - 1,
+                "{binds} bind mounts are more than can be served; at most {} are possible",
                 MAX_TREES - 1
             );
             return Err(field("mounts", problem).into());
         }
+        let mut mounts = Vec::new();
+        for mount in &config.mounts {
+            let room = MAX_TREES - trees.ends.len() - binds;
+            mounts.extend(trees.bind(mount, room)?);
+            binds -= usize::from(bind(&mount));
+        }
         Ok(Prepared {
             donations,
             trees,
-            bound,
+            mounts,
             terminal: terminal(config, options)?,
         })
     }
@@ -143,29 +240,20 @@ impl Prepared {
             .collect();
         let connection = |n: usize| connections.get(n).copied().unwrap_or(FdIndex(u32::MAX));
         let directories: Vec<bool> = self.trees.trees.iter().map(|t| t.0).collect();
-        let mounts = config
-            .mounts
-            .iter()
-            .zip(&self.bound)
-            .map(|(mount, n)| MountSpec {
-                destination: mount.destination.clone(),
-                source: match (&mount.source, n) {
-                    (Source::Bind(path), Some(n)) => MountSource::Bind {
-                        connection: connection(*n),
-                        directory: directories.get(*n).copied().unwrap_or(true),
-                        path: path.display().to_string(),
-                    },
-                    (Source::Bind(path), None) => MountSource::Inside {
-                        path: path.display().to_string(),
-                    },
-                    (Source::Kernel { fstype, device }, _) => MountSource::Kernel {
-                        fstype: fstype.clone(),
-                        device: device.clone(),
-                    },
+        let mounts = std::mem::take(&mut self.mounts).into_iter();
+        let mounts = mounts.map(|(mount, n)| MountSpec {
+            destination: mount.destination,
+            source: match mount.source {
+                Source::Bind { path, .. } => MountSource::Bind {
+                    connection: connection(n.unwrap_or(usize::MAX)),
+                    directory: n.and_then(|n| directories.get(n).copied()).unwrap_or(true),
+                    path: path.display().to_string(),
                 },
-                flags: mount.flags,
-                data: mount.data.clone(),
-            });
+                Source::Kernel { fstype, device } => MountSource::Kernel { fstype, device },
+            },
+            flags: mount.flags,
+            data: mount.data,
+        });
         let mounts = mounts.collect();
         let overlay = match options.overlay {
             Overlay::None => OverlayMode::None,
@@ -344,7 +432,8 @@ fn send_to_gofer(
             }
         }
     } else {
-        let open = |path: &CString| sys::open_tree(path).map_err(host("open a tree for the gofer"));
+        let open =
+            |tree: &TreePath| sys::open_tree(tree).map_err(host("open a tree for the gofer"));
         trees.paths.iter().map(open).collect::<Result<_, _>>()?
     };
     let mut donations = Donations::new("gofer");
@@ -354,7 +443,7 @@ fn send_to_gofer(
         .zip(roots)
         .zip(ends);
     let trees = parts
-        .map(|(((directory, readonly, name), root), end)| Tree {
+        .map(|(((directory, readonly, name), root), end)| gofer::Tree {
             root: donations.give("tree", root),
             connection: donations.give("sandbox connection", end),
             directory,

@@ -9,7 +9,6 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, pipe2, read};
-use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -114,7 +113,7 @@ pub(crate) struct Start<'a> {
     /// See [`Child::terminal`].
     pub(crate) terminal: Option<BorrowedFd<'a>>,
     /// See [`Child::trees`].
-    pub(crate) trees: Vec<CString>,
+    pub(crate) trees: Vec<sys::TreePath>,
 }
 
 impl Spawner {

@@ -10,7 +10,7 @@
 
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Exit status of a child that could not become what it was to be.
 pub(crate) const EXIT_BEFORE_EXEC: i32 = 71;
@@ -46,7 +46,26 @@ pub(crate) struct Child<'a> {
     /// Made the controlling terminal, so that its window changes reach the process.
     pub(crate) terminal: Option<BorrowedFd<'a>>,
     /// Opened in the child's namespaces and sent back over `donated` in one message.
-    pub(crate) trees: Vec<CString>,
+    pub(crate) trees: Vec<TreePath>,
+}
+
+/// A tree that is to be opened.
+#[derive(Debug)]
+pub(crate) struct TreePath {
+    /// Its root.
+    pub(crate) path: CString,
+    /// Whether with what is mounted below.
+    pub(crate) recursive: bool,
+    /// How access times are kept in it, where not as in what it is a clone of.
+    pub(crate) atime: Option<Atime>,
+}
+
+/// How access times are kept: some of mount_setattr(2)'s attributes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Atime {
+    pub(crate) never: bool,
+    pub(crate) always: bool,
+    pub(crate) not_of_directories: bool,
 }
 
 struct Failed(&'static CStr, Errno);
@@ -243,11 +262,11 @@ fn close_from(first: RawFd, flags: libc::c_uint) -> Result<(), Failed> {
 }
 
 /// Opens each tree here and sends all of them to the launcher, with a byte.
-fn send_trees(trees: &[CString]) -> Result<(), Failed> {
+fn send_trees(trees: &[TreePath]) -> Result<(), Failed> {
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
     let mut numbers = Vec::with_capacity(trees.len());
-    for path in trees {
-        let tree = open_tree(path).map_err(|e| Failed(c"open a tree for the gofer", e))?;
+    for tree in trees {
+        let tree = open_tree(tree).map_err(|e| Failed(c"open a tree for the gofer", e))?;
         numbers.push(std::os::fd::IntoRawFd::into_raw_fd(tree));
     }
     sendmsg::<()>(
@@ -261,22 +280,70 @@ fn send_trees(trees: &[CString]) -> Result<(), Failed> {
     .map_err(|e| Failed(c"send trees to the launcher", e))
 }
 
-/// A descriptor of `path` on a detached mount of its own, so that nothing above it is reachable
+/// A descriptor of a tree on a detached mount of its own, so that nothing above it is reachable
 /// from it; on hosts that do not allow that, a plain `O_PATH` one.
-pub(crate) fn open_tree(path: &CStr) -> Result<OwnedFd, Errno> {
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE as u32;
-    // SAFETY: a NUL-terminated path and plain flags.
-    let cloned =
-        unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
+///
+/// Where a user namespace must not see what mounts hide, it cannot have one without those below it:
+/// then they come along.
+pub(crate) fn open_tree(tree: &TreePath) -> Result<OwnedFd, Errno> {
+    let clone = |more: libc::c_int| {
+        let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | more as u32;
+        let path = tree.path.as_ptr();
+        // SAFETY: a NUL-terminated path and plain flags.
+        unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path, flags) }
+    };
+    let mut cloned = -1;
+    if !tree.recursive {
+        cloned = clone(0);
+    }
+    if cloned < 0 {
+        cloned = clone(libc::AT_RECURSIVE);
+    }
     if cloned >= 0 {
         // SAFETY: a new descriptor of ours.
-        return Ok(unsafe { OwnedFd::from_raw_fd(cloned as RawFd) });
+        let cloned = unsafe { OwnedFd::from_raw_fd(cloned as RawFd) };
+        if let Some(atime) = tree.atime {
+            set_atime(cloned.as_fd(), atime);
+        }
+        return Ok(cloned);
     }
     // SAFETY: as above.
-    let plain = unsafe { libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
+    let plain = unsafe { libc::open(tree.path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
     Errno::result(plain)?;
     // SAFETY: a new descriptor of ours.
     Ok(unsafe { OwnedFd::from_raw_fd(plain) })
+}
+
+/// Sets how access times are kept in a mount of ours. Where the host does not let us, they are kept as
+/// it does.
+fn set_atime(tree: BorrowedFd<'_>, atime: Atime) {
+    const NOATIME: u64 = 0x10;
+    const STRICTATIME: u64 = 0x20;
+    const ALL_ATIME: u64 = 0x70;
+    const NODIRATIME: u64 = 0x80;
+    let mode = match (atime.never, atime.always) {
+        (true, _) => NOATIME,
+        (false, true) => STRICTATIME,
+        (false, false) => 0,
+    };
+    let dirs = if atime.not_of_directories {
+        NODIRATIME
+    } else {
+        0
+    };
+    // `struct mount_attr`: set, clear, propagation, user namespace.
+    let attributes = [mode | dirs, ALL_ATIME | NODIRATIME, 0, 0];
+    // SAFETY: a descriptor, an empty path, and a structure of the size that is given.
+    unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            attributes.as_ptr(),
+            size_of_val(&attributes),
+        );
+    }
 }
 
 #[repr(C)]

@@ -117,6 +117,7 @@ fn kernel(destination: &str, fstype: &str, data: &str, nodev: bool) -> Mount {
             noexec: nodev,
             ..MountFlags::default()
         },
+        recursive: Vec::new(),
         data: data.to_owned(),
     }
 }

@@ -16,6 +16,7 @@ mod spec;
 
 pub use block_io::{BlockIo, Device, Rate};
 pub use command::Command;
+pub(crate) use mounts::apply as apply_mount_option;
 pub use mounts::mount_options;
 pub use pods::Joins;
 pub use process::{add_capability, capability_names};
@@ -109,6 +110,8 @@ pub struct Mount {
     pub source: Source,
     /// How.
     pub flags: MountFlags,
+    /// The options among those that are also for what is mounted below, in order.
+    pub recursive: Vec<&'static str>,
     /// Options of the file system itself.
     pub data: String,
 }
@@ -124,7 +127,12 @@ pub enum Source {
         device: String,
     },
     /// Host files.
-    Bind(PathBuf),
+    Bind {
+        /// Where they are.
+        path: PathBuf,
+        /// Whether with what is mounted below.
+        recursive: bool,
+    },
 }
 
 /// A bundle that cannot be run.

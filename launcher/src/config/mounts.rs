@@ -16,9 +16,19 @@ pub(super) fn convert(mount: &oci::Mount, bundle: &Path) -> Result<Mount, Config
     let destination = clean(&destination);
     let options = mount.options().clone().unwrap_or_default();
     let fstype = mount.typ().clone().unwrap_or_default();
-    let (flags, data, bind) = parse_options(&options);
-    let bind = bind || matches!(fstype.as_str(), "bind" | "rbind");
-    let source = if bind {
+    let Options {
+        flags,
+        recursive,
+        data,
+        bind,
+    } = parse_options(&options);
+    let bind = match fstype.as_str() {
+        "rbind" => Some(true),
+        // Which of both, an option says.
+        "bind" => bind.or(Some(false)),
+        _ => bind,
+    };
+    let source = if let Some(below) = bind {
         let Some(path) = mount.source() else {
             return Err(field(
                 "mounts",
@@ -31,7 +41,10 @@ pub(super) fn convert(mount: &oci::Mount, bundle: &Path) -> Result<Mount, Config
             destination: destination.clone(),
             source,
         })?;
-        Source::Bind(path)
+        Source::Bind {
+            path,
+            recursive: below,
+        }
     } else if KERNEL_TYPES.contains(&fstype.as_str()) {
         let device = match mount.source() {
             Some(path) => text("mounts.source", path)?,
@@ -49,6 +62,7 @@ pub(super) fn convert(mount: &oci::Mount, bundle: &Path) -> Result<Mount, Config
         destination,
         source,
         flags,
+        recursive,
         data,
     })
 }
@@ -70,8 +84,7 @@ fn clean(destination: &str) -> String {
 /// What an option does.
 type Effect = fn(&mut MountFlags);
 
-/// What sets or clears a flag; with an `r` before it, also for what is mounted below, of which the
-/// sandbox's mounts have nothing that is not theirs.
+/// What sets or clears a flag; with an `r` before it, also for what is mounted below.
 const EFFECTIVE: &[(&str, Effect)] = &[
     ("ro", |f| f.readonly = true),
     ("rw", |f| f.readonly = false),
@@ -81,14 +94,25 @@ const EFFECTIVE: &[(&str, Effect)] = &[
     ("dev", |f| f.nodev = false),
     ("noexec", |f| f.noexec = true),
     ("exec", |f| f.noexec = false),
-    ("noatime", |f| f.noatime = true),
+    ("noatime", |f| {
+        (f.noatime, f.strictatime) = (true, false);
+    }),
     ("atime", |f| f.noatime = false),
+    ("relatime", |f| {
+        (f.noatime, f.strictatime) = (false, false);
+    }),
+    ("strictatime", |f| {
+        (f.noatime, f.strictatime) = (false, true);
+    }),
+    ("nostrictatime", |f| f.strictatime = false),
+    ("nodiratime", |f| f.nodiratime = true),
+    ("diratime", |f| f.nodiratime = false),
     ("nosymfollow", |f| f.nosymfollow = true),
     ("symfollow", |f| f.nosymfollow = false),
 ];
 
 /// What asks for what there is anyway.
-const USUAL: &[&str] = &["async", "defaults", "relatime", "rrelatime"];
+const USUAL: &[&str] = &["async", "defaults"];
 
 /// What has no effect. Propagation is between mount namespaces, and the container's has no peer.
 const WITHOUT_EFFECT: &[&str] = &[
@@ -98,15 +122,9 @@ const WITHOUT_EFFECT: &[&str] = &[
     "nomand",
     "remount",
     "norelatime",
-    "strictatime",
-    "nostrictatime",
-    "rstrictatime",
+    "rnorelatime",
     "lazytime",
     "nolazytime",
-    "diratime",
-    "nodiratime",
-    "rdiratime",
-    "rnodiratime",
     "silent",
     "loud",
     "iversion",
@@ -138,22 +156,49 @@ pub fn mount_options() -> Vec<String> {
     all
 }
 
-/// Flags, file system options, and whether it is a bind mount.
-fn parse_options(options: &[String]) -> (MountFlags, String, bool) {
+/// What a mount's options say.
+struct Options {
+    flags: MountFlags,
+    recursive: Vec<&'static str>,
+    /// Of the file system itself.
+    data: String,
+    /// Whether it is a bind mount, and if so whether of what is mounted below, too.
+    bind: Option<bool>,
+}
+
+fn parse_options(options: &[String]) -> Options {
     let mut flags = MountFlags::default();
-    let mut data = Vec::new();
-    let mut bind = false;
+    let (mut recursive, mut data) = (Vec::new(), Vec::new());
+    let mut bind = None;
     for option in options.iter().map(String::as_str) {
         let flag = |name: &str| EFFECTIVE.iter().find(|(n, _)| *n == name);
-        let set = flag(option).or_else(|| flag(option.strip_prefix('r')?));
-        match (set, option) {
-            (Some((_, set)), _) => set(&mut flags),
-            (None, "bind" | "rbind") => bind = true,
-            (None, other) if USUAL.contains(&other) || WITHOUT_EFFECT.contains(&other) => {}
-            (None, other) => data.push(other),
+        if let Some((_, set)) = flag(option) {
+            set(&mut flags);
+        } else if let Some((name, set)) = option.strip_prefix('r').and_then(flag) {
+            set(&mut flags);
+            recursive.push(*name);
+        } else {
+            match option {
+                "bind" => bind = bind.or(Some(false)),
+                "rbind" => bind = Some(true),
+                other if USUAL.contains(&other) || WITHOUT_EFFECT.contains(&other) => {}
+                other => data.push(other),
+            }
         }
     }
-    (flags, data.join(","), bind)
+    Options {
+        flags,
+        recursive,
+        data: data.join(","),
+        bind,
+    }
+}
+
+/// Sets or clears a flag of what is mounted below, by an option of [`Mount::recursive`].
+pub(crate) fn apply(flags: &mut MountFlags, option: &str) {
+    if let Some((_, set)) = EFFECTIVE.iter().find(|(name, _)| *name == option) {
+        set(flags);
+    }
 }
 
 #[cfg(test)]
@@ -179,23 +224,41 @@ mod tests {
         let options = [
             "nosuid", "noexec", "mode=755", "ro", "size=64m", "rprivate", "rw",
         ];
-        let (flags, data, bind) = parse_options(&options.map(String::from));
+        let parsed = parse_options(&options.map(String::from));
         assert_eq!(
-            flags,
+            parsed.flags,
             MountFlags {
                 nosuid: true,
                 noexec: true,
                 ..MountFlags::default()
             }
         );
-        assert_eq!(data, "mode=755,size=64m");
-        assert!(!bind);
-        assert!(parse_options(&["rbind".to_owned()]).2);
-        let (flags, data, _) = parse_options(&["rro", "rnosuid", "relatime"].map(String::from));
-        assert!(flags.readonly && flags.nosuid && data.is_empty(), "{data}");
+        assert_eq!(parsed.data, "mode=755,size=64m");
+        assert_eq!(parsed.bind, None);
+        for (options, expected) in [
+            (&["bind"] as &[&str], false),
+            (&["rbind"], true),
+            (&["bind", "rbind"], true),
+            (&["rbind", "bind"], true),
+        ] {
+            let options: Vec<String> = options.iter().map(ToString::to_string).collect();
+            assert_eq!(parse_options(&options).bind, Some(expected));
+        }
+        let options = ["rro", "rnosuid", "relatime", "noexec"].map(String::from);
+        let parsed = parse_options(&options);
+        let flags = parsed.flags;
+        assert!(flags.readonly && flags.nosuid && flags.noexec);
+        assert!(parsed.data.is_empty(), "{}", parsed.data);
+        assert_eq!(parsed.recursive, ["ro", "nosuid"]);
+        let mut below = MountFlags {
+            nodev: true,
+            ..MountFlags::default()
+        };
+        parsed.recursive.iter().for_each(|o| apply(&mut below, o));
+        assert!(below.readonly && below.nosuid && below.nodev && !below.noexec);
         for option in mount_options() {
             assert!(
-                parse_options(std::slice::from_ref(&option)).1.is_empty(),
+                parse_options(std::slice::from_ref(&option)).data.is_empty(),
                 "{option}"
             );
         }

@@ -193,20 +193,6 @@ impl Builder<'_> {
                 spec.top = spec.source.clone();
                 (spec, *directory)
             }
-            MountSource::Inside { path } => {
-                let from = self
-                    .find(path)
-                    .map_err(failed("find the source of a bind mount for"))?;
-                let at = self
-                    .point(dest, from.is_dir())
-                    .map_err(failed("make the mount point"))?;
-                let bound = self
-                    .mounts
-                    .bind(&from, &at, false)
-                    .map_err(failed("bind"))?;
-                bound.set_flags(flags(mount));
-                return Ok(());
-            }
         };
         spec.flags |= flags(mount);
         let at = self
@@ -389,5 +375,8 @@ fn flags(mount: &WireMount) -> MountFlags {
     flags.set(MountFlags::NODEV, f.nodev);
     flags.set(MountFlags::NOEXEC, f.noexec);
     flags.set(MountFlags::NOATIME, f.noatime);
+    flags.set(MountFlags::NODIRATIME, f.nodiratime);
+    flags.set(MountFlags::STRICTATIME, f.strictatime);
+    flags.set(MountFlags::NOSYMFOLLOW, f.nosymfollow);
     flags
 }

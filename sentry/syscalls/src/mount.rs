@@ -9,11 +9,14 @@ use ctx::{Ctx, SysResult};
 use task::TaskCx;
 use vfs::{FsCtx, LookupFlags, MountFlags, Start, VfsPath};
 
+/// Of Linux 5.10, which the C library's headers may be older than.
+const MS_NOSYMFOLLOW: u64 = 1 << 8;
 /// Flags that say how files below a mount are used.
 const PER_MOUNT: u64 = libc::MS_RDONLY
     | libc::MS_NOSUID
     | libc::MS_NODEV
     | libc::MS_NOEXEC
+    | MS_NOSYMFOLLOW
     | libc::MS_NOATIME
     | libc::MS_NODIRATIME
     | libc::MS_RELATIME

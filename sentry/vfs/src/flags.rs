@@ -142,6 +142,8 @@ bitflags::bitflags! {
         const NODEV = 4;
         /// Programs cannot be executed.
         const NOEXEC = 8;
+        /// Symbolic links cannot be followed.
+        const NOSYMFOLLOW = 1 << 8;
         /// Access times are not kept.
         const NOATIME = 1 << 10;
         /// Access times of directories are not kept.
@@ -174,6 +176,9 @@ impl MountFlags {
         }
         if !self.intersects(MountFlags::NOATIME | MountFlags::STRICTATIME) {
             s.push_str(",relatime");
+        }
+        if self.contains(MountFlags::NOSYMFOLLOW) {
+            s.push_str(",nosymfollow");
         }
         s
     }

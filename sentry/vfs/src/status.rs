@@ -110,6 +110,7 @@ pub fn statfs(cx: &dyn Ctx, at: &VfsPath) -> Result<Statfs, Errno> {
     for (flag, bit) in [
         (MountFlags::NOATIME, 0x400),
         (MountFlags::NODIRATIME, 0x800),
+        (MountFlags::NOSYMFOLLOW, 0x2000),
     ] {
         if flags.contains(flag) {
             s.flags |= bit;

@@ -1,7 +1,7 @@
 //! From a path to a place (path_resolution(7)).
 
 use crate::access::may_search;
-use crate::{FileType, FsCtx, Link, LookupFlags, MountNamespace, VfsPath};
+use crate::{FileType, FsCtx, Link, LookupFlags, MountFlags, MountNamespace, VfsPath};
 use abi::Errno;
 use auth::Creds;
 use ctx::SysErr;
@@ -315,6 +315,9 @@ impl<'a> Walker<'a> {
             return Err(Errno::ELOOP.into());
         }
         self.check_protected(link)?;
+        if link.mount.flags().contains(MountFlags::NOSYMFOLLOW) {
+            return Err(Errno::ELOOP.into());
+        }
         let place = match link.inode().readlink(self.cx)? {
             Link::Path(path) if path.is_empty() => return Err(Errno::ENOENT.into()),
             Link::Path(path) => return Ok(Some(path)),

@@ -204,7 +204,10 @@ impl Node {
                 return Ok(false);
             }
             let before = self.directory().changes.load(Ordering::Relaxed);
-            let Some(all) = self.gather()? else {
+            let all = self.gather()?;
+            // The host has noted the access.
+            self.touched();
+            let Some(all) = all else {
                 self.directory().large.store(true, Ordering::Relaxed);
                 return Ok(false);
             };

@@ -66,6 +66,8 @@ impl OpenDirectory {
             Some(all) if from > FIRST => all,
             _ => {
                 let all = self.take_snapshot()?;
+                // The host has noted the access.
+                self.node.touched();
                 let old = self.snapshot.lock().replace(all.clone());
                 drop(old);
                 all

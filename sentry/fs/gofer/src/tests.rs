@@ -239,6 +239,26 @@ fn names_come_and_go() {
 }
 
 #[test]
+fn a_listing_is_an_access() {
+    for exclusive in [true, false] {
+        let w = World::with(exclusive, |dir| {
+            for n in 0..20 {
+                std::fs::create_dir(dir.join(n.to_string())).unwrap();
+            }
+        });
+        for n in 0..20 {
+            let name = n.to_string();
+            w.stat(&name).unwrap();
+            w.list(&name);
+            let seen = w.stat(&name).unwrap();
+            let host = std::fs::metadata(w.host(&name)).unwrap();
+            let seen = (seen.atime.sec, seen.atime.nsec);
+            assert_eq!(seen, (host.atime(), host.atime_nsec()));
+        }
+    }
+}
+
+#[test]
 fn an_open_file_outlives_its_name() {
     for exclusive in [true, false] {
         let w = World::new(exclusive);

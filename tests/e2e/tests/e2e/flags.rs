@@ -2,7 +2,7 @@
 
 use crate::case::{Result, cases, ensure, equal, exited, refused, said};
 use crate::place::{Place, need, need_device};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::process::Command;
 use test_support::run;
 use test_support::workspace;
@@ -14,6 +14,7 @@ cases!("flags":
     debug_logs_are_written,
     calls_are_logged,
     overlays_keep_the_tree_as_it_is,
+    what_is_mounted_below_a_bind_mount,
     descriptors_are_preserved,
     networks_that_are_not_there,
     rootless_by_word,
@@ -129,6 +130,77 @@ fn calls_are_logged(place: &Place<'_>) -> Result {
         &place.ringfence(&["--strace", "run", "-b", &bundle, "c"]),
         2,
     )
+}
+
+/// On the host: a file system with two below it, one of which has another and hides a third.
+const BELOW: &str = r#"
+    mount -t tmpfs none . && cd "$PWD" && mkdir sub hidden && echo top >file && echo hidden >sub/file
+    mount -t tmpfs -o nosuid,noatime none sub && mkdir 'sub/with space' && echo sub >sub/file
+    mount -t tmpfs none 'sub/with space' && echo inner >'sub/with space/file'
+    mount -t tmpfs none hidden && echo first >hidden/file
+    mount -t tmpfs none hidden && echo second >hidden/file && ln -s file hidden/link
+    touch one && mount --bind sub/file one
+    cd / && exec "$@""#;
+
+/// What a container has on /m, by bind mounts with `options` of that.
+fn below(place: &Place<'_>, options: &[&str], script: &str, output: &str) -> Result {
+    let source = place.dir.join("source");
+    std::fs::create_dir_all(&source)?;
+    let dir = place.shell(script, |config| {
+        let mount = json!({"destination": "/m/n", "source": source, "options": options});
+        if let Some(mounts) = config["mounts"].as_array_mut() {
+            mounts.push(mount);
+        }
+    })?;
+    // In a mount namespace of its own, which goes with it.
+    let mut command = std::process::Command::new("unshare");
+    let wrapped = ["-m", "sh", "-ec", BELOW, "sh"];
+    command.current_dir(&source).args(wrapped);
+    let run = place.runtime.run(&dir, "c");
+    command.arg(run.get_program()).args(run.get_args());
+    let outcome = run::run(&mut command, b"", std::time::Duration::from_secs(60));
+    said(&outcome, 0, output)
+}
+
+fn what_is_mounted_below_a_bind_mount(place: &Place<'_>) -> Result {
+    let show = "cd /m/n; cat file sub/file hidden/file one; cat 'sub/with space/file' 2>&1";
+    // Of a plain one, nothing: what the mounts stand on is seen.
+    let plain = "top\nhidden\ncat: can't open 'hidden/file': No such file or directory\n\
+                 cat: can't open 'sub/with space/file': No such file or directory\n";
+    below(place, &["bind"], &format!("exec 2>&1; {show}; true"), plain)?;
+    let all = "top\nsub\nsecond\nsub\ninner\n";
+    below(place, &["rbind"], show, all)?;
+    let list = "grep -F ' /m/' /proc/self/mountinfo | cut -d ' ' -f 5,6";
+    below(
+        place,
+        &["rbind"],
+        list,
+        "/m/n rw,relatime\n/m/n/hidden rw,relatime\n/m/n/one rw,nosuid,noatime\n\
+         /m/n/sub rw,nosuid,noatime\n/m/n/sub/with\\040space rw,relatime\n",
+    )?;
+    let options = [
+        "rbind",
+        "ro",
+        "noexec",
+        "rnodev",
+        "rstrictatime",
+        "rsuid",
+        "rnosymfollow",
+    ];
+    below(
+        place,
+        &options,
+        &format!("{list}; cat /m/n/hidden/link 2>&1; echo new >/m/n/sub/new && cat /m/n/sub/new"),
+        "/m/n ro,nodev,noexec,nosymfollow\n/m/n/hidden rw,nodev,nosymfollow\n\
+         /m/n/one rw,nodev,nosymfollow\n/m/n/sub rw,nodev,nosymfollow\n\
+         /m/n/sub/with\\040space rw,nodev,nosymfollow\n\
+         cat: can't open '/m/n/hidden/link': Too many levels of symbolic links\nnew\n",
+    )?;
+    let script = "cd /m/n; for f in a sub/a 'sub/with space/a' hidden/a; do \
+                  (echo >$f) 2>/dev/null || echo no; done";
+    below(place, &["rbind", "rro"], script, "no\nno\nno\nno\n")?;
+    below(place, &["rbind", "rro", "rw", "rrw"], script, "")?;
+    place.nothing_left()
 }
 
 fn overlays_keep_the_tree_as_it_is(place: &Place<'_>) -> Result {

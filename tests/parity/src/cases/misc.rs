@@ -105,7 +105,7 @@ fn yielding(o: Out) {
 }
 
 fn personality_bits(o: Out) {
-    const PER_LINUX32: u32 = 8;
+    const PER_LINUX32: i32 = 8;
     tell!(o, "get" => k!(SYS_personality, u32::MAX), "set" => k!(SYS_personality, ADDR_NO_RANDOMIZE), "now" => k!(SYS_personality, u32::MAX), "child" => in_child(|| i32::from(k!(SYS_personality, u32::MAX).0 == i64::from(ADDR_NO_RANDOMIZE))), "back" => k!(SYS_personality, 0));
     // Of 32 bits, but for the numbers and names of calls.
     let mut u = [[0u8; 65]; 6];

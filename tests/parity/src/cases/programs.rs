@@ -3,7 +3,7 @@
 use crate::out::Out;
 use crate::sys::child;
 use crate::util::{
-    AT, anon, as_user, bit, cat, in_child, mask, mk, open, pipe, sleep_ms, wait_text,
+    AT, anon, as_user, bit, cat, in_child, mask, mk, open, pipe, sleep_ms, stat_text, wait_text,
 };
 use crate::{cases, k, sys, tell};
 use libc::*;
@@ -208,6 +208,9 @@ fn mounts_of_ones_own(o: Out) {
     let said = in_child(|| {
         tell!(o, "unshare" => k!(SYS_unshare, CLONE_NEWNS), "private" => k!(SYS_mount, 0, c"/", 0, MS_REC | MS_PRIVATE, 0));
         mount_here(o);
+        const NOSYMFOLLOW: u64 = 256;
+        k!(SYS_symlink, c"inside", c"own/link");
+        tell!(o, "followed" => cat(c"own/link"), "no links" => k!(SYS_mount, 0, c"own", 0, MS_REMOUNT | MS_BIND | NOSYMFOLLOW, 0), "link" => cat(c"own/link"), "create" => open(c"own/link", O_CREAT | O_RDWR, 0o644), "itself" => stat_text(c"own/link", AT_SYMLINK_NOFOLLOW), "told" => has_line_of(c"/own rw,relatime,nosymfollow "), "again" => k!(SYS_mount, 0, c"own", 0, MS_REMOUNT | MS_BIND, 0), "now" => cat(c"own/link"));
         let inner = in_child(|| k!(SYS_access, c"own/inside", F_OK).int());
         tell!(o, "child sees it" => inner);
         0
