@@ -134,7 +134,7 @@ pub(crate) fn hook(
                 false => hook.args.clone(),
             },
             program: Some(path),
-            env: hook.env.clone(),
+            env: hook.env.clone().unwrap_or_else(|| own.env.clone()),
             terminal: false,
             console_size: None,
             mortal: false,

@@ -22,8 +22,9 @@ pub struct Hook {
     pub path: PathBuf,
     /// Argument vector with the name first; empty means just the path.
     pub args: Vec<String>,
-    /// `NAME=value`; the whole environment.
-    pub env: Vec<String>,
+    /// `NAME=value`; the whole environment. Without one, that of a startContainer hook is the
+    /// container's program's, and that of others is empty.
+    pub env: Option<Vec<String>>,
     /// After how many seconds it is killed.
     pub timeout: Option<u64>,
 }
@@ -76,7 +77,7 @@ fn run_one(hook: &Hook, state: &str) -> Result<(), String> {
     }
     command
         .env_clear()
-        .envs(hook.env.iter().filter_map(|e| e.split_once('=')));
+        .envs(hook.env.iter().flatten().filter_map(|e| e.split_once('=')));
     command.stdin(Stdio::piped()).stdout(Stdio::null());
     let mut child = command.spawn().map_err(|e| format!("cannot be run: {e}"))?;
     if let Some(mut input) = child.stdin.take() {

@@ -294,6 +294,9 @@ pub(crate) struct Exec {
     /// How many further descriptors, from 3 on, are handed to it
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) preserve_fds: u32,
+    /// Which of the container's control groups it is in: there is one, `/`
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup: Vec<String>,
     /// Also when the container is paused: it runs once that is resumed
     #[arg(long)]
     pub(crate) ignore_paused: bool,

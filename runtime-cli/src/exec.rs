@@ -8,6 +8,7 @@ use launcher::{ProcessSpec, config, exec};
 
 /// Runs it; its exit status.
 pub(crate) fn run(setup: &Setup, exec: Exec) -> Result<i32, Failure> {
+    exec.cgroup.iter().try_for_each(|path| own_group(path))?;
     let container = open(setup, &exec.id)?;
     let process = match &exec.process {
         Some(path) => ProcessSpec {
@@ -43,6 +44,24 @@ pub(crate) fn run(setup: &Setup, exec: Exec) -> Result<i32, Failure> {
         preserve_fds: exec.preserve_fds,
         ignore_paused: exec.ignore_paused,
     })?)
+}
+
+/// Refuses all groups but the container's own, of which its programs see nothing but a root without
+/// groups below.
+fn own_group(path: &str) -> Result<(), Failure> {
+    if path.split('/').all(|name| matches!(name, "" | ".")) {
+        return Ok(());
+    }
+    Err(Failure::new(match path.split_once(':') {
+        Some((controllers, _)) => format!(
+            "--cgroup {path}: there is no hierarchy `{controllers}` in the container, which sees \
+             control groups of version 2; give --cgroup / or leave it out"
+        ),
+        None => format!(
+            "--cgroup {path}: the container has no such control group: its own has none below it, \
+             and others it cannot join; give --cgroup / or leave it out"
+        ),
+    }))
 }
 
 /// What was asked for, and the rest as the container's own process has it.

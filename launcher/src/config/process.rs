@@ -27,6 +27,9 @@ pub(super) fn convert(process: &oci::Process) -> Result<ProcessSpec, ConfigError
             format!("`{cwd}` is not an absolute path"),
         ));
     }
+    let capabilities = process.capabilities().as_ref().map(capabilities);
+    let capabilities = capabilities.unwrap_or_default();
+    possible(&capabilities)?;
     let terminal = process.terminal().unwrap_or(false);
     let user = process.user();
     let rlimits = process
@@ -44,11 +47,7 @@ pub(super) fn convert(process: &oci::Process) -> Result<ProcessSpec, ConfigError
         gid: user.gid(),
         groups: user.additional_gids().clone().unwrap_or_default(),
         umask: user.umask(),
-        capabilities: process
-            .capabilities()
-            .as_ref()
-            .map(capabilities)
-            .unwrap_or_default(),
+        capabilities,
         no_new_privs: process.no_new_privileges().unwrap_or(false),
         rlimits,
         oom_score_adj: process.oom_score_adj(),
@@ -104,6 +103,27 @@ fn capabilities(sets: &oci::LinuxCapabilities) -> Capabilities {
     }
 }
 
+/// Refuses what capset(2) refuses to one whose bounding set was reduced first, as runtimes do it.
+fn possible(sets: &Capabilities) -> Result<(), ConfigError> {
+    for (bad, problem) in [
+        (
+            sets.inheritable & !sets.bounding,
+            "inheritable, and not in the bounding set",
+        ),
+        (
+            sets.effective & !sets.permitted,
+            "effective, and not permitted",
+        ),
+    ] {
+        let one = caps::all().into_iter().find(|c| bad & 1 << c.index() != 0);
+        if let Some(one) = one {
+            let problem = format!("{one} is {problem}: operation not permitted (EPERM)");
+            return Err(field("process.capabilities", problem));
+        }
+    }
+    Ok(())
+}
+
 /// Adds the capability called `name` to `sets`, as `exec --cap` does: to the ambient set only
 /// where something can be inherited. Whether there is one of that name.
 pub fn add_capability(sets: &mut Capabilities, name: &str) -> bool {
@@ -134,6 +154,13 @@ fn capability_bit(name: &str) -> u64 {
     caps::Capability::from_str(&name).map_or(0, |c| 1 << c.index())
 }
 
+/// The most descriptors that the host lets a process have.
+fn descriptors_possible() -> u64 {
+    let text = std::fs::read_to_string("/proc/sys/fs/nr_open");
+    let number = text.ok().and_then(|text| text.trim().parse().ok());
+    number.unwrap_or(u64::MAX)
+}
+
 fn rlimit(limit: &oci::PosixRlimit) -> Result<Rlimit, ConfigError> {
     let resource = match limit.typ() {
         PosixRlimitType::RlimitCpu => libc::RLIMIT_CPU,
@@ -162,6 +189,16 @@ fn rlimit(limit: &oci::PosixRlimit) -> Result<Rlimit, ConfigError> {
         );
         return Err(field("process.rlimits", problem));
     }
+    // As the host itself would.
+    let most = descriptors_possible();
+    if resource == libc::RLIMIT_NOFILE && limit.hard() > most {
+        let problem = format!(
+            "RLIMIT_NOFILE: {} is over what any process may have: operation not permitted (EPERM); \
+             /proc/sys/fs/nr_open says {most}",
+            limit.hard()
+        );
+        return Err(field("process.rlimits", problem));
+    }
     Ok(Rlimit {
         resource,
         soft: limit.soft(),
@@ -184,5 +221,32 @@ mod tests {
             .build()
             .unwrap();
         assert_eq!(capabilities(&sets).effective, 1 << 5 | 1 << 40);
+    }
+
+    #[test]
+    fn what_the_host_would_refuse_is_refused() {
+        let sets = |bounding, effective, inheritable, permitted| Capabilities {
+            bounding,
+            effective,
+            inheritable,
+            permitted,
+            ambient: 0,
+        };
+        assert!(possible(&sets(1, 1, 1, 1)).is_ok());
+        assert!(possible(&sets(0, 1, 0, 1)).is_ok());
+        for (sets, word) in [
+            (sets(0, 1, 1, 1), "inheritable"),
+            (sets(1, 3, 0, 1), "effective"),
+        ] {
+            let error = possible(&sets).unwrap_err().to_string();
+            assert!(error.contains(word) && error.contains("EPERM"), "{error}");
+        }
+        let limit = |hard| {
+            let text = format!(r#"{{"type":"RLIMIT_NOFILE","soft":1,"hard":{hard}}}"#);
+            rlimit(&serde_json::from_str(&text).unwrap())
+        };
+        assert!(limit(descriptors_possible()).is_ok());
+        let error = limit(u64::MAX).unwrap_err().to_string();
+        assert!(error.contains("nr_open"), "{error}");
     }
 }

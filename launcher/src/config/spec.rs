@@ -231,7 +231,7 @@ fn list(hooks: &Option<Vec<oci::Hook>>) -> Result<Vec<Hook>, ConfigError> {
         Ok(Hook {
             path: hook.path().clone(),
             args: hook.args().clone().unwrap_or_default(),
-            env: hook.env().clone().unwrap_or_default(),
+            env: hook.env().clone(),
             timeout: hook.timeout().and_then(|t| u64::try_from(t).ok()),
         })
     };

@@ -8,6 +8,7 @@ use abi::stat::makedev;
 use control::boot::{
     ContainerSpec, DeviceKind, DeviceSpec, MountSource, MountSpec as WireMount, OverlayMode,
 };
+use control::message::{Failure, FailureKind};
 use fs_devpts::{DevPts, Tty};
 use hostmem::MemoryFile;
 use net_unix::AbstractNames;
@@ -172,6 +173,7 @@ impl Builder<'_> {
         let failed = |what| BootError::guest(what, dest);
         let (mut spec, directory) = match &mount.source {
             MountSource::Kernel { fstype, device } => {
+                self.plain(fstype, dest)?;
                 let mut spec = self.kernel(fstype, &mount.data).map_err(failed("mount"))?;
                 spec.source = device.clone().into_bytes();
                 (spec, true)
@@ -199,6 +201,24 @@ impl Builder<'_> {
             .point(dest, directory)
             .map_err(failed("make the mount point"))?;
         self.mounts.mount(&at, spec).map_err(failed("mount"))?;
+        Ok(())
+    }
+
+    /// Refuses a link, or a file, where a file system is to stand that others rely on finding there.
+    fn plain(&self, fstype: &str, dest: &str) -> Result<(), BootError> {
+        if !matches!(fstype, "proc" | "sysfs") {
+            return Ok(());
+        }
+        let flags = LookupFlags::empty();
+        let there = vfs::walk::resolve(self.cx, Start::Cwd, dest.as_bytes(), flags);
+        if there.is_ok_and(|at| !at.is_dir()) {
+            // runc's words, which callers know.
+            let text = format!(
+                "cannot mount on {dest} in the container: filesystem {fstype:?} must be mounted on \
+                 ordinary directory"
+            );
+            return Err(Failure::new(FailureKind::Invalid, text).into());
+        }
         Ok(())
     }
 

@@ -17,6 +17,7 @@ cases!("exec":
     what_is_said_of_the_process_holds,
     a_process_by_a_file,
     scheduled_as_is_said,
+    in_the_containers_group_and_no_other,
     programs_that_cannot_be_run,
     only_a_running_container_executes,
     signals_are_handed_on,
@@ -235,6 +236,26 @@ fn scheduled_as_is_said(place: &Place<'_>) -> Result {
         ),
     ] {
         refused(&by_file(fields)?, 128, &[words])?;
+    }
+    place.gone()
+}
+
+fn in_the_containers_group_and_no_other(place: &Place<'_>) -> Result {
+    container(place)?;
+    for path in ["/", "", "./", "//"] {
+        let option = format!("--cgroup={path}");
+        let outcome = place.ringfence(&["exec", &option, "c", "cat", "/proc/self/cgroup"]);
+        said(&outcome, 0, "0::/\n")?;
+    }
+    for (path, words) in [
+        ("..", "no such control group"),
+        ("below", "no such control group"),
+        ("/a/b", "no such control group"),
+        ("cpu:below", "hierarchy `cpu`"),
+        ("nosuch:/", "hierarchy `nosuch`"),
+    ] {
+        let outcome = place.ringfence(&["exec", "--cgroup", "/", "--cgroup", path, "c", "true"]);
+        refused(&outcome, 128, &[path, words])?;
     }
     place.gone()
 }
