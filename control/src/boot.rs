@@ -353,6 +353,8 @@ pub struct DebugSpec {
     pub strace: bool,
     /// Whether profiles may be made: the filter lets it.
     pub profile: bool,
+    /// Where a build that counts what runs writes its counts.
+    pub coverage: Option<FdIndex>,
 }
 
 /// What the sandbox process says on the descriptor the message came on.

@@ -15,6 +15,8 @@ pub struct GoferArgs {
     pub seccomp: Vec<u8>,
     /// File to log to.
     pub log: Option<FdIndex>,
+    /// Where a build that counts what runs writes its counts.
+    pub coverage: Option<FdIndex>,
     /// Whether to log each request.
     pub debug: bool,
     /// Whether the gofer has other users' privileges over the trees (root or subordinate ids),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Says that this is our protocol.
 pub const MAGIC: u32 = 0x5246_434e;
 /// Raised with every incompatible change of [`crate::message`].
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Who speaks, and what it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -71,6 +71,10 @@ fn serve(socket: RawFd, confine: impl FnOnce() -> Result<(), String>) -> Result<
     if let Some(log) = args.log {
         start_log(take(log)?.into(), args.debug);
     }
+    let coverage = match args.coverage {
+        Some(file) => Some(coverage::Profile::new(take(file)?.into())),
+        None => None,
+    };
     let mut trees = Vec::with_capacity(args.trees.len());
     for tree in args.trees {
         trees.push(TreeConfig {
@@ -91,6 +95,9 @@ fn serve(socket: RawFd, confine: impl FnOnce() -> Result<(), String>) -> Result<
     filter::install(&program)?;
     tracing::debug!(container = args.container, "serving");
     server.run();
+    if let Some(coverage) = coverage {
+        coverage.write();
+    }
     // The channel to the launcher stays open as long as this process lives.
     drop(channel);
     Ok(())

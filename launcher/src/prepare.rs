@@ -452,11 +452,13 @@ fn send_to_gofer(
         })
         .collect();
     let log = log_file(&options.debug, "gofer")?.map(|f| donations.give("log", f.into()));
+    let coverage = coverage::file_for("gofer").map(|f| donations.give("coverage", f.into()));
     let args = GoferArgs {
         container: id.to_string(),
         trees,
         seccomp: Vec::new(),
         log,
+        coverage,
         debug: options.debug.verbose,
         privileged: !(options.identity.rootless && config.as_caller),
     };

@@ -139,6 +139,7 @@ pub(crate) fn boot(
         .open_device(options.platform_device.as_deref())?
         .map(|fd| donations.give("device", fd));
     let log = log_file(&options.debug, "boot")?.map(|f| donations.give("log", f.into()));
+    let coverage = coverage::file_for("boot").map(|f| donations.give("coverage", f.into()));
     let mut rules = options.sentry_rules.clone();
     rules.extend(options.platform.host_rules());
     rules.extend(options.profile_rules.iter().flatten().cloned());
@@ -156,6 +157,7 @@ pub(crate) fn boot(
             json: options.debug.json,
             strace: options.debug.strace,
             profile: options.profile_rules.is_some(),
+            coverage,
         },
     };
     let sent = process.channel.send(&args, &donations.borrow());

@@ -111,8 +111,12 @@ pub fn main(
         }
     };
     let wait_status = booted.kernel.wait();
+    let coverage = booted.coverage;
     tracing::info!(wait_status, "the root process ended");
     booted.server.finish(wait_status);
+    if let Some(coverage) = coverage {
+        coverage.write();
+    }
     exit_code(wait_status)
 }
 
@@ -127,12 +131,15 @@ pub fn exit_code(wait_status: i32) -> i32 {
 struct Booted {
     kernel: Arc<dyn Kernel>,
     server: server::Server,
+    coverage: Option<coverage::Profile>,
 }
 
 fn boot(channel: &mut Channel, assemble: Assemble) -> Result<Booted, BootError> {
     let (args, fds) = channel.recv::<BootArgs>()?;
     let mut fds = DonatedFds::new(fds);
     log::start(&args.debug, fds.take_opt(args.debug.log, "the debug log")?);
+    let coverage = fds.take_opt(args.debug.coverage, "the file of a coverage profile")?;
+    let coverage = coverage.map(|fd| coverage::Profile::new(fd.into()));
     report_panics();
     tracing::info!(
         container = args.container.id,
@@ -183,7 +190,11 @@ fn boot(channel: &mut Channel, assemble: Assemble) -> Result<Booted, BootError> 
         gofer: Some(gofer),
     };
     let server = server::spawn(listener, watched, kernel.clone())?;
-    Ok(Booted { kernel, server })
+    Ok(Booted {
+        kernel,
+        server,
+        coverage,
+    })
 }
 
 fn dup(channel: &Channel) -> Result<OwnedFd, BootError> {

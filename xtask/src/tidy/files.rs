@@ -18,6 +18,7 @@ const UNSAFE: &[&str] = &[
     "sentry/boot/src/sys.rs",
     "sentry/boot/src/sys/",
     "control/src/sys.rs",
+    "coverage/src/lib.rs",
     "gofer/src/sys.rs",
     "resident/src/lib.rs",
     "launcher/src/sys.rs",

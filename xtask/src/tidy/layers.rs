@@ -37,15 +37,19 @@ const SENTRY: &[&[&str]] = &[
     &["sentry-boot"],
 ];
 /// What anyone in the sentry may use beside it.
-const BELOW_SENTRY: &[&str] = &["platform-api", "control", "resident"];
+const BELOW_SENTRY: &[&str] = &["platform-api", "control", "coverage", "resident"];
 /// What those outside the sentry may use of ours. A platform knows the contract
 /// and nothing else; the launcher never links the kernel.
 const OUTSIDE: &[(&str, &[&str])] = &[
     ("platform-api", &[]),
     ("control", &[]),
+    ("coverage", &[]),
     ("resident", &[]),
-    ("gofer", &["control", "resident"]),
-    ("launcher", &["control", "platform-api", "resident"]),
+    ("gofer", &["control", "coverage", "resident"]),
+    (
+        "launcher",
+        &["control", "coverage", "platform-api", "resident"],
+    ),
     (
         "runtime-cli",
         &[
