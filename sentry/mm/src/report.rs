@@ -123,5 +123,6 @@ fn entry(vma: Vma, (resident, resident_shared): (u64, u64)) -> MapsEntry {
         resident_shared,
         grows_down: vma.flags.contains(VmaFlags::GROWSDOWN),
         locked: vma.flags.contains(VmaFlags::LOCKED),
+        not_dumped: vma.flags.contains(VmaFlags::DONTDUMP),
     }
 }

@@ -239,6 +239,8 @@ pub struct MapsEntry {
     pub grows_down: bool,
     /// Whether it is locked.
     pub locked: bool,
+    /// Whether core files leave it out (`MADV_DONTDUMP`).
+    pub not_dumped: bool,
 }
 
 /// What execve(2) leaves behind for /proc and prctl(PR_SET_MM).

@@ -292,6 +292,9 @@ impl TaskCx {
 
 /// How much of a mapping is written.
 fn dumped(map: &MapsEntry) -> u64 {
+    if map.not_dumped {
+        return 0;
+    }
     let Some(file) = &map.identity else {
         return map.range.len();
     };

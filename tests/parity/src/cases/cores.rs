@@ -226,6 +226,9 @@ fn core_memory(o: Out) {
         0
     );
     sys::put(0x3_4000_0000, b"far away");
+    // What a program asks to be left out.
+    k!(SYS_madvise, 0x3_0000_2000u64, 4096, MADV_DONTDUMP);
+    sys::put(0x3_0000_2000, b"secret");
     tell!(o, "how" => dies(|| kill_me(SIGABRT)));
     let fd = open(c"core", O_RDONLY, 0).int();
     let mut head = vec![0u8; 65536];
