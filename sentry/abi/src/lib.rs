@@ -6,6 +6,7 @@
 //! with their padding spelled out. One file a family.
 #![forbid(unsafe_code)]
 
+pub mod aio;
 pub mod errno;
 pub mod file;
 pub mod nr;

@@ -202,7 +202,7 @@ pub(crate) fn furnish(
     };
     let own = task::Container::new(&kernel, config);
     mounts::services(&own, &clocks, unix_names.clone(), &limits).install(&own);
-    sysctl::set(&kernel, &own, &spec.sysctls)?;
+    sysctl::set(&own, &spec.sysctls)?;
 
     let mounts = root(spec, fds, &parts)?;
     let cx = KernelFsCtx::new(clocks, mounts.clone());

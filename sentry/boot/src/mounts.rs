@@ -135,7 +135,7 @@ pub(crate) fn services(
                 "proc" => trees.proc,
                 "sysfs" => trees.sysfs,
                 "cgroup2" => trees.cgroup,
-                _ => trees.mqueue,
+                _ => cx.ipc().mqueues.root(),
             };
             let mut spec = MountSpec::new(root, name);
             spec.source = args.source.to_vec();

@@ -3,17 +3,12 @@
 use crate::error::BootError;
 use abi::Errno;
 use control::message::{Failure, FailureKind};
-use std::sync::Arc;
-use task::{Container, Kernel};
+use task::Container;
 
 /// Sets them for `container`, by name and value.
-pub(crate) fn set(
-    kernel: &Arc<Kernel>,
-    container: &Arc<Container>,
-    wanted: &[(String, String)],
-) -> Result<(), BootError> {
+pub(crate) fn set(container: &Container, wanted: &[(String, String)]) -> Result<(), BootError> {
     for (name, value) in wanted {
-        let errno = match fs_proc::set_sysctl(kernel, container, name, value) {
+        let errno = match fs_proc::set_sysctl(container, name, value) {
             Ok(()) => continue,
             Err(errno) => errno,
         };

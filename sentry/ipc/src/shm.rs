@@ -8,6 +8,7 @@ use auth::Capability;
 use ctx::{Ctx, Resource};
 use hostmem::{Frames, MemoryFile, Placement};
 use memmap::{Identity, Mappable, Mapping, Mappings, Space, Translation};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -21,6 +22,15 @@ const HUGE: i32 = 0o4000;
 const DOOMED: u32 = 0o1000;
 /// `SHM_LOCKED`
 const LOCKED: u32 = 0o2000;
+
+/// The segments of all namespaces that may be mapped, by the address of their `Mappable`: a
+/// mapping outlives the stay in the namespace.
+static ATTACHABLE: Mutex<BTreeMap<u64, Weak<Segment>>, ranks::Leaf> = Mutex::new(BTreeMap::new());
+
+/// The segment that is mapped as object `object` (the address of its `Mappable`).
+pub fn by_object(object: u64) -> Option<Arc<Segment>> {
+    ATTACHABLE.lock().get(&object)?.upgrade()
+}
 
 /// `struct shmid64_ds`.
 #[derive(
@@ -70,15 +80,6 @@ struct State {
     ctime: i64,
     cpid: i32,
     lpid: i32,
-}
-
-impl Drop for Segment {
-    fn drop(&mut self) {
-        if let Some(table) = self.table.upgrade() {
-            let pages = self.size.div_ceil(PAGE_SIZE);
-            table.pages.fetch_sub(pages, Ordering::Relaxed);
-        }
-    }
 }
 
 impl Object for Segment {
@@ -156,13 +157,9 @@ impl Segments {
     pub fn attachable(&self, cx: &dyn Ctx, id: i32, wanted: i32) -> Result<Arc<Segment>, Errno> {
         let segment = self.ids.get(id)?;
         segment.perm().check(&cx.creds(), wanted)?;
+        let weak = Arc::downgrade(&segment);
+        ATTACHABLE.lock().insert(segment.object(), weak);
         Ok(segment)
-    }
-
-    /// The segment that is mapped as object `object` (the address of its `Mappable`).
-    pub fn by_object(&self, object: u64) -> Option<Arc<Segment>> {
-        let all = self.ids.all().into_iter();
-        all.map(|(_, s)| s).find(|s| s.object() == object)
     }
 
     /// What `IPC_STAT` says of a segment; `SHM_STAT` names it by its place, and also wants its
@@ -338,6 +335,18 @@ impl Segment {
             && let Some(table) = self.table.upgrade()
         {
             table.ids.remove(self.id);
+        }
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        let object = std::ptr::from_ref(self).addr() as u64;
+        let gone = ATTACHABLE.lock().remove(&object);
+        drop(gone);
+        if let Some(table) = self.table.upgrade() {
+            let pages = self.size.div_ceil(PAGE_SIZE);
+            table.pages.fetch_sub(pages, Ordering::Relaxed);
         }
     }
 }

@@ -10,10 +10,14 @@ use abi::page::Range;
 use hostmem::{Frames, MemoryFile};
 use memmap::Space;
 use platform_api::{AddressSpace, Engine, Limits};
+use std::any::Any;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use sync::census::{Counted, Kind};
 use sync::{Mutex, RwLock, ranks};
+
+/// See [`Mm::companion`].
+type Companion = Arc<dyn Any + Send + Sync>;
 
 /// An address space.
 pub struct Mm {
@@ -29,6 +33,8 @@ pub struct Mm {
     pub(crate) space: Arc<dyn AddressSpace>,
     pub(crate) bounds: Arc<Limits>,
     pub(crate) this: Weak<Mm>,
+    /// See [`Mm::companion`].
+    companion: Mutex<Option<Companion>, ranks::Leaf>,
     _counted: Counted,
 }
 
@@ -146,6 +152,7 @@ impl Mm {
             space,
             bounds,
             this: this.clone(),
+            companion: Mutex::new(None),
             _counted: Counted::new(Kind::AddressSpace),
         })
     }
@@ -215,6 +222,16 @@ impl Mm {
         self.set_exec_info(info);
     }
 
+    /// What callers keep beside the mappings: it is no child's, and goes when the space does.
+    pub fn companion(&self) -> Option<Companion> {
+        self.companion.lock().clone()
+    }
+
+    /// As [`Mm::companion`]; `fresh` where there is none yet.
+    pub fn companion_or(&self, fresh: Companion) -> Companion {
+        self.companion.lock().get_or_insert(fresh).clone()
+    }
+
     /// This space as files know it.
     pub(crate) fn weak(&self) -> Weak<dyn Space> {
         self.this.clone()
@@ -224,6 +241,8 @@ impl Mm {
     ///
     /// No context may run in it now or later.
     pub fn destroy(&self) {
+        let companion = self.companion.lock().take();
+        drop(companion);
         let mut garbage = Garbage::default();
         {
             let mut st = self.state.write();

@@ -58,6 +58,8 @@ ranks! {
     FileLocks,
     /// Appending to one file, one at a time (guest memory is read under it).
     Append,
+    /// Taking events out of a ring of asynchronous I/O (guest memory is written under it).
+    AioReaders,
     /// Upper/lower state of an overlay inode.
     Overlay,
     /// Data of one regular file or directory inode.
@@ -97,6 +99,11 @@ ranks! {
     WaitQueue,
     /// Epoll ready list: filled by what a wait queue notifies.
     EpollReady,
+    /// What is under way in a context of asynchronous I/O, and its ring: completed by what a wait
+    /// queue notifies.
+    AioRing,
+    /// The count of an eventfd: raised by such a completion.
+    EventCount,
     /// Host frame allocator.
     Frames,
 }

@@ -41,7 +41,7 @@ pub(crate) fn kcmp(cx: &mut TaskCx, &[a, b, kind, x, y, _]: &Args) -> SysResult<
         SYSVSEM => {
             let list = |t: &Task| {
                 let process = t.group().serial();
-                let undoes = t.group().container().ipc().sem.undoes(process);
+                let undoes = t.namespaces().ipc.sem.undoes(process);
                 if undoes { process } else { 0 }
             };
             list(&a).cmp(&list(&b))

@@ -138,8 +138,23 @@ pub(crate) fn pwritev2(cx: &mut TaskCx, &[fd, iov, count, pos, _, flags]: &Args)
     counted_write(cx, write_vectors(cx, fd, iov, count, pos, flags))
 }
 
-/// What reads take too, where it has no meaning.
-const RWF_KNOWN: i32 = libc::RWF_HIPRI | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_APPEND;
+/// `EOPNOTSUPP` for flags that are not known. Reads take too what has no meaning for them.
+pub(crate) fn check_rw_flags(flags: i32) -> Result<(), Errno> {
+    const KNOWN: i32 = libc::RWF_HIPRI | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_APPEND;
+    if flags & !KNOWN == 0 {
+        Ok(())
+    } else {
+        Err(Errno::EOPNOTSUPP)
+    }
+}
+
+/// What a write of `n` bytes with these flags does in the end.
+pub(crate) fn sync_after(cx: &TaskCx, file: &File, n: usize, flags: i32) -> Result<(), Errno> {
+    if n > 0 && flags & (libc::RWF_DSYNC | libc::RWF_SYNC) != 0 {
+        file.sync(cx, flags & libc::RWF_SYNC == 0)?;
+    }
+    Ok(())
+}
 
 fn read_vectors(
     cx: &TaskCx,
@@ -160,9 +175,7 @@ fn read_vectors(
     if dst.remaining() == 0 {
         return Ok(0);
     }
-    if flags & !RWF_KNOWN != 0 {
-        return Err(Errno::EOPNOTSUPP.into());
-    }
+    check_rw_flags(flags)?;
     let n = match pos {
         Some(pos) => file.pread(cx, pos, &mut dst)?,
         None => file.read(cx, &mut dst)?,
@@ -189,17 +202,13 @@ fn write_vectors(
     if src.remaining() == 0 {
         return Ok(0);
     }
-    if flags & !RWF_KNOWN != 0 {
-        return Err(Errno::EOPNOTSUPP.into());
-    }
+    check_rw_flags(flags)?;
     let n = match pos {
         _ if flags & libc::RWF_APPEND != 0 => file.append(cx, &mut src)?,
         Some(pos) => file.pwrite(cx, pos, &mut src)?,
         None => file.write(cx, &mut src)?,
     };
-    if n > 0 && flags & (libc::RWF_DSYNC | libc::RWF_SYNC) != 0 {
-        file.sync(cx, flags & libc::RWF_SYNC == 0)?;
-    }
+    sync_after(cx, &file, n, flags)?;
     Ok(n)
 }
 

@@ -20,7 +20,7 @@ fn padded(text: &[u8]) -> [u8; 65] {
 }
 
 pub(crate) fn uname(cx: &mut TaskCx, &[buf, ..]: &Args) -> SysResult<u64> {
-    let uts = cx.container().uts().get();
+    let uts = cx.uts().get();
     let name = Utsname {
         sysname: padded(&uts.sysname),
         nodename: padded(&uts.nodename),
@@ -52,13 +52,13 @@ fn new_name(cx: &TaskCx, addr: u64, len: u64) -> Result<Vec<u8>, Errno> {
 
 pub(crate) fn sethostname(cx: &mut TaskCx, &[name, len, ..]: &Args) -> SysResult<u64> {
     let name = new_name(cx, name, len)?;
-    cx.container().uts().update(|uts| uts.nodename = name);
+    cx.uts().update(|uts| uts.nodename = name);
     Ok(0)
 }
 
 pub(crate) fn setdomainname(cx: &mut TaskCx, &[name, len, ..]: &Args) -> SysResult<u64> {
     let name = new_name(cx, name, len)?;
-    cx.container().uts().update(|uts| uts.domainname = name);
+    cx.uts().update(|uts| uts.domainname = name);
     Ok(0)
 }
 

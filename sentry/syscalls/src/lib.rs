@@ -14,6 +14,7 @@ mod services;
 pub mod table;
 mod user;
 
+mod aio;
 mod dirs;
 mod fcntl;
 mod file_attr;
@@ -50,6 +51,7 @@ mod control;
 mod creds;
 mod ids;
 mod limits;
+mod namespaces;
 mod pidfds;
 mod process;
 mod process_vm;

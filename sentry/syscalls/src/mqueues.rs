@@ -21,14 +21,14 @@ pub(crate) fn mq_open(cx: &mut TaskCx, &[name, flags, mode, attr, ..]: &Args) ->
     };
     let name = path(cx, name)?;
     let flags = OpenFlags::from_bits_truncate(flags as u32);
-    let queues = cx.container().ipc().mqueues.clone();
+    let queues = cx.ipc().mqueues.clone();
     let file = queues.open(cx, &name, flags, mode as u32, attr)?;
     insert(cx, file, true)
 }
 
 pub(crate) fn mq_unlink(cx: &mut TaskCx, &[name, ..]: &Args) -> SysResult<u64> {
     let name = path(cx, name)?;
-    let queues = cx.container().ipc().mqueues.clone();
+    let queues = cx.ipc().mqueues.clone();
     queues.unlink(cx, &name)?;
     Ok(0)
 }

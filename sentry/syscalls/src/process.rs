@@ -179,33 +179,3 @@ pub(crate) fn exit_group(cx: &mut TaskCx, &[status, ..]: &Args) -> SysResult<u64
     cx.exit_group(status as i32);
     Ok(0)
 }
-
-pub(crate) fn unshare(cx: &mut TaskCx, &[flags, ..]: &Args) -> SysResult<u64> {
-    let alone = CloneFlags::THREAD | CloneFlags::SIGHAND | CloneFlags::VM;
-    let own = CloneFlags::FS | CloneFlags::FILES | CloneFlags::SYSVSEM;
-    let flags = CloneFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
-    if !(alone | own | CloneFlags::NAMESPACES).contains(flags) {
-        return Err(Errno::EINVAL.into());
-    }
-    task::may_unshare(&cx.creds(), flags)?;
-    // For a task with a thread beside it these cannot be had; for one alone they are so already.
-    if flags.intersects(alone) && cx.group().threads().len() > 1 {
-        return Err(Errno::EINVAL.into());
-    }
-    if flags.contains(CloneFlags::FILES) {
-        cx.unshare_fds();
-    }
-    if flags.contains(CloneFlags::FS) {
-        cx.unshare_fs();
-    }
-    if flags.contains(CloneFlags::NEWNS) {
-        cx.unshare_mounts();
-    }
-    Ok(0)
-}
-
-/// Every descriptor is no namespace's.
-pub(crate) fn setns(cx: &mut TaskCx, &[fd, ..]: &Args) -> SysResult<u64> {
-    crate::user::file(cx, fd)?;
-    Err(Errno::EINVAL.into())
-}

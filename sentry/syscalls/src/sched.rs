@@ -364,16 +364,25 @@ pub(crate) fn ioprio_get(cx: &mut TaskCx, &[which, who, ..]: &Args) -> SysResult
     Ok(best as u64)
 }
 
+/// Whether the caller may give this priority: a class and a level.
+pub(crate) fn check_io_priority(cx: &TaskCx, value: i32) -> Result<(), Errno> {
+    let (class, level) = (value >> IO_CLASS_SHIFT & 7, value & 7);
+    match class {
+        IO_REALTIME
+            if !cx.creds().has(Capability::SysAdmin) && !cx.creds().has(Capability::SysNice) =>
+        {
+            Err(Errno::EPERM)
+        }
+        IO_REALTIME | IO_BEST_EFFORT | IO_IDLE => Ok(()),
+        0 if level == 0 => Ok(()),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
 pub(crate) fn ioprio_set(cx: &mut TaskCx, &[which, who, value, ..]: &Args) -> SysResult<u64> {
     // Linux keeps sixteen bits, of which three are the class.
     let value = value as i32 & 0xffff;
-    let (class, level) = (value >> IO_CLASS_SHIFT & 7, value & 7);
-    match class {
-        IO_REALTIME if !cx.creds().has(Capability::SysNice) => return Err(Errno::EPERM.into()),
-        IO_REALTIME | IO_BEST_EFFORT | IO_IDLE => {}
-        0 if level == 0 => {}
-        _ => return Err(Errno::EINVAL.into()),
-    }
+    check_io_priority(cx, value)?;
     for task in io_chosen(cx, which, who)? {
         if !may_change(cx, &task) {
             return Err(Errno::EPERM.into());

@@ -14,14 +14,14 @@ const STAT_ANY: i32 = 13;
 const TEXT: u64 = 8;
 
 pub(crate) fn msgget(cx: &mut TaskCx, &[key, flags, ..]: &Args) -> SysResult<u64> {
-    let msg = &cx.container().ipc().msg;
+    let msg = &cx.ipc().msg;
     Ok(msg.get(cx, key as i32, flags as i32)? as u64)
 }
 
 pub(crate) fn msgsnd(cx: &mut TaskCx, &[id, buf, size, flags, ..]: &Args) -> SysResult<u64> {
     let kind: i64 = cx.memory().read_obj(buf)?;
     let id = id as i32;
-    if size > cx.container().ipc().limits.msgmax.size() as u64 || id < 0 || kind < 1 {
+    if size > cx.ipc().limits.msgmax.size() as u64 || id < 0 || kind < 1 {
         return Err(Errno::EINVAL.into());
     }
     let mut text = vec![0; size as usize];
@@ -30,10 +30,7 @@ pub(crate) fn msgsnd(cx: &mut TaskCx, &[id, buf, size, flags, ..]: &Args) -> Sys
         kind,
         text: text.into(),
     };
-    cx.container()
-        .ipc()
-        .msg
-        .send(cx, id, message, flags as i32)?;
+    cx.ipc().msg.send(cx, id, message, flags as i32)?;
     Ok(0)
 }
 
@@ -42,7 +39,7 @@ pub(crate) fn msgrcv(cx: &mut TaskCx, &[id, buf, size, kind, flags, _]: &Args) -
     if id < 0 || (size as i64) < 0 {
         return Err(Errno::EINVAL.into());
     }
-    let msg = &cx.container().ipc().msg;
+    let msg = &cx.ipc().msg;
     let message = msg.receive(cx, id, size, kind as i64, flags as i32)?;
     // A message that has been taken and does not arrive is lost, as on Linux.
     cx.memory().write_obj(buf, &message.kind)?;
@@ -57,7 +54,7 @@ pub(crate) fn msgctl(cx: &mut TaskCx, &[id, op, buf, ..]: &Args) -> SysResult<u6
     if id < 0 || op < 0 {
         return Err(Errno::EINVAL.into());
     }
-    let msg = &cx.container().ipc().msg;
+    let msg = &cx.ipc().msg;
     let memory = cx.memory();
     match (Control::from_number(op), op) {
         (Some(Control::Info), _) | (_, INFO) => {

@@ -22,7 +22,7 @@ const INFO: i32 = 19;
 const STAT_ANY: i32 = 20;
 
 pub(crate) fn semget(cx: &mut TaskCx, &[key, count, flags, ..]: &Args) -> SysResult<u64> {
-    let sem = &cx.container().ipc().sem;
+    let sem = &cx.ipc().sem;
     Ok(sem.get(cx, key as i32, count as i32, flags as i32)? as u64)
 }
 
@@ -47,7 +47,7 @@ fn operate(
 ) -> SysResult<u64> {
     // An unsigned int to Linux.
     let count = u64::from(count as u32);
-    if count > cx.container().ipc().limits.semopm.size() as u64 {
+    if count > cx.ipc().limits.semopm.size() as u64 {
         return Err(Errno::E2BIG.into());
     }
     let mut ops = vec![SemOp::default(); count as usize];
@@ -59,7 +59,7 @@ fn operate(
         None => None,
         Some(t) => Instant::now().checked_add(Duration::from_nanos(t.to_duration()?)),
     };
-    cx.container().ipc().sem.operate(cx, id, &ops, deadline)?;
+    cx.ipc().sem.operate(cx, id, &ops, deadline)?;
     Ok(0)
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn semctl(cx: &mut TaskCx, &[id, num, op, arg, ..]: &Args) -> SysResu
     if id < 0 {
         return Err(Errno::EINVAL.into());
     }
-    let sem = &cx.container().ipc().sem;
+    let sem = &cx.ipc().sem;
     let memory = cx.memory();
     let ask = |what| Ok(sem.ask(cx, id, num, what)? as u64);
     match (Control::from_number(op), op) {

@@ -22,7 +22,7 @@ const INFO: i32 = 14;
 const STAT_ANY: i32 = 15;
 
 pub(crate) fn shmget(cx: &mut TaskCx, &[key, size, flags, ..]: &Args) -> SysResult<u64> {
-    let shm = &cx.container().ipc().shm;
+    let shm = &cx.ipc().shm;
     Ok(shm.get(cx, key as i32, size, flags as i32)? as u64)
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn shmat(cx: &mut TaskCx, &[id, addr, flags, ..]: &Args) -> SysResult
         prot |= Prot::EXECUTE;
         wanted |= 0o111;
     }
-    let segment = cx.container().ipc().shm.attachable(cx, id, wanted)?;
+    let segment = cx.ipc().shm.attachable(cx, id, wanted)?;
     let mut how = MapFlags::SHARED;
     if let Some(at) = at {
         at.checked_add(segment.size()).ok_or(Errno::EINVAL)?;
@@ -104,13 +104,13 @@ pub(crate) fn shmdt(cx: &mut TaskCx, &[addr, ..]: &Args) -> SysResult<u64> {
     if !addr.is_multiple_of(PAGE_SIZE) {
         return Err(Errno::EINVAL.into());
     }
-    let shm = &cx.container().ipc().shm;
-    let size = |object| page_up(shm.by_object(object)?.size());
+    // Also what was attached in another namespace.
+    let size = |object| page_up(ipc::shm::by_object(object)?.size());
     // Found before it may go with its last mapping.
     let held = std::cell::RefCell::new(None);
     cx.mm().unmap_object(addr, |object| {
         let size = size(object)?;
-        held.replace(shm.by_object(object));
+        held.replace(ipc::shm::by_object(object));
         Some(size)
     })?;
     if let Some(segment) = held.take() {
@@ -124,7 +124,7 @@ pub(crate) fn shmctl(cx: &mut TaskCx, &[id, op, buf, ..]: &Args) -> SysResult<u6
     if id < 0 || op < 0 {
         return Err(Errno::EINVAL.into());
     }
-    let shm = &cx.container().ipc().shm;
+    let shm = &cx.ipc().shm;
     let memory = cx.memory();
     match (Control::from_number(op), op) {
         (Some(Control::Info), _) => {

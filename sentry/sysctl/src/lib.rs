@@ -81,6 +81,8 @@ impl Knob {
 
 const INT: i64 = i32::MAX as i64;
 
+/// `fs.aio-max-nr`: requests that all contexts together may have under way.
+pub static AIO_MAX: Knob = Knob::new(0x10000, 0, i64::MAX);
 /// `fs.inotify.max_queued_events`: events that wait to be read of an instance.
 pub static INOTIFY_EVENTS: Knob = Knob::new(16384, 0, INT);
 /// `fs.inotify.max_user_instances`

@@ -110,7 +110,8 @@ pub struct CloneArgs {
     pub set_tid: Vec<i32>,
 }
 
-/// Whether new namespaces as `flags` ask for them can be had. Those of mounts can.
+/// Whether new namespaces as `flags` ask for them can be had: those of mounts, host names and IPC
+/// objects can.
 ///
 /// # Errors
 /// `EPERM` without the capability, `EINVAL` for the other kinds.
@@ -121,7 +122,8 @@ pub fn may_unshare(creds: &Creds, flags: CloneFlags) -> Result<(), Errno> {
     if !flags.contains(CloneFlags::NEWUSER) && !creds.has(Capability::SysAdmin) {
         return Err(Errno::EPERM);
     }
-    if flags.intersects(CloneFlags::NAMESPACES - CloneFlags::NEWNS) {
+    let known = CloneFlags::NEWNS | CloneFlags::NEWUTS | CloneFlags::NEWIPC;
+    if flags.intersects(CloneFlags::NAMESPACES - known) {
         return Err(Errno::EINVAL);
     }
     Ok(())
@@ -238,6 +240,10 @@ impl TaskCx {
             return Err(Errno::EINVAL);
         }
         may_unshare(self.creds_ref(), flags)?;
+        // What is to be undone to semaphores cannot be shared with one that no longer sees them.
+        if has(CloneFlags::NEWIPC) && has(CloneFlags::SYSVSEM) {
+            return Err(Errno::EINVAL);
+        }
         if has(CloneFlags::INTO_CGROUP) {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -388,6 +394,9 @@ impl TaskCx {
             fds: Some(fds.clone()),
             fs: Some(fs.clone()),
             mounts: None,
+            namespaces: self
+                .namespaces
+                .unshared(args.flags, self.kernel(), self.container()),
             name: st.name,
             parent_death_signal: 0,
             clear_child_tid: if args.flags.contains(CloneFlags::CHILD_CLEARTID) {

@@ -4,7 +4,7 @@ use crate::cpu::Phase;
 use crate::frame::Trap;
 use crate::run::{Pending, Start};
 use crate::users::Users;
-use crate::{Container, ExitStatus, FsContext, Kernel, Task, ThreadGroup};
+use crate::{Container, ExitStatus, FsContext, Kernel, Namespaces, Task, ThreadGroup};
 use abi::Errno;
 use auth::Creds;
 use ctx::{Ctx, JobControl, Resource, Restart, SysResult, UserMemory, Wake};
@@ -34,11 +34,14 @@ pub struct TaskCx {
     pub(crate) fs: Arc<Users<FsContext>>,
     creds: Arc<Creds>,
     pub(crate) mounts: Arc<MountNamespace>,
+    pub(crate) namespaces: Namespaces,
     pub(crate) altstack: AltStack,
     /// What the last exception left for signal frames.
     pub(crate) trap: Trap,
     /// The mask to go back to once a signal has been delivered, or has turned out not to be.
     pub(crate) saved_mask: Option<SigSet>,
+    /// The call's result stands, and signals come in by the temporary mask all the same.
+    pub(crate) mask_stays: bool,
     pub(crate) restart: Option<RestartFn>,
     /// What becomes of the system call that has just ended.
     pub(crate) pending: Pending,
@@ -62,6 +65,7 @@ impl TaskCx {
             extended,
         } = start;
         let creds = task.creds();
+        let namespaces = task.namespaces();
         TaskCx {
             kernel: task.kernel().clone(),
             task,
@@ -72,9 +76,11 @@ impl TaskCx {
             fs,
             creds,
             mounts,
+            namespaces,
             altstack,
             trap: Trap::default(),
             saved_mask: None,
+            mask_stays: false,
             restart: None,
             pending: Pending::None,
             extended,

@@ -5,7 +5,7 @@ use crate::limits::{Limits, RESOURCES, Rlimit};
 use crate::run::Start;
 use crate::task::TaskState;
 use crate::users::Users;
-use crate::{Container, FsContext, Kernel, Task, TaskCx, ThreadGroup};
+use crate::{Container, FsContext, Kernel, Namespaces, Task, TaskCx, ThreadGroup};
 use abi::Errno;
 use auth::{CapSet, Creds, Securebits};
 use ctx::{SysErr, SysResult, Terminal};
@@ -395,6 +395,7 @@ impl Kernel {
             fds: Some(fds.clone()),
             fs: Some(fs.clone()),
             mounts: Some(spec.mounts.clone()),
+            namespaces: Namespaces::of(&container),
             name: [0; 16],
             parent_death_signal: 0,
             clear_child_tid: 0,

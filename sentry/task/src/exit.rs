@@ -37,11 +37,8 @@ impl TaskCx {
         self.leave_memory(None);
         // Before anybody can learn of the end. Of threads that end at the same moment none may be
         // the last here; then it is done below.
+        self.leave_ipc();
         if me.group().state.lock().threads.len() == 1 {
-            self.container()
-                .ipc()
-                .sem
-                .process_ended(me.group().serial(), me.tgid());
             self.kernel().leader_ends(me.tgid());
         }
         if self.fds.leave() {
@@ -185,11 +182,7 @@ impl TaskCx {
             p.children.notify_all(Events::READABLE);
         }
         if last {
-            group
-                .container()
-                .ipc()
-                .sem
-                .process_ended(group.serial(), group.tgid());
+            self.undo_semaphores();
             kernel.leader_ends(group.tgid());
             group.timers().stop();
             group.ended.notify_all(Events::READABLE | Events::HUP);

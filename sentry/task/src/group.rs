@@ -36,6 +36,8 @@ pub struct ThreadGroup {
     pub(crate) subreaper: AtomicBool,
     /// Not killed by signals it has no handler for: init.
     pub(crate) unkillable: AtomicBool,
+    /// Its threads may be in different IPC namespaces.
+    pub(crate) mixed_ipc: AtomicBool,
     oom_score_adj: AtomicI32,
     /// What it cannot be set below without privilege.
     oom_score_floor: AtomicI32,
@@ -122,6 +124,7 @@ impl ThreadGroup {
             status: OnceLock::new(),
             subreaper: AtomicBool::new(false),
             unkillable: AtomicBool::new(false),
+            mixed_ipc: AtomicBool::new(false),
             oom_score_adj: AtomicI32::new(0),
             oom_score_floor: AtomicI32::new(0),
         })

@@ -42,6 +42,7 @@ mod kernel;
 mod limits;
 mod load;
 mod masks;
+mod namespaces;
 mod oom;
 mod pages;
 mod pause;
@@ -75,6 +76,7 @@ pub use io::{IoAccount, IoCounts};
 pub use itimer::{Interval, Notify, ProcessTimers, Setting, TimerClock};
 pub use kernel::{CallTable, Ended, Handler, Kernel, KernelConfig, Tracer};
 pub use limits::{Limits, RESOURCES, Rlimit, resource_from_number};
+pub use namespaces::Namespaces;
 pub use pages::{VdsoPages, VdsoSpec};
 pub use pidfd::PidFd;
 

@@ -33,6 +33,12 @@ impl TaskCx {
         self.set_blocked(mask);
     }
 
+    /// The call ends with what it has, and what the temporary mask lets in is delivered before
+    /// that mask ends (io_pgetevents(2)).
+    pub fn keep_temporary_mask(&mut self) {
+        self.mask_stays = true;
+    }
+
     /// What is pending and blocked (rt_sigpending(2)).
     pub fn pending_signals(&self) -> SigSet {
         let me = self.task();

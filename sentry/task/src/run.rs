@@ -171,7 +171,11 @@ fn system_call(cx: &mut TaskCx) {
         result,
         Err(SysErr::Restart(_)) | Err(SysErr::Errno(Errno::EINTR))
     );
-    if !interrupted && let Some(mask) = cx.saved_mask.take() {
+    if cx.saved_mask.is_some()
+        && !std::mem::take(&mut cx.mask_stays)
+        && !interrupted
+        && let Some(mask) = cx.saved_mask.take()
+    {
         cx.set_blocked(mask);
     }
     match result {

@@ -4,7 +4,7 @@ use crate::confine::Mode;
 use crate::cpu::{CpuClock, CpuTime, Phase};
 use crate::users::Users;
 use crate::vfork::VforkDone;
-use crate::{FsContext, IoAccount, Kernel, ThreadGroup};
+use crate::{FsContext, IoAccount, Kernel, Namespaces, ThreadGroup};
 use auth::Creds;
 use mm::Mm;
 use platform_api::Interrupter;
@@ -62,6 +62,7 @@ pub(crate) struct TaskState {
     pub(crate) fds: Option<Arc<Users<FdTable>>>,
     pub(crate) fs: Option<Arc<Users<FsContext>>>,
     pub(crate) mounts: Option<Arc<MountNamespace>>,
+    pub(crate) namespaces: Namespaces,
     pub(crate) name: [u8; 16],
     pub(crate) parent_death_signal: i32,
     pub(crate) clear_child_tid: u64,

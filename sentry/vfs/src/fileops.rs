@@ -47,6 +47,16 @@ pub trait FileOps: Send + Sync + Any {
         true
     }
 
+    /// Whether io_submit(2) reads it.
+    fn takes_async_reads(&self) -> bool {
+        self.takes_reads()
+    }
+
+    /// Whether io_submit(2) writes it.
+    fn takes_async_writes(&self) -> bool {
+        self.takes_writes()
+    }
+
     /// The position, where the file keeps it itself. Then `read` and `write` get [`CURRENT`] for
     /// it, and move it.
     fn own_position(&self) -> Option<&dyn Position> {

@@ -4,11 +4,15 @@ use crate::anon::plain_attr;
 use crate::{Attr, File, FileOps, FileType, OpenFlags};
 use abi::Errno;
 use abi::time::Timespec;
-use ctx::{Ctx, SysErr, SysResult};
+use ctx::{Ctx, SysErr, SysResult, UserMemoryExt};
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// `_IO(0xb7, 1)`
+pub const NS_GET_USERNS: u32 = 0xb701;
+/// `_IO(0xb7, 4)`
+const NS_GET_OWNER_UID: u32 = 0xb704;
 /// `_IO(0xb7, 2)`
 const NS_GET_PARENT: u32 = 0xb702;
 /// `_IO(0xb7, 3)`
@@ -50,17 +54,71 @@ pub struct NamespaceKind {
     pub nested: bool,
 }
 
-/// A namespace's file.
-struct NamespaceFile {
+const fn kind(name: &'static str, flag: u32, nested: bool) -> NamespaceKind {
+    NamespaceKind { name, flag, nested }
+}
+
+/// Of control groups.
+pub static CGROUP: NamespaceKind = kind("cgroup", 0x0200_0000, false);
+/// Of IPC objects.
+pub static IPC: NamespaceKind = kind("ipc", 0x0800_0000, false);
+/// Of mounts.
+pub static MNT: NamespaceKind = kind("mnt", 0x0002_0000, false);
+/// Of networks.
+pub static NET: NamespaceKind = kind("net", 0x4000_0000, false);
+/// Of processes.
+pub static PID: NamespaceKind = kind("pid", 0x2000_0000, true);
+/// Of clocks.
+pub static TIME: NamespaceKind = kind("time", 0x80, false);
+/// Of users.
+pub static USER: NamespaceKind = kind("user", 0x1000_0000, true);
+/// Of host names.
+pub static UTS: NamespaceKind = kind("uts", 0x0400_0000, false);
+
+/// The one of users: the kinds of which there is one have the numbers of Linux's first.
+pub const USER_ID: u64 = 0xefff_fffd;
+/// The one of control groups.
+pub const CGROUP_ID: u64 = 0xefff_fffb;
+/// The one of clocks.
+pub const TIME_ID: u64 = 0xefff_fffa;
+
+/// What keeps a namespace: whatever the layer that has it knows it by.
+pub type Held = Arc<dyn Any + Send + Sync>;
+
+/// A namespace's file, which keeps the namespace.
+#[derive(Clone)]
+pub struct NamespaceFile {
     kind: &'static NamespaceKind,
     id: u64,
     made: Timespec,
+    held: Held,
+}
+
+impl NamespaceFile {
+    /// Which kind it is of.
+    pub fn kind(&self) -> &'static NamespaceKind {
+        self.kind
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The namespace.
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
 }
 
 /// The file of a namespace by its number.
-pub fn open(cx: &dyn Ctx, kind: &'static NamespaceKind, id: u64) -> Arc<File> {
-    let made = cx.clocks().wall();
-    let file = NamespaceFile { kind, id, made };
+pub fn open(cx: &dyn Ctx, kind: &'static NamespaceKind, id: u64, held: Held) -> Arc<File> {
+    let file = NamespaceFile {
+        kind,
+        id,
+        made: cx.clocks().wall(),
+        held,
+    };
     File::anonymous(cx, Arc::new(file), OpenFlags::empty())
 }
 
@@ -70,8 +128,13 @@ pub fn name(kind: &NamespaceKind, id: u64) -> Vec<u8> {
 }
 
 impl FileOps for NamespaceFile {
-    fn ioctl(&self, _cx: &dyn Ctx, _file: &File, request: u32, _arg: u64) -> SysResult<u64> {
+    fn ioctl(&self, cx: &dyn Ctx, _file: &File, request: u32, arg: u64) -> SysResult<u64> {
         match request {
+            NS_GET_OWNER_UID if self.kind.flag == USER.flag => {
+                cx.memory().write_obj(arg, &0u32)?;
+                Ok(0)
+            }
+            NS_GET_OWNER_UID => Err(Errno::EINVAL.into()),
             NS_GET_NSTYPE => Ok(self.kind.flag.into()),
             // It is out of reach, or there is none.
             NS_GET_PARENT if self.kind.nested => Err(Errno::EPERM.into()),
@@ -92,7 +155,7 @@ impl FileOps for NamespaceFile {
         if flags.writable() {
             return Err(Errno::EPERM.into());
         }
-        Ok(Arc::new(NamespaceFile { ..*self }))
+        Ok(Arc::new(self.clone()))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -13,7 +13,7 @@ const MAX: u64 = u64::MAX - 1;
 
 /// A counter that can be waited for.
 pub struct EventFd {
-    count: Mutex<u64, ranks::Leaf>,
+    count: Mutex<u64, ranks::EventCount>,
     semaphore: bool,
     queue: Queue,
 }
@@ -39,7 +39,7 @@ impl EventFd {
         let mut count = self.count.lock();
         *count = count.saturating_add(n).min(MAX);
         drop(count);
-        self.queue.notify(Events::READABLE);
+        self.queue.notify(Events::IN);
     }
 }
 
@@ -50,6 +50,10 @@ impl FileOps for EventFd {
 
     fn stays_at_start(&self) -> bool {
         true
+    }
+
+    fn takes_async_writes(&self) -> bool {
+        false
     }
 
     fn read(&self, cx: &dyn Ctx, file: &File, _offset: u64, dst: &mut Dst<'_>) -> SysResult {
@@ -77,10 +81,11 @@ impl FileOps for EventFd {
             Restart::Sys,
             attempt,
         )?;
-        self.queue.notify(Events::WRITABLE);
+        // eventfd(2) has no `POLLRDNORM` and `POLLWRNORM`.
+        self.queue.notify(Events::OUT);
         if *self.count.lock() > 0 {
             // Another reader has something to take too.
-            self.queue.notify(Events::READABLE);
+            self.queue.notify(Events::IN);
         }
         put_u64(dst, taken.unwrap_or(0))
     }
@@ -126,7 +131,7 @@ impl FileOps for EventFd {
             attempt,
         )?;
         if more > 0 {
-            self.queue.notify(Events::READABLE);
+            self.queue.notify(Events::IN);
         }
         Ok(Written { count: 8, end: 0 })
     }
@@ -136,7 +141,6 @@ impl FileOps for EventFd {
         let mut ready = Events::empty();
         ready.set(Events::READABLE, count > 0);
         ready.set(Events::WRITABLE, count < MAX);
-        // eventfd(2) has no `POLLRDNORM` and `POLLWRNORM`.
         ready & (Events::IN | Events::OUT)
     }
 

@@ -368,6 +368,10 @@ impl Drop for Inotify {
 }
 
 impl FileOps for Inotify {
+    fn takes_async_reads(&self) -> bool {
+        false
+    }
+
     fn seekable(&self) -> bool {
         false
     }

@@ -22,8 +22,8 @@ const FILES: &[(&str, Table)] = &[
 struct File(Table);
 
 impl Text for File {
-    fn read(&self, proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
-        Ok((self.0)(proc.container.ipc()).into_bytes())
+    fn read(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        Ok((self.0)(&proc.seen_by(cx).ipc).into_bytes())
     }
 }
 

@@ -17,8 +17,9 @@ mod system;
 mod tree;
 
 use abi::Errno;
+use ctx::Ctx;
 use std::sync::Arc;
-use task::{Container, Kernel};
+use task::{Container, Kernel, Namespaces};
 use vfs::Inode;
 
 /// What all files of an instance share.
@@ -30,11 +31,12 @@ pub(crate) struct Proc {
 }
 
 impl Proc {
-    fn new(kernel: &Arc<Kernel>, container: &Arc<Container>) -> Proc {
-        Proc {
-            kernel: kernel.clone(),
-            container: container.clone(),
-            dev: abi::stat::makedev(0, 5),
+    /// The namespaces of who reads; of a reader that it does not show, its container's.
+    pub(crate) fn seen_by(&self, cx: &dyn Ctx) -> Namespaces {
+        let task = self.kernel.task(cx.tid());
+        match task.filter(|t| t.group().serial() == cx.process()) {
+            Some(task) => task.namespaces(),
+            None => Namespaces::of(&self.container),
         }
     }
 
@@ -50,7 +52,11 @@ impl Proc {
 
 /// The root of a new instance, which shows the tasks of `kernel` and the rest as `container` has it.
 pub fn root(kernel: &Arc<Kernel>, container: &Arc<Container>) -> Arc<dyn Inode> {
-    let proc = Arc::new(Proc::new(kernel, container));
+    let proc = Arc::new(Proc {
+        kernel: kernel.clone(),
+        container: container.clone(),
+        dev: abi::stat::makedev(0, 5),
+    });
     node::directory(&proc, 1, Owner::Root, Arc::new(tree::Top))
 }
 
@@ -59,13 +65,8 @@ pub fn root(kernel: &Arc<Kernel>, container: &Arc<Container>) -> Arc<dyn Inode> 
 /// # Errors
 /// `ENOENT` where there is no such value, `EACCES` where it cannot be changed, `EINVAL` where it
 /// cannot be `value`.
-pub fn set_sysctl(
-    kernel: &Arc<Kernel>,
-    container: &Arc<Container>,
-    name: &str,
-    value: &str,
-) -> Result<(), Errno> {
-    sys::set(&Proc::new(kernel, container), name, value)
+pub fn set_sysctl(container: &Container, name: &str, value: &str) -> Result<(), Errno> {
+    sys::set(&Namespaces::of(container), name, value)
 }
 
 /// Whose a file is.

@@ -2,51 +2,49 @@
 
 use crate::node::{Directory, Entry, Target, link, number};
 use crate::{Owner, Proc};
-use abi::{Errno, libc};
+use abi::Errno;
 use ctx::Ctx;
 use std::sync::Arc;
 use task::Task;
-use vfs::nsfs::{self, NamespaceKind};
+use vfs::nsfs::{self, Held, NamespaceKind};
 use vfs::{FileType, Inode, Link};
-
-const fn kind(name: &'static str, flag: i32, nested: bool) -> NamespaceKind {
-    NamespaceKind {
-        name,
-        flag: flag.cast_unsigned(),
-        nested,
-    }
-}
-
-static CGROUP: NamespaceKind = kind("cgroup", libc::CLONE_NEWCGROUP, false);
-static IPC: NamespaceKind = kind("ipc", libc::CLONE_NEWIPC, false);
-static MNT: NamespaceKind = kind("mnt", libc::CLONE_NEWNS, false);
-static NET: NamespaceKind = kind("net", libc::CLONE_NEWNET, false);
-static PID: NamespaceKind = kind("pid", libc::CLONE_NEWPID, true);
-// libc has no name for `CLONE_NEWTIME`.
-static TIME: NamespaceKind = kind("time", 0x80, false);
-static USER: NamespaceKind = kind("user", libc::CLONE_NEWUSER, true);
-static UTS: NamespaceKind = kind("uts", libc::CLONE_NEWUTS, false);
 
 type Namespace = (
     &'static str,
     &'static NamespaceKind,
-    fn(&Task) -> Option<u64>,
+    fn(&Task) -> Option<(u64, Held)>,
 );
 
-/// In Linux's order. The kinds of which there is one have the numbers of Linux's first.
+/// One of a kind that nobody leaves.
+fn fixed(id: u64) -> Option<(u64, Held)> {
+    Some((id, Arc::new(())))
+}
+
+/// In Linux's order.
 const ALL: &[Namespace] = &[
-    ("net", &NET, |t| Some(t.group().container().network())),
-    ("uts", &UTS, |t| Some(t.group().container().uts().id())),
-    ("ipc", &IPC, |t| Some(t.group().container().ipc().id())),
-    ("pid", &PID, |t| Some(t.kernel().pid_namespace())),
-    ("pid_for_children", &PID, |t| {
-        Some(t.kernel().pid_namespace())
+    ("net", &nsfs::NET, |t| {
+        fixed(t.group().container().network())
     }),
-    ("user", &USER, |_| Some(0xefff_fffd)),
-    ("mnt", &MNT, |t| Some(t.mounts()?.id())),
-    ("cgroup", &CGROUP, |_| Some(0xefff_fffb)),
-    ("time", &TIME, |_| Some(0xefff_fffa)),
-    ("time_for_children", &TIME, |_| Some(0xefff_fffa)),
+    ("uts", &nsfs::UTS, |t| {
+        let uts = t.namespaces().uts;
+        Some((uts.id(), uts))
+    }),
+    ("ipc", &nsfs::IPC, |t| {
+        let ipc = t.namespaces().ipc;
+        Some((ipc.id(), ipc))
+    }),
+    ("pid", &nsfs::PID, |t| fixed(t.kernel().pid_namespace())),
+    ("pid_for_children", &nsfs::PID, |t| {
+        fixed(t.kernel().pid_namespace())
+    }),
+    ("user", &nsfs::USER, |_| fixed(nsfs::USER_ID)),
+    ("mnt", &nsfs::MNT, |t| {
+        let mounts = t.mounts()?;
+        Some((mounts.id(), mounts))
+    }),
+    ("cgroup", &nsfs::CGROUP, |_| fixed(nsfs::CGROUP_ID)),
+    ("time", &nsfs::TIME, |_| fixed(nsfs::TIME_ID)),
+    ("time_for_children", &nsfs::TIME, |_| fixed(nsfs::TIME_ID)),
 ];
 
 /// The directory.
@@ -84,17 +82,18 @@ struct NsLink {
 }
 
 impl NsLink {
-    fn id(&self) -> Result<u64, Errno> {
+    fn find(&self) -> Result<(u64, Held), Errno> {
         (self.namespace.2)(&self.task).ok_or(Errno::ENOENT)
     }
 }
 
 impl Target for NsLink {
     fn text(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
-        Ok(nsfs::name(self.namespace.1, self.id()?))
+        Ok(nsfs::name(self.namespace.1, self.find()?.0))
     }
 
     fn follow(&self, _proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Link, Errno> {
-        Ok(Link::File(nsfs::open(cx, self.namespace.1, self.id()?)))
+        let (id, held) = self.find()?;
+        Ok(Link::File(nsfs::open(cx, self.namespace.1, id, held)))
     }
 }

@@ -10,7 +10,7 @@ use ctx::Ctx;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use sysctl::Knob;
-use task::Uts;
+use task::{Namespaces, Uts};
 use vfs::{FileType, Inode};
 
 /// A directory.
@@ -22,13 +22,13 @@ pub(crate) struct SysDir {
 #[derive(Clone, Copy)]
 enum Value {
     /// Nobody can change it.
-    Fixed(fn(&Proc) -> String),
+    Fixed(fn(&Namespaces) -> String),
     /// Numbers in a row.
-    Numbers(fn(&Proc) -> Vec<&Knob>),
+    Numbers(fn(&Namespaces) -> Vec<&Knob>),
     /// A size in bytes, which is rounded up to a power of two of pages.
     Size(&'static Knob),
     /// A number without a sign, and without a bound.
-    Large(fn(&Proc) -> &AtomicU64),
+    Large(fn(&Namespaces) -> &AtomicU64),
     /// A string of uname(2).
     Name(fn(&mut Uts) -> &mut Vec<u8>),
 }
@@ -37,6 +37,11 @@ use Value::{Fixed, Large, Name, Numbers, Size};
 
 /// Path below `/proc/sys`, and what is there.
 const SYS: &[(&str, Value)] = &[
+    ("fs/aio-max-nr", Numbers(|_| vec![&sysctl::AIO_MAX])),
+    (
+        "fs/aio-nr",
+        Fixed(|_| format!("{}\n", fs_anon::aio::count())),
+    ),
     ("fs/file-max", Fixed(|_| "1048576\n".into())),
     (
         "fs/inotify/max_queued_events",
@@ -52,23 +57,23 @@ const SYS: &[(&str, Value)] = &[
     ),
     (
         "fs/mqueue/msg_default",
-        Numbers(|p| vec![&p.limits().mq_msg_default]),
+        Numbers(|p| vec![&p.ipc.limits.mq_msg_default]),
     ),
     (
         "fs/mqueue/msg_max",
-        Numbers(|p| vec![&p.limits().mq_msg_max]),
+        Numbers(|p| vec![&p.ipc.limits.mq_msg_max]),
     ),
     (
         "fs/mqueue/msgsize_default",
-        Numbers(|p| vec![&p.limits().mq_msgsize_default]),
+        Numbers(|p| vec![&p.ipc.limits.mq_msgsize_default]),
     ),
     (
         "fs/mqueue/msgsize_max",
-        Numbers(|p| vec![&p.limits().mq_msgsize_max]),
+        Numbers(|p| vec![&p.ipc.limits.mq_msgsize_max]),
     ),
     (
         "fs/mqueue/queues_max",
-        Numbers(|p| vec![&p.limits().mq_queues_max]),
+        Numbers(|p| vec![&p.ipc.limits.mq_queues_max]),
     ),
     ("fs/nr_open", Numbers(|_| vec![&sysctl::NR_OPEN])),
     ("fs/overflowgid", Fixed(|_| "65534\n".into())),
@@ -91,11 +96,11 @@ const SYS: &[(&str, Value)] = &[
     ("kernel/hostname", Name(|uts| &mut uts.nodename)),
     (
         "kernel/msg_next_id",
-        Numbers(|p| vec![&p.limits().msg_next_id]),
+        Numbers(|p| vec![&p.ipc.limits.msg_next_id]),
     ),
-    ("kernel/msgmax", Numbers(|p| vec![&p.limits().msgmax])),
-    ("kernel/msgmnb", Numbers(|p| vec![&p.limits().msgmnb])),
-    ("kernel/msgmni", Numbers(|p| vec![&p.limits().msgmni])),
+    ("kernel/msgmax", Numbers(|p| vec![&p.ipc.limits.msgmax])),
+    ("kernel/msgmnb", Numbers(|p| vec![&p.ipc.limits.msgmnb])),
+    ("kernel/msgmni", Numbers(|p| vec![&p.ipc.limits.msgmni])),
     ("kernel/ngroups_max", Fixed(|_| "65536\n".into())),
     ("kernel/osrelease", Fixed(|p| uts(p, |u| u.release))),
     ("kernel/ostype", Fixed(|p| uts(p, |u| u.sysname))),
@@ -110,21 +115,21 @@ const SYS: &[(&str, Value)] = &[
     (
         "kernel/sem",
         Numbers(|p| {
-            let l = p.limits();
+            let l = &p.ipc.limits;
             vec![&l.semmsl, &l.semmns, &l.semopm, &l.semmni]
         }),
     ),
     (
         "kernel/sem_next_id",
-        Numbers(|p| vec![&p.limits().sem_next_id]),
+        Numbers(|p| vec![&p.ipc.limits.sem_next_id]),
     ),
     (
         "kernel/shm_next_id",
-        Numbers(|p| vec![&p.limits().shm_next_id]),
+        Numbers(|p| vec![&p.ipc.limits.shm_next_id]),
     ),
-    ("kernel/shmall", Large(|p| &p.limits().shmall)),
-    ("kernel/shmmax", Large(|p| &p.limits().shmmax)),
-    ("kernel/shmmni", Numbers(|p| vec![&p.limits().shmmni])),
+    ("kernel/shmall", Large(|p| &p.ipc.limits.shmall)),
+    ("kernel/shmmax", Large(|p| &p.ipc.limits.shmmax)),
+    ("kernel/shmmni", Numbers(|p| vec![&p.ipc.limits.shmmni])),
     ("kernel/tainted", Fixed(|_| "0\n".into())),
     ("kernel/version", Fixed(|p| uts(p, |u| u.version))),
     (
@@ -153,34 +158,34 @@ const SYS: &[(&str, Value)] = &[
 /// # Errors
 /// `ENOENT` where there is none, `EACCES` where it cannot be changed, `EINVAL` where it cannot be
 /// `value`.
-pub(crate) fn set(proc: &Proc, name: &str, value: &str) -> Result<(), Errno> {
+pub(crate) fn set(seen: &Namespaces, name: &str, value: &str) -> Result<(), Errno> {
     let path = name.replace('.', "/");
     let (_, found) = SYS.iter().find(|(p, _)| *p == path).ok_or(Errno::ENOENT)?;
-    found.set(proc, value.as_bytes())
+    found.set(seen, value.as_bytes())
 }
 
 impl Value {
-    fn show(self, proc: &Proc) -> String {
+    fn show(self, seen: &Namespaces) -> String {
         match self {
-            Fixed(text) => text(proc),
+            Fixed(text) => text(seen),
             Numbers(knobs) => {
-                let all: Vec<String> = knobs(proc).iter().map(|k| k.get().to_string()).collect();
+                let all: Vec<String> = knobs(seen).iter().map(|k| k.get().to_string()).collect();
                 format!("{}\n", all.join("\t"))
             }
             Size(knob) => format!("{}\n", knob.get()),
-            Large(number) => format!("{}\n", number(proc).load(Ordering::Relaxed)),
-            Name(which) => line(which(&mut proc.container.uts().get())),
+            Large(number) => format!("{}\n", number(seen).load(Ordering::Relaxed)),
+            Name(which) => line(which(&mut seen.uts.get())),
         }
     }
 
-    fn set(self, proc: &Proc, data: &[u8]) -> Result<(), Errno> {
+    fn set(self, seen: &Namespaces, data: &[u8]) -> Result<(), Errno> {
         match self {
             Fixed(_) => return Err(Errno::EACCES),
             _ if data.is_empty() => {}
             Numbers(knobs) => {
                 let mut words = words(data);
                 let mut first = true;
-                let knobs = knobs(proc);
+                let knobs = knobs(seen);
                 // `sem` alone has several, and its bounds are looked at by a function of its own.
                 let out_of_bounds = if knobs.len() > 1 {
                     Errno::ERANGE
@@ -207,16 +212,14 @@ impl Value {
             }
             Large(number) => {
                 let word = words(data).next().ok_or(Errno::EINVAL)?;
-                number(proc).store(unsigned(word)?, Ordering::Relaxed);
+                number(seen).store(unsigned(word)?, Ordering::Relaxed);
             }
             Name(which) => {
                 /// `__NEW_UTS_LEN`
                 const MOST: usize = 64;
                 let end = data.iter().position(|b| matches!(b, b'\n' | 0));
                 let name = &data[..end.unwrap_or(data.len()).min(MOST)];
-                proc.container
-                    .uts()
-                    .update(|uts| *which(uts) = name.to_vec());
+                seen.uts.update(|uts| *which(uts) = name.to_vec());
             }
         }
         Ok(())
@@ -252,14 +255,8 @@ fn signed(word: &[u8]) -> Result<i64, Errno> {
     Ok(if negative { -number } else { number })
 }
 
-impl Proc {
-    fn limits(&self) -> &ipc::Limits {
-        &self.container.ipc().limits
-    }
-}
-
-fn uts(proc: &Proc, pick: fn(Uts) -> Vec<u8>) -> String {
-    line(&pick(proc.container.uts().get()))
+fn uts(seen: &Namespaces, pick: fn(Uts) -> Vec<u8>) -> String {
+    line(&pick(seen.uts.get()))
 }
 
 /// A random UUID (version 4).
@@ -358,12 +355,12 @@ impl Text for File {
         true
     }
 
-    fn read(&self, proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
-        Ok(self.0.show(proc).into_bytes())
+    fn read(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        Ok(self.0.show(&proc.seen_by(cx)).into_bytes())
     }
 
-    fn write(&self, proc: &Arc<Proc>, _cx: &dyn Ctx, data: &[u8]) -> Result<(), Errno> {
-        self.0.set(proc, data)
+    fn write(&self, proc: &Arc<Proc>, cx: &dyn Ctx, data: &[u8]) -> Result<(), Errno> {
+        self.0.set(&proc.seen_by(cx), data)
     }
 
     fn perm(&self) -> u32 {

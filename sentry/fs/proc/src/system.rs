@@ -83,7 +83,7 @@ impl Text for System {
             }
             System::Vmstat => vmstat(proc).into_bytes(),
             System::Version => {
-                let u = proc.container.uts().get();
+                let u = proc.seen_by(cx).uts.get();
                 let part = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
                 format!(
                     "{} version {} {}\n",

@@ -188,9 +188,10 @@ impl Mqueues {
         }
         let n = count as u64;
         let bytes = n * (MESSAGE_COST + size as u64) + n.min(u64::from(PRIORITIES)) * PRIORITY_COST;
+        let limit = cx.limit(Resource::Msgqueue);
         let mut charged = self.charged.lock();
         let now = charged.entry(creds.euid).or_default();
-        if now.saturating_add(bytes) > cx.limit(Resource::Msgqueue) {
+        if now.saturating_add(bytes) > limit {
             return Err(Errno::EMFILE);
         }
         *now += bytes;

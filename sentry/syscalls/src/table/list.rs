@@ -100,7 +100,7 @@ calls! {
     socketpair(domain: Family, kind: SockType, protocol: Int, sv: FdPair) => partial(sockets::socketpair) "AF_UNIX alone";
     setsockopt(sockfd: Fd, level: Int, optname: Int, optval: Ptr, optlen: Size) => partial(sockets::setsockopt) "AF_UNIX alone";
     getsockopt(sockfd: Fd, level: Int, optname: Int, optval: Ptr, optlen: Ptr) => partial(sockets::getsockopt) "AF_UNIX alone";
-    clone(flags: Clone, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) => partial(process::clone) "new namespaces but CLONE_NEWNS: EINVAL";
+    clone(flags: Clone, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) => partial(process::clone) "new namespaces of mounts, host names and IPC; others: EINVAL";
     fork() => full(process::fork);
     vfork() => full(process::vfork);
     execve(pathname: Path, argv: Argv, envp: Envp) => full(process::execve);
@@ -250,11 +250,11 @@ calls! {
     sched_setaffinity(pid: Int, cpusetsize: Size, mask: Ptr) => partial(sched::sched_setaffinity) "kept, not acted upon";
     sched_getaffinity(pid: Int, cpusetsize: Size, mask: Ptr) => full(sched::sched_getaffinity);
     set_thread_area(u_info: Ptr) => absent "32-bit programs";
-    io_setup(nr_events: Uint, ctx_idp: Ptr) => absent "asynchronous I/O";
-    io_destroy(ctx_id: Hex) => absent "asynchronous I/O";
-    io_getevents(ctx_id: Hex, min_nr: Long, nr: Long, events: Ptr, timeout: Timespec) => absent "asynchronous I/O";
-    io_submit(ctx_id: Hex, nr: Long, iocbpp: Ptr) => absent "asynchronous I/O";
-    io_cancel(ctx_id: Hex, iocb: Ptr, result: Ptr) => absent "asynchronous I/O";
+    io_setup(nr_events: Uint, ctx_idp: Ptr) => full(aio::io_setup);
+    io_destroy(ctx_id: Hex) => full(aio::io_destroy);
+    io_getevents(ctx_id: Hex, min_nr: Long, nr: Long, events: Ptr, timeout: Timespec) => full(aio::io_getevents);
+    io_submit(ctx_id: Hex, nr: Long, iocbpp: Ptr) => full(aio::io_submit);
+    io_cancel(ctx_id: Hex, iocb: Ptr, result: Ptr) => full(aio::io_cancel);
     get_thread_area(u_info: Ptr) => absent "32-bit programs";
     lookup_dcookie(cookie: Hex, buffer: Ptr, len: Size) => absent "gone from Linux";
     epoll_create(size: Int) => full(epoll::epoll_create);
@@ -316,7 +316,7 @@ calls! {
     faccessat(dirfd: DirFd, pathname: Path, mode: Access) => full(file_attr::faccessat);
     pselect6(nfds: Int, readfds: Ptr, writefds: Ptr, exceptfds: Ptr, timeout: Timespec, sigmask: Ptr) => full(poll::pselect6);
     ppoll(fds: PollFds, nfds: Size, tmo_p: Timespec, sigmask: Sigset, sigsetsize: Size) => full(poll::ppoll);
-    unshare(flags: Clone) => partial(process::unshare) "CLONE_FS, CLONE_FILES, CLONE_NEWNS; no other new namespaces";
+    unshare(flags: Clone) => partial(namespaces::unshare) "new namespaces of mounts, host names and IPC; others: EINVAL";
     set_robust_list(head: Ptr, len: Size) => full(futexes::set_robust_list);
     get_robust_list(pid: Int, head_ptr: Ptr, len_ptr: Ptr) => full(futexes::get_robust_list);
     splice(fd_in: Fd, off_in: Ptr, fd_out: Fd, off_out: Ptr, len: Size, flags: Hex) => full(file_copy::splice);
@@ -352,7 +352,7 @@ calls! {
     clock_adjtime(clk_id: Clock, buf: Ptr) => partial(clocks::clock_adjtime) "reading alone, else EPERM";
     syncfs(fd: Fd) => full(file_io::syncfs);
     sendmmsg(sockfd: Fd, msgvec: Ptr, vlen: Uint, flags: MsgFlags) => partial(messages::sendmmsg) "AF_UNIX alone";
-    setns(fd: Fd, nstype: Clone) => partial(process::setns) "no namespaces to enter: EINVAL";
+    setns(fd: Fd, nstype: Clone) => full(namespaces::setns);
     getcpu(cpu: Ptr, node: Ptr, tcache: Ptr) => full(sched::getcpu);
     process_vm_readv(pid: Int, local_iov: Ptr, liovcnt: Size, remote_iov: Ptr, riovcnt: Size, flags: Hex) => full(process_vm::process_vm_readv);
     process_vm_writev(pid: Int, local_iov: Ptr, liovcnt: Size, remote_iov: Ptr, riovcnt: Size, flags: Hex) => full(process_vm::process_vm_writev);
@@ -377,7 +377,7 @@ calls! {
     pkey_alloc(flags: Hex, access_rights: Hex) => partial(memory::pkey_alloc) "ENOSPC, as on a CPU without them";
     pkey_free(pkey: Int) => partial(memory::pkey_free) "EINVAL";
     statx(dirfd: DirFd, pathname: Path, flags: AtFlags, mask: Hex, statxbuf: Ptr) => full(file_stat::statx);
-    io_pgetevents(ctx_id: Hex, min_nr: Long, nr: Long, events: Ptr, timeout: Timespec, sig: Ptr) => absent "asynchronous I/O";
+    io_pgetevents(ctx_id: Hex, min_nr: Long, nr: Long, events: Ptr, timeout: Timespec, sig: Ptr) => full(aio::io_pgetevents);
     rseq(rseq: Ptr, rseq_len: Size, flags: Hex, sig: Hex) => absent "cannot be honoured on every platform yet";
     pidfd_send_signal(pidfd: Fd, sig: Signal, info: Ptr, flags: Hex) => full(pidfds::pidfd_send_signal);
     io_uring_setup(entries: Uint, p: Ptr) => absent "io_uring";

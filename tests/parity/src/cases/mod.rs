@@ -2,6 +2,7 @@
 
 use crate::Case;
 
+mod aio;
 mod async_io;
 mod cores;
 mod epoll;
@@ -29,6 +30,7 @@ mod memory_more;
 mod memory_random;
 mod misc;
 mod mqueues;
+mod namespaces;
 mod paths;
 mod pipes;
 mod proc_figures;
@@ -93,13 +95,25 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
     ("futexes", &[futexes_pi::CASES, shared_state::CASES]),
     (
         "events",
-        &[pipes::CASES, epoll::CASES, sockets::CASES, transfers::CASES],
+        &[
+            pipes::CASES,
+            epoll::CASES,
+            sockets::CASES,
+            transfers::CASES,
+            aio::CASES,
+        ],
     ),
     ("async", &[async_io::CASES]),
     ("inotify", &[inotify::CASES, inotify_more::CASES]),
     (
         "ipc",
-        &[sysv::CASES, sysv_msg::CASES, mqueues::CASES, sysctl::CASES],
+        &[
+            sysv::CASES,
+            sysv_msg::CASES,
+            mqueues::CASES,
+            sysctl::CASES,
+            namespaces::CASES,
+        ],
     ),
     (
         "seccomp",

@@ -1,0 +1,126 @@
+//! The namespaces that a task can leave and enter on its own (unshare(2), setns(2)): of host names
+//! and of IPC objects. Those of mounts are [`vfs::MountNamespace`].
+
+use crate::{CloneFlags, Container, Kernel, Task, TaskCx, UtsNamespace};
+use abi::Errno;
+use ipc::Ipc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use vfs::MountNamespace;
+
+/// Those a task is in. It begins in its container's.
+#[derive(Clone, Debug)]
+pub struct Namespaces {
+    /// What uname(2) says.
+    pub uts: Arc<UtsNamespace>,
+    /// System V IPC and POSIX message queues.
+    pub ipc: Arc<Ipc>,
+}
+
+impl Namespaces {
+    /// Those that a container's processes begin in.
+    pub fn of(container: &Container) -> Namespaces {
+        Namespaces {
+            uts: container.uts().clone(),
+            ipc: container.ipc().clone(),
+        }
+    }
+
+    /// These, with new ones in place of those that `flags` name.
+    pub(crate) fn unshared(
+        &self,
+        flags: CloneFlags,
+        kernel: &Kernel,
+        container: &Container,
+    ) -> Namespaces {
+        let mut new = self.clone();
+        if flags.contains(CloneFlags::NEWUTS) {
+            new.uts = Arc::new(UtsNamespace::new(self.uts.get()));
+        }
+        if flags.contains(CloneFlags::NEWIPC) {
+            new.ipc = Arc::new(Ipc::new(container.memory(), kernel.clocks()));
+        }
+        new
+    }
+}
+
+impl Task {
+    /// Those it is in.
+    pub fn namespaces(&self) -> Namespaces {
+        self.state.lock().namespaces.clone()
+    }
+}
+
+impl TaskCx {
+    /// What uname(2) says to it.
+    pub fn uts(&self) -> &Arc<UtsNamespace> {
+        &self.namespaces.uts
+    }
+
+    /// The IPC objects that it sees.
+    pub fn ipc(&self) -> &Arc<Ipc> {
+        &self.namespaces.ipc
+    }
+
+    /// Goes into new namespaces, of those `flags` that are kept here (unshare(2)).
+    pub fn unshare_namespaces(&mut self, flags: CloneFlags) {
+        let new = self
+            .namespaces
+            .unshared(flags, self.kernel(), self.container());
+        self.enter_namespaces(new);
+    }
+
+    /// Goes into these (setns(2)).
+    pub fn enter_namespaces(&mut self, new: Namespaces) {
+        if !Arc::ptr_eq(&new.ipc, &self.namespaces.ipc) {
+            let group = self.group();
+            if group.threads().len() > 1 {
+                group.mixed_ipc.store(true, Ordering::Relaxed);
+            }
+            self.leave_ipc();
+        }
+        let old = std::mem::replace(&mut self.task.state.lock().namespaces, new.clone());
+        self.namespaces = new;
+        drop(old);
+    }
+
+    /// Its changes to semaphores are undone, unless another thread of the process is left to do
+    /// that.
+    pub(crate) fn leave_ipc(&self) {
+        let me = &self.task;
+        let alone = {
+            let threads = &self.group().state.lock().threads;
+            let mixed = self.group().mixed_ipc.load(Ordering::Relaxed);
+            let stays = |t: &Arc<Task>| {
+                !Arc::ptr_eq(t, me)
+                    && (!mixed || Arc::ptr_eq(&t.state.lock().namespaces.ipc, self.ipc()))
+            };
+            threads.len() <= 1 || (mixed && !threads.iter().any(stays))
+        };
+        if alone {
+            self.undo_semaphores();
+        }
+    }
+
+    pub(crate) fn undo_semaphores(&self) {
+        let group = self.group();
+        self.ipc().sem.process_ended(group.serial(), group.tgid());
+    }
+
+    /// Sees `mounts` from their top on (setns(2)).
+    ///
+    /// # Errors
+    /// `EINVAL` where its root and working directory are not its alone.
+    pub fn enter_mounts(&mut self, mounts: Arc<MountNamespace>) -> Result<(), Errno> {
+        if self.fs.is_shared() {
+            return Err(Errno::EINVAL);
+        }
+        let top = mounts.root();
+        self.fs.get().set_root(top.clone());
+        self.fs.get().set_cwd(top);
+        self.mounts = mounts.clone();
+        let old = self.task.state.lock().mounts.replace(mounts);
+        drop(old);
+        Ok(())
+    }
+}
