@@ -47,7 +47,7 @@ fn domain_name() -> String {
     show(name.split(|b| *b == 0).next().unwrap_or_default())
 }
 
-/// What the link says, in place of its number whether it is `like`'s.
+/// What the link says.
 fn link_text(path: &CStr) -> Vec<u8> {
     let mut text = vec![0u8; 64];
     let n = k!(SYS_readlinkat, AT_FDCWD, path, &mut text[..], 64);
