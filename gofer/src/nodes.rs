@@ -7,9 +7,10 @@
 
 use crate::sys;
 use control::fs::{Attr, NodeId, ROOT, Time};
+use control::gofer::KERNELS;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::statfs::fstatfs;
+use nix::sys::statfs::{Statfs, fstatfs};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,29 +18,6 @@ use std::sync::Arc;
 
 /// Deepest place.
 const MAX_DEPTH: usize = 4096;
-/// File systems whose files are the host's kernel itself: proc, sysfs, both cgroups, debugfs,
-/// tracefs, securityfs, bpf, configfs, efivarfs, pstore, binfmt_misc, selinuxfs, smackfs, fusectl,
-/// resctrl. A tree of the host's own may hold them (`do` on `/`), and the container has its own in
-/// their places; a sentry that was broken into must not read the host's through its gofer.
-const KERNELS: [i64; 16] = [
-    0x9fa0,
-    0x6265_6572,
-    0x0027_e0eb,
-    0x6367_7270,
-    0x6462_6720,
-    0x7472_6163,
-    0x7363_6673,
-    0xcafe_4a11,
-    0x6265_6570,
-    0xde5e_81e4,
-    0x6165_676c,
-    0x4249_4e4d,
-    0xf97c_ff8c,
-    0x4341_5d53,
-    0x6573_5543,
-    0x0765_5821,
-];
-
 /// What makes a file that file, even after its inode number was used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
@@ -120,16 +98,22 @@ pub(crate) fn policy() -> ResolveFlag {
         | ResolveFlag::RESOLVE_NO_MAGICLINKS
 }
 
+/// Whether the host's kernel is talked to there. One that cannot be looked at is not entered.
+fn is_kernel(found: Result<Statfs, Errno>) -> bool {
+    found.map_or(true, |s| KERNELS.contains(&s.filesystem_type().0))
+}
+
 impl Nodes {
-    /// With `root`.
-    pub(crate) fn new(root: OwnedFd, room: Room) -> Result<Nodes, Errno> {
+    /// With `root`, which config.json names, or which the host has mounted `below` such a one.
+    pub(crate) fn new(root: OwnedFd, below: bool, room: Room) -> Result<Nodes, Errno> {
         let attr = sys::statx(root.as_fd(), c"")?;
+        let sealed = below && is_kernel(fstatfs(&root));
         let root = Node {
             place: None,
             identity: Identity::of(&attr),
             fd: Some(Arc::new(root)),
             pinned: true,
-            sealed: false,
+            sealed,
             children: 0,
             forgotten: false,
             used: 0,
@@ -192,8 +176,7 @@ impl Nodes {
             Some(fd) => fstatfs(fd),
             None => open_path(self.fd(parent)?.as_fd(), name).and_then(fstatfs),
         };
-        // One that cannot be looked at is not entered.
-        Ok(found.map_or(true, |s| KERNELS.contains(&s.filesystem_type().0)))
+        Ok(is_kernel(found))
     }
 
     /// Numbers a file without a name.

@@ -80,6 +80,7 @@ fn serve(socket: RawFd, confine: impl FnOnce() -> Result<(), String>) -> Result<
         trees.push(TreeConfig {
             root: take(tree.root)?,
             connection: take(tree.connection)?,
+            below: tree.below,
             readonly: tree.readonly,
             name: tree.name,
         });

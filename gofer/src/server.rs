@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub struct TreeConfig {
     /// Descriptor of its root, `O_PATH` or read-only: a directory or a single file.
     pub root: OwnedFd,
+    /// Whether it is a mount below one that config.json names.
+    pub below: bool,
     /// Our end of the connection.
     pub connection: OwnedFd,
     /// Refuse what would change it.
@@ -59,7 +61,7 @@ impl Server {
         let connections = trees
             .into_iter()
             .map(|t| {
-                let tree = Tree::new(t.root, t.readonly, room, magic.clone())?;
+                let tree = Tree::new(t.root, t.below, t.readonly, room, magic.clone())?;
                 Ok(Connection {
                     channel: Channel::new(t.connection),
                     tree,

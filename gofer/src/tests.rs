@@ -62,10 +62,15 @@ impl Client {
 }
 
 fn serve(tree: &Path, readonly: bool, descriptors: usize) -> Channel {
+    serve_tree(tree, false, readonly, descriptors)
+}
+
+fn serve_tree(tree: &Path, below: bool, readonly: bool, descriptors: usize) -> Channel {
     let root: OwnedFd = File::open(tree).unwrap().into();
     let (ours, theirs) = Channel::pair().unwrap();
     let config = TreeConfig {
         root,
+        below,
         connection: theirs.into_socket(),
         readonly,
         name: "t".into(),
@@ -656,6 +661,27 @@ fn the_hosts_kernel_is_not_served() {
 }
 
 #[test]
+fn the_hosts_kernel_is_served_where_it_is_named_alone() {
+    for (below, tree) in [(false, "/proc"), (true, "/proc"), (true, "/")] {
+        let channel = serve_tree(Path::new(tree), below, true, 16);
+        let dir = tempfile::tempdir().unwrap();
+        let mut c = Client { channel, dir };
+        let Reply::Attr(_) = c.call(Request::Stat { node: ROOT }).0 else {
+            panic!()
+        };
+        let inside = Request::Lookup {
+            dir: ROOT,
+            name: name(if tree == "/" { "etc" } else { "version" }),
+            open: false,
+        };
+        match (below, tree) {
+            (true, "/proc") => assert_eq!(c.errno(inside), Errno::EACCES),
+            _ => drop(c.entry(inside)),
+        }
+    }
+}
+
+#[test]
 fn lies_about_what_was_moved_harm_the_liar_alone() {
     let mut c = Client::new(false);
     std::fs::create_dir_all(c.path("a/b")).unwrap();
@@ -691,6 +717,7 @@ fn a_broken_connection_leaves_the_others_alone() {
     let ((bad, bad_end), (good, good_end)) = (pair(), pair());
     let tree = |end: Channel| TreeConfig {
         root: File::open(dir.path()).unwrap().into(),
+        below: false,
         connection: end.into_socket(),
         readonly: true,
         name: "t".into(),

@@ -44,12 +44,13 @@ fn plain(reply: Reply) -> Answer {
 impl Tree {
     pub(crate) fn new(
         root: OwnedFd,
+        below: bool,
         readonly: bool,
         room: Room,
         magic: Arc<Magic>,
     ) -> Result<Tree, Errno> {
         Ok(Tree {
-            nodes: Nodes::new(root, room)?,
+            nodes: Nodes::new(root, below, room)?,
             magic,
             readonly,
             buf: vec![0; LISTING],

@@ -12,7 +12,7 @@ use crate::identity::IdMaps;
 use crate::sandbox::{Console, Debug, Options, Overlay};
 use crate::spawn::{Process, SpawnError, Spawner, Start, errno, host};
 use crate::submounts::{self, Submount};
-use crate::sys::{Atime, TreePath};
+use crate::sys::{Atime, Found, TreePath};
 use crate::{step, sys};
 use control::ChannelError;
 use control::boot::{
@@ -34,11 +34,19 @@ const MAX_PRESERVED: u32 = 100;
 /// the message to it.
 const MAX_TREES: usize = 120;
 
+/// What the gofer is told of a tree.
+struct Rest {
+    directory: bool,
+    below: bool,
+    readonly: bool,
+    name: String,
+}
+
 /// What the gofer serves, in the making.
 struct Trees {
     paths: Vec<TreePath>,
     /// The rest of each, still without descriptors.
-    trees: Vec<(bool, bool, String)>,
+    trees: Vec<Rest>,
     /// The sandbox's ends.
     ends: Vec<OwnedFd>,
     gofer_ends: Vec<OwnedFd>,
@@ -56,11 +64,17 @@ impl Trees {
         let path = CString::new(tree.path.as_os_str().as_bytes())
             .map_err(|_| host("use a path with a NUL byte")(nix::errno::Errno::EINVAL))?;
         let name = tree.path.display().to_string();
-        self.trees.push((tree.directory, tree.readonly, name));
+        self.trees.push(Rest {
+            directory: tree.directory,
+            below: tree.found.is_some(),
+            readonly: tree.readonly,
+            name,
+        });
         self.ends.push(ours);
         self.gofer_ends.push(theirs);
         self.paths.push(TreePath {
             path,
+            found: tree.found,
             recursive: tree.recursive,
             atime: tree.atime,
         });
@@ -74,10 +88,20 @@ impl Trees {
             return Ok(vec![(mount.clone(), None)]);
         };
         let directory = path.is_dir();
-        let mut inner = match *recursive && directory {
+        let found = match *recursive && directory {
             true => submounts::below(path),
-            false => Vec::new(),
+            false => Ok(Vec::new()),
         };
+        let unknown = found.is_err();
+        let mut inner = found.unwrap_or_else(|e| {
+            tracing::warn!(
+                "what is mounted below {} is part of the mount on {}, with its options: the list \
+                 of mounts cannot be read: {e}",
+                path.display(),
+                mount.destination
+            );
+            Vec::new()
+        });
         let many = inner.len() > room;
         if many {
             tracing::warn!(
@@ -91,9 +115,10 @@ impl Trees {
         }
         let tree = Tree {
             path,
+            found: None,
             directory,
             readonly: mount.flags.readonly,
-            recursive: many,
+            recursive: many || unknown,
             atime: atime(&mount.flags, &MountFlags::default()),
         };
         let mut shown = vec![(mount.clone(), Some(self.add(tree)?))];
@@ -101,6 +126,7 @@ impl Trees {
             path,
             below,
             flags: host,
+            found,
             directory,
         } in inner
         {
@@ -110,6 +136,7 @@ impl Trees {
             }
             let tree = Tree {
                 path: &path,
+                found: Some(found),
                 directory,
                 readonly: flags.readonly,
                 recursive: false,
@@ -145,6 +172,8 @@ fn atime(flags: &MountFlags, host: &MountFlags) -> Option<Atime> {
 /// A tree that is to be served.
 struct Tree<'a> {
     path: &'a Path,
+    /// Of a mount that config.json does not name.
+    found: Option<Found>,
     directory: bool,
     readonly: bool,
     recursive: bool,
@@ -180,6 +209,7 @@ impl Prepared {
         let below = options.overlay != Overlay::None;
         trees.add(Tree {
             path: &config.root,
+            found: None,
             directory: true,
             readonly: config.root_readonly || below,
             recursive: true,
@@ -239,7 +269,7 @@ impl Prepared {
             .map(|end| donations.give("gofer connection", end))
             .collect();
         let connection = |n: usize| connections.get(n).copied().unwrap_or(FdIndex(u32::MAX));
-        let directories: Vec<bool> = self.trees.trees.iter().map(|t| t.0).collect();
+        let directories: Vec<bool> = self.trees.trees.iter().map(|t| t.directory).collect();
         let mounts = std::mem::take(&mut self.mounts).into_iter();
         let mounts = mounts.map(|(mount, n)| MountSpec {
             destination: mount.destination,
@@ -432,9 +462,9 @@ fn send_to_gofer(
             }
         }
     } else {
-        let open =
-            |tree: &TreePath| sys::open_tree(tree).map_err(host("open a tree for the gofer"));
-        trees.paths.iter().map(open).collect::<Result<_, _>>()?
+        let open = |tree: TreePath| sys::open_tree(tree).map_err(host("open a tree for the gofer"));
+        let paths = std::mem::take(&mut trees.paths);
+        paths.into_iter().map(open).collect::<Result<_, _>>()?
     };
     let mut donations = Donations::new("gofer");
     let ends = std::mem::take(&mut trees.gofer_ends);
@@ -443,12 +473,13 @@ fn send_to_gofer(
         .zip(roots)
         .zip(ends);
     let trees = parts
-        .map(|(((directory, readonly, name), root), end)| gofer::Tree {
+        .map(|((rest, root), end)| gofer::Tree {
             root: donations.give("tree", root),
             connection: donations.give("sandbox connection", end),
-            directory,
-            readonly,
-            name,
+            directory: rest.directory,
+            below: rest.below,
+            readonly: rest.readonly,
+            name: rest.name,
         })
         .collect();
     let log = log_file(&options.debug, "gofer")?.map(|f| donations.give("log", f.into()));

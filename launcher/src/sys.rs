@@ -8,7 +8,10 @@
     reason = "clone, exec and capabilities have no safe wrapper"
 )]
 
+use nix::NixPath;
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::fstat;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -54,10 +57,45 @@ pub(crate) struct Child<'a> {
 pub(crate) struct TreePath {
     /// Its root.
     pub(crate) path: CString,
+    /// What was found there, of a mount that config.json does not name: its path is not trusted to
+    /// lead there still.
+    pub(crate) found: Option<Found>,
     /// Whether with what is mounted below.
     pub(crate) recursive: bool,
     /// How access times are kept in it, where not as in what it is a clone of.
     pub(crate) atime: Option<Atime>,
+}
+
+/// A mount's root that was found, open.
+#[derive(Debug)]
+pub(crate) struct Found {
+    at: OwnedFd,
+    /// Device and inode.
+    file: (u64, u64),
+}
+
+impl Found {
+    pub(crate) fn new(at: OwnedFd) -> Result<Found, Errno> {
+        let file = fstat(&at).map(|s| (s.st_dev, s.st_ino))?;
+        Ok(Found { at, file })
+    }
+
+    /// The same in another mount namespace, where `path` still leads to it.
+    fn again(&self, path: &CStr) -> Result<Found, Errno> {
+        let found = Found::new(open_found(path)?)?;
+        match found.file == self.file {
+            true => Ok(found),
+            false => Err(Errno::ESTALE),
+        }
+    }
+}
+
+/// Opens a path that has no links in it, to look at: one that has them now was changed by somebody.
+pub(crate) fn open_found<P: NixPath + ?Sized>(path: &P) -> Result<OwnedFd, Errno> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    openat2(AT_FDCWD, path, how)
 }
 
 /// How access times are kept: some of mount_setattr(2)'s attributes.
@@ -266,7 +304,10 @@ fn send_trees(trees: &[TreePath]) -> Result<(), Failed> {
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
     let mut numbers = Vec::with_capacity(trees.len());
     for tree in trees {
-        let tree = open_tree(tree).map_err(|e| Failed(c"open a tree for the gofer", e))?;
+        // What the launcher found is of its mount namespace, and closed here.
+        let found = tree.found.as_ref().map(|f| f.again(&tree.path));
+        let opened = found.transpose().and_then(|f| clone_tree(tree, f));
+        let tree = opened.map_err(|e| Failed(c"open a tree for the gofer", e))?;
         numbers.push(std::os::fd::IntoRawFd::into_raw_fd(tree));
     }
     sendmsg::<()>(
@@ -285,12 +326,24 @@ fn send_trees(trees: &[TreePath]) -> Result<(), Failed> {
 ///
 /// Where a user namespace must not see what mounts hide, it cannot have one without those below it:
 /// then they come along.
-pub(crate) fn open_tree(tree: &TreePath) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_tree(mut tree: TreePath) -> Result<OwnedFd, Errno> {
+    let found = tree.found.take();
+    clone_tree(&tree, found)
+}
+
+/// The same, of what was `found` at its path, if it was.
+fn clone_tree(tree: &TreePath, found: Option<Found>) -> Result<OwnedFd, Errno> {
     let clone = |more: libc::c_int| {
-        let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | more as u32;
-        let path = tree.path.as_ptr();
-        // SAFETY: a NUL-terminated path and plain flags.
-        unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path, flags) }
+        let (at, path, how) = match &found {
+            Some(found) => {
+                let how = libc::AT_EMPTY_PATH | libc::AT_NO_AUTOMOUNT;
+                (found.at.as_raw_fd(), c"", how)
+            }
+            None => (libc::AT_FDCWD, tree.path.as_c_str(), 0),
+        };
+        let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | (more | how) as u32;
+        // SAFETY: an open descriptor, a NUL-terminated path and plain flags.
+        unsafe { libc::syscall(libc::SYS_open_tree, at, path.as_ptr(), flags) }
     };
     let mut cloned = -1;
     if !tree.recursive {
@@ -307,7 +360,10 @@ pub(crate) fn open_tree(tree: &TreePath) -> Result<OwnedFd, Errno> {
         }
         return Ok(cloned);
     }
-    // SAFETY: as above.
+    if let Some(found) = found {
+        return Ok(found.at);
+    }
+    // SAFETY: a NUL-terminated path and plain flags.
     let plain = unsafe { libc::open(tree.path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
     Errno::result(plain)?;
     // SAFETY: a new descriptor of ours.

@@ -69,9 +69,13 @@ fn weights(dir: &Path, v2: bool, asked: &BlockIo) -> Result<(), CgroupError> {
     let found = WEIGHT_FILES.iter().find(|(f, _)| dir.join(f).exists());
     let (file, usual) = match (v2, bfq, found) {
         (true, true, _) => ("io.bfq.weight", 100),
-        (true, false, _) => ("io.weight", 100),
+        (true, false, _) if dir.join("io.weight").exists() => ("io.weight", 100),
         (false, _, Some(found)) => *found,
-        (false, _, None) => {
+        // Nothing to take away.
+        _ if asked.weight.unwrap_or(0) == 0 && asked.weights.iter().all(|(_, w)| *w == 0) => {
+            return Ok(());
+        }
+        (true, false, _) | (false, _, None) => {
             return Err(CgroupError::Set {
                 what: "blockIO.weight".to_owned(),
                 value: asked.weight.unwrap_or_default().to_string(),

@@ -85,8 +85,8 @@ pub enum CgroupError {
     },
     /// A limit on a block device that is not there.
     #[error(
-        "linux.resources.{what} = {value}: this host has no block device of that number; see \
-         /proc/partitions"
+        "linux.resources.{what} = {value}: this host has no whole disk of that number (a partition has \
+         no limits of its own); `lsblk -d` lists them"
     )]
     BlockDevice {
         /// The field.

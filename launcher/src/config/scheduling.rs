@@ -81,8 +81,12 @@ pub(super) fn io_priority(p: &oci::LinuxIOPriority) -> Result<u16, ConfigError> 
 pub(super) fn affinity(a: &oci::ExecCPUAffinity) -> Result<Option<Vec<u8>>, ConfigError> {
     const INITIAL: &str = "process.execCPUAffinity.initial";
     const FINAL: &str = "process.execCPUAffinity.final";
-    let initial = a.initial().as_deref().map(|l| cpus(INITIAL, l));
-    let last = a.cpu_affinity_final().as_deref().map(|l| cpus(FINAL, l));
+    // An empty list is as none.
+    let given = |l: &&str| !l.is_empty();
+    let initial = a.initial().as_deref().filter(given);
+    let last = a.cpu_affinity_final().as_deref().filter(given);
+    let initial = initial.map(|l| cpus(INITIAL, l));
+    let last = last.map(|l| cpus(FINAL, l));
     let (initial, last) = (initial.transpose()?, last.transpose()?);
     Ok(last.or(initial))
 }
@@ -90,13 +94,17 @@ pub(super) fn affinity(a: &oci::ExecCPUAffinity) -> Result<Option<Vec<u8>>, Conf
 /// A list such as `0-3,7`, as bits.
 fn cpus(name: &'static str, list: &str) -> Result<Vec<u8>, ConfigError> {
     let mut bits = Vec::new();
-    for part in list.split(',') {
+    let problem = || {
+        let problem = format!("{list:?} is no list of CPUs such as 0-3,7");
+        field(name, problem)
+    };
+    // Commas too many are no matter.
+    for part in list.split(',').filter(|part| !part.trim().is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let number = |text: &str| text.trim().parse::<u32>().ok().filter(|n| *n < MAX_CPUS);
         let range = number(first).zip(number(last)).filter(|(a, b)| a <= b);
         let Some((first, last)) = range else {
-            let problem = format!("{list:?} is no list of CPUs such as 0-3,7");
-            return Err(field(name, problem));
+            return Err(problem());
         };
         for cpu in first..=last {
             let byte = cpu as usize / 8;
@@ -108,7 +116,10 @@ fn cpus(name: &'static str, list: &str) -> Result<Vec<u8>, ConfigError> {
             }
         }
     }
-    Ok(bits)
+    match bits.is_empty() {
+        true => Err(problem()),
+        false => Ok(bits),
+    }
 }
 
 /// What personality(2) is told. The spec has no flags yet.

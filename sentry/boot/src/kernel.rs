@@ -92,6 +92,8 @@ pub(crate) struct Namespaces {
     pub(crate) kernel: Arc<Kernel>,
     /// Whether that is the container's alone: then its first process is process 1.
     pub(crate) own_pids: bool,
+    /// Whether others were in the sandbox before.
+    pub(crate) joined: bool,
     pub(crate) uts: Arc<UtsNamespace>,
     pub(crate) ipc: Arc<ipc::Ipc>,
     /// The network's: of what there is of one so far.
@@ -149,6 +151,7 @@ pub fn assemble(
     let namespaces = Namespaces {
         kernel: machine.kernel(&memory, spec)?,
         own_pids: true,
+        joined: false,
         uts: uts(spec),
         ipc: machine.ipc(&memory),
         unix_names: AbstractNames::new(),
@@ -175,6 +178,7 @@ pub(crate) fn furnish(
     let Namespaces {
         kernel,
         own_pids,
+        joined,
         uts,
         ipc,
         unix_names,
@@ -202,7 +206,7 @@ pub(crate) fn furnish(
     };
     let own = task::Container::new(&kernel, config);
     mounts::services(&own, &clocks, unix_names.clone(), &limits).install(&own);
-    sysctl::set(&own, &spec.sysctls)?;
+    sysctl::set(&own, &spec.sysctls, joined)?;
 
     let mounts = root(spec, fds, &parts)?;
     let cx = KernelFsCtx::new(clocks, mounts.clone());

@@ -84,6 +84,7 @@ impl Pod {
         let namespaces = Namespaces {
             kernel,
             own_pids: !shared.pid,
+            joined: true,
             uts: match shared.uts {
                 true => root.own.uts().clone(),
                 false => uts(&spec.container),

@@ -5,18 +5,36 @@ use abi::Errno;
 use control::message::{Failure, FailureKind};
 use task::Container;
 
-/// Sets them for `container`, by name and value.
-pub(crate) fn set(container: &Container, wanted: &[(String, String)]) -> Result<(), BootError> {
+/// Sets them for `container`, by name and value. One that has `joined` others sets what is its own,
+/// not what is the sandbox's.
+pub(crate) fn set(
+    container: &Container,
+    wanted: &[(String, String)],
+    joined: bool,
+) -> Result<(), BootError> {
     for (name, value) in wanted {
+        let failed = |errno: Errno, why: &str| {
+            BootError::Failed(Failure {
+                kind: FailureKind::Invalid,
+                errno: Some(errno.code()),
+                text: format!(
+                    "cannot set linux.sysctl {name} to {value:?} in the container: {why}"
+                ),
+            })
+        };
+        let own = OWN
+            .iter()
+            .any(|prefix| name.replace('/', ".").starts_with(prefix));
+        if joined && !own && !is_internet(name) {
+            let why = "it is the whole sandbox's; set it for the root container";
+            return Err(failed(Errno::EPERM, why));
+        }
         let errno = match fs_proc::set_sysctl(container, name, value) {
             Ok(()) => continue,
             Err(errno) => errno,
         };
         // Engines set some of these for every container.
-        if ["net.ipv4.", "net.ipv6.", "net/ipv4/", "net/ipv6/"]
-            .iter()
-            .any(|family| name.starts_with(family))
-        {
+        if is_internet(name) {
             tracing::warn!("sysctl {name} is left out: there is no network inside");
             continue;
         }
@@ -25,11 +43,22 @@ pub(crate) fn set(container: &Container, wanted: &[(String, String)]) -> Result<
             Errno::EACCES => "its kernel does not let that be changed; leave it out",
             _ => "it cannot be that; proc(5) says what it can be",
         };
-        return Err(BootError::Failed(Failure {
-            kind: FailureKind::Invalid,
-            errno: Some(errno.code()),
-            text: format!("cannot set linux.sysctl {name} to {value:?} in the container: {why}"),
-        }));
+        return Err(failed(errno, why));
     }
     Ok(())
+}
+
+/// What belongs to a container's own IPC and UTS namespaces.
+const OWN: &[&str] = &[
+    "kernel.sem",
+    "kernel.shm",
+    "kernel.msg",
+    "kernel.hostname",
+    "kernel.domainname",
+    "fs.mqueue.",
+];
+
+fn is_internet(name: &str) -> bool {
+    let families = ["net.ipv4.", "net.ipv6.", "net/ipv4/", "net/ipv6/"];
+    families.iter().any(|family| name.starts_with(family))
 }

@@ -228,6 +228,8 @@ impl<T: Object> Ids<T> {
         // What cannot be made is refused before the want of room is.
         let object = make(id, Perm::new(&creds, key, flags, seq))?;
         if full {
+            // The object takes locks when it goes.
+            drop(inner);
             return Err(Errno::ENOSPC);
         }
         match wanted {

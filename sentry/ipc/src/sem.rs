@@ -11,7 +11,7 @@ use ctx::{Ctx, Wake};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 use sync::{Mutex, ranks};
 use time::Clocks;
@@ -58,13 +58,38 @@ pub struct Semaphores {
     ids: Ids<Set>,
     clocks: Arc<Clocks>,
     limits: Arc<Limits>,
+    /// How many there are in all sets.
+    count: Arc<AtomicUsize>,
     /// Whether any process has ever asked for an undo.
     undone: AtomicBool,
 }
 
 struct Set(Mutex<State, ranks::Leaf>);
 
+/// What a set counts for among all semaphores.
+struct Share {
+    all: Arc<AtomicUsize>,
+    mine: usize,
+}
+
+impl Share {
+    fn of(all: &Arc<AtomicUsize>, mine: usize) -> Share {
+        all.fetch_add(mine, Ordering::Relaxed);
+        Share {
+            all: all.clone(),
+            mine,
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.mine, Ordering::Relaxed);
+    }
+}
+
 struct State {
+    _share: Share,
     perm: Perm,
     values: Vec<Value>,
     otime: i64,
@@ -135,6 +160,7 @@ impl Semaphores {
             ids: Ids::new(limits, |l| (&l.semmni, &l.sem_next_id)),
             clocks: clocks.clone(),
             limits: limits.clone(),
+            count: Arc::default(),
             undone: AtomicBool::new(false),
         }
     }
@@ -158,7 +184,12 @@ impl Semaphores {
             if count == 0 {
                 return Err(Errno::EINVAL);
             }
+            let share = Share::of(&self.count, count as usize);
+            if self.count.load(Ordering::Relaxed) > self.limits.semmns.size() {
+                return Err(Errno::ENOSPC);
+            }
             Ok(Set(Mutex::new(State {
+                _share: share,
                 perm,
                 values: vec![Value::default(); count as usize],
                 otime: 0,

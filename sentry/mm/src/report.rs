@@ -29,6 +29,14 @@ impl Mm {
             .collect()
     }
 
+    /// Whether some of `range` has memory of its own, which is of no file (Linux's `anon_vma`).
+    pub fn has_own_memory(&self, range: Range) -> bool {
+        let st = self.state.read();
+        st.extents
+            .overlapping(range)
+            .any(|e| matches!(e.backing, Backing::Frames(_)) && !e.translated)
+    }
+
     /// The mapping that holds `addr`.
     pub fn mapping_at(&self, addr: u64) -> Option<MapsEntry> {
         let vma = self.state.read().vmas.find(addr).cloned()?;

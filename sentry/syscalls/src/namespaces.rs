@@ -1,5 +1,6 @@
 //! unshare(2) and setns(2).
 
+use crate::access::may_inspect;
 use crate::user::{Args, file};
 use abi::Errno;
 use auth::Capability;
@@ -81,6 +82,9 @@ fn choose_all(
     let task = process.group().any_thread().ok_or(Errno::ESRCH)?;
     if !cx.sees(process.group()) {
         return Err(Errno::EINVAL);
+    }
+    if !may_inspect(cx, &task) {
+        return Err(Errno::EPERM);
     }
     let theirs = task.namespaces();
     let mounts = task.mounts().ok_or(Errno::ESRCH)?;

@@ -89,8 +89,9 @@ pub static INOTIFY_EVENTS: Knob = Knob::new(16384, 0, INT);
 pub static INOTIFY_INSTANCES: Knob = Knob::new(128, 0, INT);
 /// `fs.inotify.max_user_watches`
 pub static INOTIFY_WATCHES: Knob = Knob::new(65536, 0, INT);
-/// `fs.nr_open`: the highest that `RLIMIT_NOFILE` can be.
-pub static NR_OPEN: Knob = Knob::new(1 << 20, 64, INT & -64);
+/// `fs.nr_open`: how many descriptors a process can have, whatever its limit. It can be lowered
+/// alone: a table has a place for each.
+pub static NR_OPEN: Knob = Knob::new(1 << 20, 64, 1 << 20);
 /// `fs.pipe-max-size`: bytes that a pipe can hold, unless capable.
 pub static PIPE_MAX_SIZE: Knob = Knob::new(1 << 20, 4096, 1 << 31);
 /// `fs.protected_hardlinks`: others' files may be linked only where they could be read and

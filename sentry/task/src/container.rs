@@ -197,7 +197,9 @@ impl Container {
         let tree = kernel.tree.lock();
         let groups = tree.nodes.values().map(|n| &n.group);
         let living = groups.filter(|g| self.owns(g) && !g.has_ended());
-        living.fold(*self.finished.lock(), |sum, g| sum + g.cpu_time())
+        // Not locked while the processes are asked.
+        let finished = *self.finished.lock();
+        living.fold(finished, |sum, g| sum + g.cpu_time())
     }
 
     pub(crate) fn add_finished(&self, time: CpuTime) {

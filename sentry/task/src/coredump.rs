@@ -46,7 +46,7 @@ const SEGMENT: u64 = 56;
 /// Bytes written at a time.
 const CHUNK: usize = 64 * 1024;
 /// Segments beyond this number would need another way to say so.
-const MAX_SEGMENTS: usize = 0xfffe;
+const MAX_SEGMENTS: usize = 0xfffd;
 
 impl TaskCx {
     /// Ends the process by `signal`, with a core file where that is wanted and can be had.
@@ -132,7 +132,7 @@ impl TaskCx {
         put_segment(&mut head, note);
         let mut bodies = Vec::new();
         for map in &maps {
-            let len = dumped(map);
+            let len = self.dumped(map);
             let flags = u64::from(map.prot.contains(Prot::EXECUTE))
                 | u64::from(map.prot.contains(Prot::WRITE)) << 1
                 | u64::from(map.prot.contains(Prot::READ)) << 2;
@@ -194,7 +194,7 @@ impl TaskCx {
             {
                 let from = done + page as u64 * PAGE_SIZE;
                 let page = &mut buf[..PAGE_SIZE as usize];
-                let Ok(n) = self.mm().read_some(start + from, page) else {
+                let Ok(n) = self.mm().read_forced(start + from, page) else {
                     continue;
                 };
                 if page[..n].iter().any(|b| *b != 0) {
@@ -214,7 +214,9 @@ impl TaskCx {
                 put_note(&mut notes, b"CORE\0", 3, &self.prpsinfo());
                 put_note(&mut notes, b"CORE\0", 0x5349_4749, info.as_bytes());
                 put_note(&mut notes, b"CORE\0", 6, &self.mm().exec_info().auxv);
-                put_note(&mut notes, b"CORE\0", 0x4649_4c45, &files(maps));
+                if let Some(files) = files(maps) {
+                    put_note(&mut notes, b"CORE\0", 0x4649_4c45, &files);
+                }
             }
             /// Of the extended state, what FXSAVE has.
             const LEGACY: usize = 512;
@@ -260,6 +262,40 @@ impl TaskCx {
         s
     }
 
+    /// How much of a mapping is written, as by Linux's own choice (core(5), coredump_filter).
+    fn dumped(&self, map: &MapsEntry) -> u64 {
+        let all = map.range.len();
+        if map.not_dumped {
+            return 0;
+        }
+        if map.name == Some("[vdso]") || (!map.shared && self.mm().has_own_memory(map.range)) {
+            return all;
+        }
+        let Some(file) = &map.identity else {
+            return if map.shared { all } else { 0 };
+        };
+        if map.shared {
+            // What other processes share and no file holds.
+            return if file.path.ends_with(b" (deleted)") {
+                all
+            } else {
+                0
+            };
+        }
+        // The head of a program or library tells which it is.
+        let is_elf = || {
+            let mut magic = [0; 4];
+            let read = self.mm().read_forced(map.range.start, &mut magic);
+            read.is_ok() && magic == *b"\x7fELF"
+        };
+        let head = map.offset == 0 && map.prot.contains(Prot::READ);
+        if head && (map.prot.contains(Prot::EXECUTE) || is_elf()) {
+            PAGE_SIZE
+        } else {
+            0
+        }
+    }
+
     /// `struct elf_prpsinfo`
     fn prpsinfo(&self) -> Vec<u8> {
         /// Bytes of the arguments that are told.
@@ -287,25 +323,6 @@ impl TaskCx {
         args.resize(ARGUMENTS, 0);
         s.extend(args);
         s
-    }
-}
-
-/// How much of a mapping is written.
-fn dumped(map: &MapsEntry) -> u64 {
-    if map.not_dumped {
-        return 0;
-    }
-    let Some(file) = &map.identity else {
-        return map.range.len();
-    };
-    let code = map.prot.contains(Prot::EXECUTE);
-    match map.shared {
-        // What other processes share and no file holds.
-        true if file.path.ends_with(b" (deleted)") => map.range.len(),
-        true => 0,
-        false if !code => map.range.len(),
-        false if map.offset == 0 && map.prot.contains(Prot::READ) => PAGE_SIZE,
-        false => 0,
     }
 }
 
@@ -375,8 +392,9 @@ fn put_note(out: &mut Vec<u8>, name: &[u8], kind: u32, what: &[u8]) {
     }
 }
 
-/// `NT_FILE`: which files are mapped where.
-fn files(maps: &[MapsEntry]) -> Vec<u8> {
+/// `NT_FILE`: which files are mapped where; `None` where that would be more than Linux writes.
+fn files(maps: &[MapsEntry]) -> Option<Vec<u8>> {
+    const MOST: usize = 4 << 20;
     let mapped = || maps.iter().filter_map(|m| Some((m, m.identity.as_ref()?)));
     let mut out = Vec::new();
     for word in [mapped().count() as u64, PAGE_SIZE] {
@@ -390,8 +408,11 @@ fn files(maps: &[MapsEntry]) -> Vec<u8> {
     for (_, identity) in mapped() {
         out.extend(&identity.path);
         out.push(0);
+        if out.len() > MOST {
+            return None;
+        }
     }
-    out
+    Some(out)
 }
 
 #[cfg(test)]

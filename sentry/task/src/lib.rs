@@ -18,6 +18,7 @@
 //! at what there is (`deliver`).
 #![forbid(unsafe_code)]
 
+mod access;
 mod attributes;
 mod barrier;
 mod children;
@@ -61,6 +62,7 @@ mod users;
 mod uts;
 mod vfork;
 
+pub use access::Ids;
 pub use attributes::Scheduling;
 pub use children::{WaitFlags, Waited, Which};
 pub use clone::{CloneArgs, CloneFlags, may_unshare};

@@ -8,8 +8,8 @@ use std::any::Any;
 use std::sync::{Arc, Weak};
 use vfs::sigio::{Owner, OwnerKind, Reason};
 
-/// Whom somebody made the owner of a file. It stays that one: who gets the same number later is
-/// another.
+/// Whom somebody made the owner of a file. A task stays that one: who gets the same number later is
+/// another. A process group is told by its number, whoever is in it then.
 struct FileOwner {
     kernel: Weak<Kernel>,
     target: Target,

@@ -255,15 +255,23 @@ impl Listener {
                 break;
             }
         }
-        let mut st = self.state.lock();
-        if let Some(notice) = st.find(id) {
+        let withdrawn = self.state.lock().find(id).is_some_and(|notice| {
+            let before = notice.gifts.len();
             notice.gifts.retain(|g| !Arc::ptr_eq(g, &gift));
+            notice.gifts.len() < before
+        });
+        if withdrawn {
+            return Err(Restart::Sys.into());
         }
-        drop(st);
-        // It may have been accepted in the last moment.
-        match *gift.result.lock() {
-            Some(result) => Ok(result.map(|fd| fd as u64)?),
-            None => Err(Restart::Sys.into()),
+        // It is being accepted: not to be given twice.
+        loop {
+            if let Some(result) = *gift.result.lock() {
+                return Ok(result.map(|fd| fd as u64)?);
+            }
+            let wake = cx.park(None);
+            if wake == Wake::Interrupted && self.state.lock().find(id).is_none() {
+                return Err(Errno::ESRCH.into());
+            }
         }
     }
 
@@ -405,6 +413,13 @@ fn accept(cx: &TaskCx, gift: &Gift) -> Result<i32, Errno> {
 
 /// The supervisor's end, as an open file.
 pub struct ListenerFile(Arc<Listener>);
+
+impl ListenerFile {
+    /// Whether it is of this listener.
+    pub(crate) fn is(&self, listener: &Arc<Listener>) -> bool {
+        Arc::ptr_eq(&self.0, listener)
+    }
+}
 
 impl ListenerFile {
     /// What it is the end of.

@@ -112,6 +112,9 @@ pub fn watch(cx: &dyn FsCtx, file: &File, fd: i32, what: u32) -> Result<(), Errn
         if let Some(old) = old {
             old.fd.store(fd, Ordering::Relaxed);
             old.mask.fetch_or(what, Ordering::AcqRel);
+            let old = old.clone();
+            drop(all);
+            end_if_closed(cx, file, fd, &old);
             return Ok(());
         }
         let new = Arc::new_cyclic(|me| Watch {
@@ -126,8 +129,17 @@ pub fn watch(cx: &dyn FsCtx, file: &File, fd: i32, what: u32) -> Result<(), Errn
         COUNT.store(all.len(), Ordering::Relaxed);
         new
     };
-    notify::add(at, new);
+    notify::add(at, new.clone());
+    end_if_closed(cx, file, fd, &new);
     Ok(())
+}
+
+/// Another thread may have closed the descriptor meanwhile, and found no watch to end.
+fn end_if_closed(cx: &dyn FsCtx, file: &File, fd: i32, watch: &Watch) {
+    let there = cx.fds().get_path_ok(fd);
+    if !there.is_ok_and(|f| std::ptr::eq(&*f, file)) {
+        watch.end();
+    }
 }
 
 /// A descriptor of `file` in table `table` was closed.

@@ -161,7 +161,11 @@ impl Listener for Item {
         if let Some(me) = self.me.upgrade() {
             me.list();
         }
-        self.shared.queue.notify(Events::READABLE);
+        self.shared.queue.notify(Events::IN);
+    }
+
+    fn is_attended(&self) -> bool {
+        !self.shared.queue.is_empty()
     }
 }
 
@@ -271,7 +275,7 @@ impl Epoll {
     fn announce(&self, item: &Arc<Item>, ready: bool) {
         if ready {
             item.list();
-            self.shared.queue.notify(Events::READABLE);
+            self.shared.queue.notify(Events::IN);
         }
     }
 
@@ -364,7 +368,7 @@ impl Epoll {
         drop(items);
         if !self.shared.ready.lock().is_empty() {
             // Level-triggered files, and what did not fit, are others' to see.
-            self.shared.queue.notify(Events::READABLE);
+            self.shared.queue.notify(Events::IN);
         }
         drop(held);
         out

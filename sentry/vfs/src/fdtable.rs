@@ -7,9 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use sync::{RwLock, ranks};
 
-/// `fs.nr_open`: no limit lets descriptors grow beyond it.
-const NR_OPEN: u64 = 1024 * 1024;
-
 /// The descriptors of a process, or of processes that share them (`CLONE_FILES`).
 #[derive(Debug)]
 pub struct FdTable {
@@ -169,7 +166,7 @@ impl FdTable {
         limit: u64,
     ) -> Result<Option<Arc<File>>, Errno> {
         let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
-        if at as u64 >= limit.min(NR_OPEN) {
+        if at as u64 >= limit.min(sysctl::NR_OPEN.size() as u64) {
             return Err(Errno::EBADF);
         }
         let mut table = self.table.write();
@@ -288,7 +285,7 @@ impl Table {
         let at = (from..self.slots.len())
             .find(|fd| self.slots[*fd].is_none())
             .unwrap_or(self.slots.len().max(from));
-        if at as u64 >= limit.min(NR_OPEN) {
+        if at as u64 >= limit.min(sysctl::NR_OPEN.size() as u64) {
             return Err(Errno::EMFILE);
         }
         if self.slots.len() <= at {
@@ -314,6 +311,7 @@ impl Drop for FdTable {
     fn drop(&mut self) {
         for slot in self.table.get_mut().slots.drain(..).flatten() {
             locks::descriptor_closed(self.id, &slot.file);
+            dnotify::closed(self.id, &slot.file);
         }
     }
 }

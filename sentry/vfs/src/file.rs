@@ -173,9 +173,13 @@ impl File {
             Ok(()) | Err(Errno::ENOTTY) => {}
             Err(e) => return Err(e),
         }
-        let kept = self.flags() & OpenFlags::ASYNC;
-        self.flags
-            .store(((new - OpenFlags::ASYNC) | kept).bits(), Ordering::Relaxed);
+        // That bit is `set_async`'s alone, which another thread may be in.
+        let _always = self
+            .flags
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+                let kept = OpenFlags::from_bits_retain(now) & OpenFlags::ASYNC;
+                Some(((new - OpenFlags::ASYNC) | kept).bits())
+            });
         Ok(())
     }
 
@@ -307,7 +311,9 @@ impl File {
 impl Drop for File {
     fn drop(&mut self) {
         notify::closed(self);
-        if self.flags().contains(OpenFlags::ASYNC) {
+        // Whoever has ever asked for signals has a recipient; what the flags say may be the one
+        // half of two changes at once.
+        if self.recipient.get().is_some() {
             for watchers in self.ops.watchers().into_iter().flatten() {
                 watchers.remove(self.id);
             }

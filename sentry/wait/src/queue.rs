@@ -8,10 +8,17 @@ use sync::{Mutex, ranks};
 /// Something that wants to hear when a queue's object becomes ready.
 ///
 /// Called with the queue's lock held, from any thread: implementations must be short, may take
-/// no lock below `ranks::WaitQueue`, and must not call back into the queue (another queue, yes).
+/// no lock below `ranks::WaitQueue`, and must not call back into the queue (another queue, yes, if
+/// that cannot lead back to this one).
 pub trait Listener: Send + Sync {
     /// `events` have become true (an over-approximation; the listener checks again).
     fn notify(&self, events: Events);
+
+    /// Whether somebody is there who will see to an event. An exclusive listener without goes on
+    /// to hear of events, and so does the next.
+    fn is_attended(&self) -> bool {
+        true
+    }
 }
 
 /// Names one registration in one queue.
@@ -109,15 +116,17 @@ impl Queue {
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
         }
-        // Nested: a listener may be an epoll, which tells those who wait for it. Epolls contain no
-        // cycles, so neither does this.
+        // Nested: a listener may be an epoll, which tells those who wait for it, or a poll of
+        // asynchronous I/O, which tells an eventfd. Epolls contain no cycles; such a poll of an
+        // eventfd or of an epoll leaves its eventfd to a thread that holds no queue: so this has
+        // no cycles either, and little depth.
         let inner = self.inner.lock_nested();
         let mut exclusive_done = false;
         for e in &inner.entries {
             if !e.mask.intersects(events) || (e.exclusive && exclusive_done) {
                 continue;
             }
-            exclusive_done |= e.exclusive;
+            exclusive_done |= e.exclusive && e.listener.is_attended();
             e.listener.notify(events);
         }
     }

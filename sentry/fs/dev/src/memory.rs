@@ -35,6 +35,9 @@ pub fn register_memory_devices(registry: &DeviceRegistry) {
     }
 }
 
+/// Zeros that are put between two looks for a signal.
+const ZEROS_AT_ONCE: usize = 1 << 20;
+
 static RANDOM: Watchers = Watchers::new();
 
 #[derive(Debug)]
@@ -49,7 +52,7 @@ impl FileOps for MemoryDevice {
         let want = dst.remaining();
         match self.0 {
             Kind::Null => Ok(0),
-            Kind::Zero | Kind::Full => Ok(dst.put_zeros(want)?),
+            Kind::Zero | Kind::Full => zeros(cx, dst),
             Kind::Random => {
                 let mut total = 0;
                 let mut buf = [0u8; 1024];
@@ -134,6 +137,28 @@ impl FileOps for MemoryDevice {
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+/// All that is wanted, or what there is of it when a signal comes.
+fn zeros(cx: &dyn Ctx, dst: &mut Dst<'_>) -> SysResult {
+    let mut total = 0;
+    while dst.remaining() > 0 {
+        let n = dst.remaining().min(ZEROS_AT_ONCE);
+        match dst.put_zeros(n) {
+            Ok(put) => {
+                total += put;
+                if put < n {
+                    break;
+                }
+            }
+            Err(_) if total > 0 => break,
+            Err(e) => return Err(e.into()),
+        }
+        if cx.interrupted() {
+            break;
+        }
+    }
+    Ok(total)
 }
 
 /// Bytes from the host's generator.

@@ -194,7 +194,11 @@ impl Line {
             }
         }
         if t.is(libc::VEOF, c) {
-            return self.complete(true);
+            // Ends of file take no room, and yet there cannot be any number of them.
+            if self.lines.len() < INPUT_LIMIT {
+                self.complete(true);
+            }
+            return;
         }
         let ends =
             c == b'\n' || t.is(libc::VEOL, c) || (t.local(libc::IEXTEN) && t.is(libc::VEOL2, c));

@@ -40,6 +40,7 @@ impl World {
             connection: theirs.into_socket(),
             readonly: false,
             name: "test".into(),
+            below: false,
         };
         std::thread::spawn(move || {
             gofer::Server::new(vec![tree], gofer::Magic::unconfined(), 64)

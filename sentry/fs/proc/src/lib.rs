@@ -40,6 +40,14 @@ impl Proc {
         }
     }
 
+    /// `EACCES` unless the reader may look into a task (proc(5), `PTRACE_MODE_READ_FSCREDS`).
+    pub(crate) fn may_look(&self, cx: &dyn Ctx, task: &task::Task) -> Result<(), Errno> {
+        match task.lets_look(cx, task::Ids::Files) {
+            true => Ok(()),
+            false => Err(Errno::EACCES),
+        }
+    }
+
     /// `ESRCH` once a task has gone, and been waited for.
     pub(crate) fn check_alive(&self, task: &Arc<task::Task>) -> Result<(), Errno> {
         match self.kernel.task(task.tid()) {

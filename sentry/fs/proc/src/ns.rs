@@ -88,11 +88,13 @@ impl NsLink {
 }
 
 impl Target for NsLink {
-    fn text(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+    fn text(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        proc.may_look(cx, &self.task)?;
         Ok(nsfs::name(self.namespace.1, self.find()?.0))
     }
 
-    fn follow(&self, _proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Link, Errno> {
+    fn follow(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Link, Errno> {
+        proc.may_look(cx, &self.task)?;
         let (id, held) = self.find()?;
         Ok(Link::File(nsfs::open(cx, self.namespace.1, id, held)))
     }

@@ -51,6 +51,17 @@ const TEXTS: &[TextFile] = &[
     ("wchan", 0o444, |_, _| Ok(b"0".to_vec())),
 ];
 
+/// Those of them that only who may look into the process can open.
+const PRIVATE: &[&str] = &[
+    "auxv",
+    "environ",
+    "io",
+    "maps",
+    "personality",
+    "smaps",
+    "smaps_rollup",
+];
+
 /// `io` of a thread alone.
 static THREAD_IO: TextFile = ("io", 0o400, |_, task| {
     Ok(status::io_text(task.io().counts()))
@@ -142,8 +153,11 @@ struct TaskText {
 }
 
 impl Text for TaskText {
-    fn read(&self, proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+    fn read(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
         proc.check_alive(&self.task)?;
+        if PRIVATE.contains(&self.file.0) {
+            proc.may_look(cx, &self.task)?;
+        }
         (self.file.2)(proc, &self.task)
     }
 
@@ -208,10 +222,12 @@ impl TaskLink {
 }
 
 impl Target for TaskLink {
-    fn text(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+    fn text(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        proc.may_look(cx, &self.task)?;
         Ok(self.place()?.text())
     }
-    fn follow(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Link, Errno> {
+    fn follow(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Link, Errno> {
+        proc.may_look(cx, &self.task)?;
         Ok(Link::Place(self.place()?))
     }
 }

@@ -66,7 +66,8 @@ impl UnixSocket {
         let buffer = |most: &sysctl::Knob, least: usize| {
             // Too much is as much as possible, and so is less than nothing; doubled for
             // bookkeeping, as socket(7) says.
-            let wanted = (number()? as u32 as usize).min(most.size());
+            let most = most.size().min(i32::MAX as usize / 2);
+            let wanted = (number()? as u32 as usize).min(most);
             Ok::<usize, Errno>((wanted * 2).max(least))
         };
         let mut s = self.state.lock();

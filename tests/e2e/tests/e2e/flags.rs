@@ -15,6 +15,7 @@ cases!("flags":
     calls_are_logged,
     overlays_keep_the_tree_as_it_is,
     what_is_mounted_below_a_bind_mount,
+    the_hosts_kernel_below_a_bind_mount_is_not_served,
     descriptors_are_preserved,
     networks_that_are_not_there,
     rootless_by_word,
@@ -144,6 +145,11 @@ const BELOW: &str = r#"
 
 /// What a container has on /m, by bind mounts with `options` of that.
 fn below(place: &Place<'_>, options: &[&str], script: &str, output: &str) -> Result {
+    below_of(place, BELOW, options, script, output)
+}
+
+/// The same of what `made` mounts.
+fn below_of(place: &Place<'_>, made: &str, options: &[&str], script: &str, output: &str) -> Result {
     let source = place.dir.join("source");
     std::fs::create_dir_all(&source)?;
     let dir = place.shell(script, |config| {
@@ -154,7 +160,7 @@ fn below(place: &Place<'_>, options: &[&str], script: &str, output: &str) -> Res
     })?;
     // In a mount namespace of its own, which goes with it.
     let mut command = std::process::Command::new("unshare");
-    let wrapped = ["-m", "sh", "-ec", BELOW, "sh"];
+    let wrapped = ["-m", "sh", "-ec", made, "sh"];
     command.current_dir(&source).args(wrapped);
     let run = place.runtime.run(&dir, "c");
     command.arg(run.get_program()).args(run.get_args());
@@ -200,6 +206,24 @@ fn what_is_mounted_below_a_bind_mount(place: &Place<'_>) -> Result {
                   (echo >$f) 2>/dev/null || echo no; done";
     below(place, &["rbind", "rro"], script, "no\nno\nno\nno\n")?;
     below(place, &["rbind", "rro", "rw", "rrw"], script, "")?;
+    place.nothing_left()
+}
+
+/// On the host: what talks to its kernel, with a mount inside and one beside it.
+const KERNEL: &str = r#"
+    mount -t tmpfs none . && cd "$PWD" && mkdir proc sys beside
+    mount -t proc none proc && mount -t tmpfs none proc/tty && mount -t sysfs none sys
+    mount -t tmpfs none beside && echo beside >beside/file
+    cd / && exec "$@""#;
+
+fn the_hosts_kernel_below_a_bind_mount_is_not_served(place: &Place<'_>) -> Result {
+    let script = "exec 2>&1; cd /m/n; ls -d proc sys; cat proc/version sys/power/state; \
+                  ls sys; ls proc/tty; (echo x >proc/sys/kernel/hostname); cat beside/file";
+    let output = "proc\nsys\ncat: can't open 'proc/version': Permission denied\n\
+                  cat: can't open 'sys/power/state': Permission denied\n\
+                  ls: proc/tty: Permission denied\n\
+                  /bin/sh: can't create proc/sys/kernel/hostname: Permission denied\nbeside\n";
+    below_of(place, KERNEL, &["rbind"], script, output)?;
     place.nothing_left()
 }
 

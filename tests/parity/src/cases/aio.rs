@@ -38,28 +38,28 @@ cases!(
 
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
-struct Iocb {
-    data: u64,
-    key: u32,
-    rw_flags: i32,
-    op: u16,
-    prio: u16,
-    fd: i32,
-    buf: u64,
-    len: u64,
-    offset: i64,
-    reserved: u64,
-    flags: u32,
-    resfd: i32,
+pub(super) struct Iocb {
+    pub(super) data: u64,
+    pub(super) key: u32,
+    pub(super) rw_flags: i32,
+    pub(super) op: u16,
+    pub(super) prio: u16,
+    pub(super) fd: i32,
+    pub(super) buf: u64,
+    pub(super) len: u64,
+    pub(super) offset: i64,
+    pub(super) reserved: u64,
+    pub(super) flags: u32,
+    pub(super) resfd: i32,
 }
 
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
-struct Event {
-    data: u64,
-    obj: u64,
-    res: i64,
-    res2: i64,
+pub(super) struct Event {
+    pub(super) data: u64,
+    pub(super) obj: u64,
+    pub(super) res: i64,
+    pub(super) res2: i64,
 }
 
 const IO_PGETEVENTS: i64 = 333;
@@ -74,20 +74,20 @@ const PREAD: u16 = 0;
 const PWRITE: u16 = 1;
 const FSYNC: u16 = 2;
 const FDSYNC: u16 = 3;
-const POLL: u16 = 5;
+pub(super) const POLL: u16 = 5;
 const NOOP: u16 = 6;
 const PREADV: u16 = 7;
 const PWRITEV: u16 = 8;
-const RESFD: u32 = 1;
+pub(super) const RESFD: u32 = 1;
 const IOPRIO: u32 = 2;
 
-fn setup(n: u32) -> u64 {
+pub(super) fn setup(n: u32) -> u64 {
     let mut id = 0u64;
     k!(SYS_io_setup, n, &mut id);
     id
 }
 
-fn request(op: u16, fd: i32, buf: usize, len: usize, offset: i64) -> Iocb {
+pub(super) fn request(op: u16, fd: i32, buf: usize, len: usize, offset: i64) -> Iocb {
     Iocb {
         data: 7,
         op,
@@ -99,7 +99,7 @@ fn request(op: u16, fd: i32, buf: usize, len: usize, offset: i64) -> Iocb {
     }
 }
 
-fn submit(id: u64, cb: &Iocb) -> R {
+pub(super) fn submit(id: u64, cb: &Iocb) -> R {
     let list = [std::ptr::from_ref(cb) as usize];
     k!(SYS_io_submit, id, 1, &list)
 }

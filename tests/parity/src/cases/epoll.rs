@@ -25,6 +25,7 @@ cases!(
     wait_arguments,
     over_fork,
     exclusive_flag,
+    exclusive_without_a_waiter_is_passed_over,
     eventfd_edges,
     pwait_mask,
     data_is_kept,
@@ -222,6 +223,22 @@ fn exclusive_flag(o: Out) {
     let (e, (r, _w)) = (new(), pipe());
     const EXCLUSIVE: i32 = 1 << 28;
     tell!(o, "add" => add(e, r, EPOLLIN | EXCLUSIVE), "modify" => ctl(e, EPOLL_CTL_MOD, r, EPOLLIN, 0), "with oneshot" => add(e, k!(SYS_dup, r).int(), EPOLLIN | EXCLUSIVE | EPOLLONESHOT), "modify to" => { let d = k!(SYS_dup, r).int(); add(e, d, EPOLLIN); ctl(e, EPOLL_CTL_MOD, d, EPOLLIN | EXCLUSIVE, 0) });
+}
+
+fn exclusive_without_a_waiter_is_passed_over(o: Out) {
+    const EXCLUSIVE: i32 = 1 << 28;
+    let (r, w) = pipe();
+    let idle = new();
+    add(idle, r, EPOLLIN | EPOLLET | EXCLUSIVE);
+    let waiter = child(|| {
+        let e = new();
+        add(e, r, EPOLLIN | EPOLLET | EXCLUSIVE);
+        let mut ev = epoll_event { events: 0, u64: 0 };
+        k!(SYS_epoll_wait, e, &mut ev, 1, 20_000).int()
+    });
+    // One that comes late finds the byte.
+    sleep_ms(50);
+    tell!(o, "write" => write(w, b"x"), "woken" => wait_text(waiter), "and the idle one has it" => ready(idle, 0));
 }
 
 fn eventfd_edges(o: Out) {

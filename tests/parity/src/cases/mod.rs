@@ -3,6 +3,7 @@
 use crate::Case;
 
 mod aio;
+mod aio_raise;
 mod async_io;
 mod cores;
 mod epoll;
@@ -101,6 +102,7 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
             sockets::CASES,
             transfers::CASES,
             aio::CASES,
+            aio_raise::CASES,
         ],
     ),
     ("async", &[async_io::CASES]),

@@ -3,7 +3,7 @@
 use crate::cases;
 use crate::out::Out;
 use crate::sys::{child, zeroed};
-use crate::util::{anon, wait_text};
+use crate::util::{anon, as_user, wait_text};
 use crate::{k, say, tell};
 use libc::*;
 use std::arch::x86_64::__cpuid_count;
@@ -16,6 +16,7 @@ cases!(
     memory_of_mappings,
     fields_of_status,
     tables_of_the_system,
+    who_may_look_into_a_process,
 );
 
 fn text(path: &str) -> String {
@@ -256,4 +257,35 @@ fn tables_of_the_system(o: Out) {
     }
     let has = |file: &str, line: &str| text(file).lines().any(|l| l.trim() == line);
     tell!(o, "swaps" => text("/proc/swaps").lines().next().map(str::to_owned).unwrap_or_default(), "pts" => has("/proc/devices", "136 pts"), "tmpfs" => has("/proc/filesystems", "nodev\ttmpfs"), "cgroups" => text("/proc/cgroups").lines().next().map(str::to_owned).unwrap_or_default(), "vmstat" => text("/proc/vmstat").lines().all(|l| l.split(' ').count() == 2));
+}
+
+fn who_may_look_into_a_process(o: Out) {
+    let parent = format!("/proc/{}", k!(SYS_getpid));
+    let status = as_user(|| {
+        for name in ["maps", "smaps", "smaps_rollup", "environ", "stat", "status"] {
+            let file = std::fs::read(format!("{parent}/{name}"));
+            say!(
+                o,
+                "{name} {:?}",
+                file.map(|_| ()).map_err(|e| e.raw_os_error())
+            );
+        }
+        for name in ["exe", "cwd", "root", "ns/uts", "ns/mnt"] {
+            let link = std::fs::read_link(format!("{parent}/{name}"));
+            say!(
+                o,
+                "{name} {:?}",
+                link.map(|_| ()).map_err(|e| e.raw_os_error())
+            );
+            let opened = std::fs::File::open(format!("{parent}/{name}"));
+            say!(
+                o,
+                "{name} {:?}",
+                opened.map(|_| ()).map_err(|e| e.raw_os_error())
+            );
+        }
+        // Itself, whatever it was.
+        tell!(o, "own" => std::fs::read("/proc/self/maps").is_ok(), "own ns" => std::fs::read_link("/proc/self/ns/uts").is_ok());
+    });
+    tell!(o, "user" => status);
 }

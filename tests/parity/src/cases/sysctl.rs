@@ -119,6 +119,10 @@ fn ipc_limits_are_heeded(o: Out) {
     put("kernel/sem", "3 100 2 1");
     let s = k!(SYS_semget, IPC_PRIVATE, 3, 0o600);
     tell!(o, "set" => s.ok(), "large" => k!(SYS_semget, IPC_PRIVATE, 4, 0o600), "second" => k!(SYS_semget, IPC_PRIVATE, 1, 0o600));
+    put("kernel/sem", "3 4 2 9");
+    let one = k!(SYS_semget, IPC_PRIVATE, 1, 0o600);
+    tell!(o, "one more" => one.ok(), "in all" => k!(SYS_semget, IPC_PRIVATE, 1, 0o600));
+    keep(one, 2);
     let ops = [0u8; 18];
     tell!(o, "ops" => k!(SYS_semop, s, &ops[..], 3));
     keep(s, 2);

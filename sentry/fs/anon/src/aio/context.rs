@@ -55,6 +55,15 @@ pub struct Done {
     pub eventfd: Option<Arc<File>>,
 }
 
+impl Done {
+    /// Raises the eventfd.
+    pub(super) fn tell(&self) {
+        if let Some(eventfd) = self.eventfd.as_ref().and_then(|f| f.ops_as::<EventFd>()) {
+            eventfd.signal(1);
+        }
+    }
+}
+
 /// Room for the event of one request; unused, it is given back.
 pub struct Slot {
     context: Option<Arc<Context>>,
@@ -73,6 +82,7 @@ impl Slot {
     pub fn complete(mut self, done: &Done, res: i64) {
         if let Some(context) = self.context.take() {
             context.complete(done, res);
+            done.tell();
         }
     }
 
@@ -169,7 +179,12 @@ impl Context {
         })
     }
 
-    /// Puts an event into the ring and tells those who wait. Takes no lock below a wait queue.
+    /// Puts an event into the ring and tells those who wait for it; the eventfd is the caller's
+    /// part ([`Done::tell`]).
+    ///
+    /// Takes no lock below a wait queue, and may be called under that of a file. Its own queue is
+    /// no file's: only the wakers of io_getevents(2) are in it, which take nothing and tell nobody
+    /// else, so that no circle and no depth can come of this.
     pub(super) fn complete(&self, done: &Done, res: i64) {
         let event = IoEvent {
             data: done.data,
@@ -183,9 +198,6 @@ impl Context {
             state.tail = (state.tail + 1) % self.ring.nr();
             state.slots.completed();
             self.ring.set_tail(state.tail);
-        }
-        if let Some(eventfd) = done.eventfd.as_ref().and_then(|f| f.ops_as::<EventFd>()) {
-            eventfd.signal(1);
         }
         self.queue.notify_all(Events::IN);
     }

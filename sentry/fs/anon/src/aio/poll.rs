@@ -4,14 +4,21 @@
 //! does. Where it says more than one thing (a hang-up beside data), the file itself must be asked,
 //! which cannot be done from within its queue; and a file whose request is done must be let go of,
 //! which cannot either. Both are done by one thread for all, started by the first poll.
+//!
+//! So is raising the request's eventfd where what was polled is an eventfd or an epoll itself.
+//! Their queues are told of things under the lock of another queue, that of an eventfd by a poll
+//! and that of an epoll by all that is in it, and so can form circles and chains of any length:
+//! an eventfd whose poll raises it again, two that raise each other, one in the epoll whose poll
+//! raises it. Any other file's queue stands at the beginning of all that.
 
 use super::context::{Context, Done};
+use crate::EventFd;
 use abi::Errno;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, OnceLock, Weak};
 use sync::{Mutex, ranks};
-use vfs::File;
+use vfs::{Epoll, File};
 use wait::{EntryId, Events, Listener};
 
 /// A request under way.
@@ -23,6 +30,10 @@ pub(super) struct Poll {
     me: Weak<Poll>,
     /// Its event has been, or is being, put into the ring.
     ended: AtomicBool,
+    /// The file's queue may be told of something under another queue's lock.
+    relays: bool,
+    /// It ended under a queue's lock, and its eventfd is still to be raised.
+    owes: AtomicBool,
     /// The thread has it in its list.
     listed: AtomicBool,
     entry: Mutex<Option<EntryId>, ranks::AioRing>,
@@ -48,6 +59,7 @@ impl Poll {
                 return Err(Errno::EINVAL);
             }
             context.complete(&done, ready.bits().into());
+            done.tell();
             return Ok(());
         };
         let worker = worker()?;
@@ -58,6 +70,8 @@ impl Poll {
             done,
             me: me.clone(),
             ended: AtomicBool::new(false),
+            relays: file.ops_as::<EventFd>().is_some() || file.ops_as::<Epoll>().is_some(),
+            owes: AtomicBool::new(false),
             listed: AtomicBool::new(false),
             entry: Mutex::new(None),
             worker,
@@ -83,12 +97,13 @@ impl Poll {
     pub(super) fn cancel(&self) -> bool {
         let mine = self.end(Events::empty());
         if mine {
+            self.done.tell();
             self.leave();
         }
         mine
     }
 
-    /// Completes it, once.
+    /// Completes it, once; whether it was this time, so that its eventfd is to be raised.
     fn end(&self, events: Events) -> bool {
         if self.ended.swap(true, Ordering::SeqCst) {
             return false;
@@ -104,8 +119,8 @@ impl Poll {
     /// Asks the file.
     fn look(&self) {
         let ready = self.file.ready() & self.wanted;
-        if !ready.is_empty() {
-            self.end(ready);
+        if !ready.is_empty() && self.end(ready) {
+            self.done.tell();
         }
     }
 
@@ -124,7 +139,11 @@ impl Poll {
             self.look();
         }
         if self.ended.load(Ordering::SeqCst) {
+            // Waits for who is notifying it, so that what it owes is seen here.
             self.leave();
+        }
+        if self.owes.swap(false, Ordering::SeqCst) {
+            self.done.tell();
         }
     }
 }
@@ -134,8 +153,13 @@ impl Listener for Poll {
         if self.ended.load(Ordering::SeqCst) {
             return;
         }
-        if Events::READABLE.contains(events) || Events::WRITABLE.contains(events) {
-            self.end(events);
+        let plain = Events::READABLE.contains(events) || Events::WRITABLE.contains(events);
+        if plain && self.end(events) {
+            if self.relays {
+                self.owes.store(true, Ordering::SeqCst);
+            } else {
+                self.done.tell();
+            }
         }
         if !self.listed.swap(true, Ordering::SeqCst)
             && let Some(me) = self.me.upgrade()

@@ -1,11 +1,12 @@
 use super::*;
+use crate::EventFd;
 use abi::Errno;
 use abi::aio::IoEvent;
 use ctx::{Ctx, KernelCtx, Src};
 use hostmem::MemoryFile;
 use std::time::{Duration, Instant};
 use time::Clocks;
-use vfs::{File, OpenFlags, Pipe};
+use vfs::{Epoll, EpollEvent, EpollOp, File, OpenFlags, Pipe};
 use wait::{Events, Waker};
 
 fn context(requests: u32) -> Arc<Context> {
@@ -103,6 +104,78 @@ fn a_poll_ends_by_data_by_the_other_end_or_by_cancelling() {
     context.kill();
     assert_eq!(event(&context, 4).obj, 5);
     assert!(reader.queue().is_some_and(wait::Queue::is_empty));
+}
+
+/// An eventfd.
+fn counter(cx: &KernelCtx) -> Arc<File> {
+    EventFd::open(cx, 0, false, OpenFlags::NONBLOCK)
+}
+
+fn add_one(cx: &KernelCtx, file: &File) {
+    file.write(cx, &mut Src::ours(&1u64.to_ne_bytes())).unwrap();
+}
+
+/// Waits until an eventfd has counted to `n`.
+fn counts(file: &File, n: u64) {
+    while file.ops().fdinfo() != format!("eventfd-count: {n:16x}\n") {
+        std::thread::yield_now();
+    }
+}
+
+/// Polls `file`, and raises `eventfd`.
+fn raise(context: &Arc<Context>, file: &Arc<File>, eventfd: &Arc<File>) {
+    let done = Done {
+        eventfd: Some(eventfd.clone()),
+        ..done(1)
+    };
+    let slot = context.slot().unwrap();
+    slot.poll(file.clone(), Events::IN, done).unwrap();
+}
+
+#[test]
+fn eventfds_are_raised_in_circles_and_long_chains() {
+    let cx = KernelCtx::new(Arc::new(Clocks::new()));
+    let context = context(5000);
+    let [a, b, c] = [(); 3].map(|()| counter(&cx));
+    raise(&context, &a, &a);
+    add_one(&cx, &a);
+    counts(&a, 2);
+    raise(&context, &b, &c);
+    raise(&context, &c, &b);
+    add_one(&cx, &b);
+    counts(&b, 2);
+    counts(&c, 1);
+
+    let chain: Vec<_> = (0..4000).map(|_| counter(&cx)).collect();
+    for two in chain.windows(2) {
+        raise(&context, &two[0], &two[1]);
+    }
+    add_one(&cx, &chain[0]);
+    for one in &chain {
+        counts(one, 1);
+    }
+}
+
+#[test]
+fn an_eventfd_in_the_epoll_whose_poll_raises_it() {
+    let cx = KernelCtx::new(Arc::new(Clocks::new()));
+    let context = context(8);
+    let (epoll, a) = (Epoll::new(), counter(&cx));
+    let [reader, writer] = pipe(&cx);
+    for (fd, file) in [(3, &reader), (4, &a)] {
+        let wanted = EpollEvent { events: 1, data: 0 };
+        epoll.ctl(EpollOp::Add(wanted), fd, file).unwrap();
+    }
+    let epoll = File::anonymous(&cx, epoll, OpenFlags::RDWR);
+    raise(&context, &epoll, &a);
+    raise(&context, &epoll, &a);
+    writer.write(&cx, &mut Src::ours(b"x")).unwrap();
+    counts(&a, 2);
+    // Of anything else, it has been raised when the write is over.
+    let [reader, writer] = pipe(&cx);
+    raise(&context, &reader, &a);
+    writer.write(&cx, &mut Src::ours(b"x")).unwrap();
+    assert_eq!(a.ops().fdinfo(), format!("eventfd-count: {:16x}\n", 3));
 }
 
 #[test]
