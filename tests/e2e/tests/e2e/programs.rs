@@ -171,7 +171,7 @@ fn bash_process_substitution(place: &Place<'_>) -> Result {
         r#"
 diff <(seq 5) <(seq 2 6); echo $?
 cat <(echo a) <(echo b) | paste -s
-seq 10 > >(tail -1); wait $!
+seq 10 > >(tail -1 > /tmp/last); until [ -s /tmp/last ]; do sleep 0.1; done; cat /tmp/last
 while read -r l; do last=$l; done < <(seq 100); echo $last
 comm -12 <(sort <(printf '%s\n' b a c)) <(printf '%s\n' a c d)
 mapfile -t lines < <(printf '%s\n' x y z); echo "${#lines[@]} ${lines[2]}"
