@@ -317,7 +317,7 @@ fn block_devices_are_limited_on_the_host(place: &Place<'_>) -> Result {
     refused(
         &changed(wrong)?,
         128,
-        &["throttleWriteBpsDevice", "no block device"],
+        &["throttleWriteBpsDevice", "no whole disk"],
     )?;
     has(reads()?, "1048576")?;
     let none = json!({"blockIO": {"throttleReadBpsDevice": device(0)}});
