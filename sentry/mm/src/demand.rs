@@ -66,7 +66,8 @@ impl Mm {
                 .allocate(range.len(), placement(&st.extents, vma, range))?;
             if frames.charge(0, range.len()).is_err() {
                 garbage.0.push(frames);
-                return Ok(Next::Starved(range.len().min(most)));
+                // A page is enough: with less room than was asked for, less is asked for again.
+                return Ok(Next::Starved(PAGE_SIZE));
             }
             let mut extent = Extent::own(range, frames);
             let access = extent.access(vma.prot);
