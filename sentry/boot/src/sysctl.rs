@@ -22,10 +22,10 @@ pub(crate) fn set(
                 ),
             })
         };
-        let own = OWN
-            .iter()
-            .any(|prefix| name.replace('/', ".").starts_with(prefix));
-        if joined && !own && !is_internet(name) {
+        // sysctl(8) takes both.
+        let dotted = name.replace('/', ".");
+        let is_of = |families: &[&str]| families.iter().any(|f| dotted.starts_with(f));
+        if joined && !is_of(OWN) && !is_of(INTERNET) {
             let why = "it is the whole sandbox's; set it for the root container";
             return Err(failed(Errno::EPERM, why));
         }
@@ -33,8 +33,7 @@ pub(crate) fn set(
             Ok(()) => continue,
             Err(errno) => errno,
         };
-        // Engines set some of these for every container.
-        if is_internet(name) {
+        if is_of(INTERNET) {
             tracing::warn!("sysctl {name} is left out: there is no network inside");
             continue;
         }
@@ -58,7 +57,5 @@ const OWN: &[&str] = &[
     "fs.mqueue.",
 ];
 
-fn is_internet(name: &str) -> bool {
-    let families = ["net.ipv4.", "net.ipv6.", "net/ipv4/", "net/ipv6/"];
-    families.iter().any(|family| name.starts_with(family))
-}
+/// What there is no network for. Engines set some of these for every container.
+const INTERNET: &[&str] = &["net.ipv4.", "net.ipv6."];

@@ -1,12 +1,11 @@
 //! kcmp(2): whether two processes share something.
 
-use crate::access::may_inspect;
 use crate::user::Args;
 use abi::Errno;
 use ctx::SysResult;
 use std::cmp::Ordering;
 use std::sync::Arc;
-use task::{Task, TaskCx};
+use task::{Ids, Task, TaskCx};
 
 const FILE: i32 = 0;
 const VM: i32 = 1;
@@ -20,7 +19,7 @@ const EPOLL_TFD: i32 = 7;
 pub(crate) fn kcmp(cx: &mut TaskCx, &[a, b, kind, x, y, _]: &Args) -> SysResult<u64> {
     let task = |pid: u64| cx.kernel().task(pid as i32).ok_or(Errno::ESRCH);
     let (a, b) = (task(a)?, task(b)?);
-    if !may_inspect(cx, &a) || !may_inspect(cx, &b) {
+    if !a.lets_look(cx, Ids::Real) || !b.lets_look(cx, Ids::Real) {
         return Err(Errno::EPERM.into());
     }
     let order = match kind as i32 {

@@ -51,7 +51,7 @@ pub(crate) fn fcntl(cx: &mut TaskCx, &[fd_arg, op, arg, ..]: &Args) -> SysResult
             // Another thread may have closed the descriptor meanwhile; the lock that came after that
             // would be nobody's to give back.
             if let Some((start, last)) = taken
-                && !fds.get_path_ok(fd).is_ok_and(|f| Arc::ptr_eq(&f, &file))
+                && !fds.holds(fd, &file)
             {
                 vfs::unlock_range(&file, posix(cx), start, last);
                 return Err(Errno::EBADF.into());

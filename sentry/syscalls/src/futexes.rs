@@ -6,7 +6,7 @@ use abi::time::Timespec;
 use ctx::{Ctx, Restart, SysErr, SysResult, UserMemoryExt};
 use futex::BITSET_ANY;
 use std::time::{Duration, Instant};
-use task::TaskCx;
+use task::{Ids, TaskCx};
 use time::ClockId;
 
 const WAIT: u32 = 0;
@@ -196,7 +196,7 @@ pub(crate) fn get_robust_list(cx: &mut TaskCx, &[tid, head, len, ..]: &Args) -> 
         cx.robust_list(cx.task())
     } else {
         let other = cx.kernel().task(tid).ok_or(Errno::ESRCH)?;
-        if !crate::access::may_inspect(cx, &other) {
+        if !other.lets_look(cx, Ids::Real) {
             return Err(Errno::EPERM.into());
         }
         cx.robust_list(&other)

@@ -9,7 +9,6 @@
 //! and the compat table read [`table`].
 #![forbid(unsafe_code)]
 
-mod access;
 mod services;
 pub mod table;
 mod user;

@@ -1,13 +1,12 @@
 //! unshare(2) and setns(2).
 
-use crate::access::may_inspect;
 use crate::user::{Args, file};
 use abi::Errno;
 use auth::Capability;
 use ctx::{Ctx, SysResult};
 use std::any::Any;
 use std::sync::Arc;
-use task::{CloneFlags, Namespaces, PidFd, TaskCx, UtsNamespace};
+use task::{CloneFlags, Ids, Namespaces, PidFd, TaskCx, UtsNamespace};
 use vfs::nsfs::{self, NamespaceFile};
 use vfs::{File, MountNamespace};
 
@@ -83,7 +82,7 @@ fn choose_all(
     if !cx.sees(process.group()) {
         return Err(Errno::EINVAL);
     }
-    if !may_inspect(cx, &task) {
+    if !task.lets_look(cx, Ids::Real) {
         return Err(Errno::EPERM);
     }
     let theirs = task.namespaces();

@@ -6,7 +6,7 @@ use abi::libc;
 use ctx::{Ctx, Resource, SysResult};
 use signal::SigInfo;
 use std::sync::Arc;
-use task::{PidFd, Task, TaskCx, ThreadGroup};
+use task::{Ids, PidFd, Task, TaskCx, ThreadGroup};
 
 /// Whom a signal sent through a descriptor is for, where it is not said by its kind (Linux 6.9).
 const TO_THREAD: u32 = 1;
@@ -94,7 +94,7 @@ pub(crate) fn pidfd_getfd(cx: &mut TaskCx, &[pidfd, target, flags, ..]: &Args) -
     }
     let group = cx.pidfd_group(fd(pidfd))?;
     let task = group.any_thread().ok_or(Errno::ESRCH)?;
-    if !crate::access::may_inspect(cx, &task) {
+    if !task.lets_look(cx, Ids::Real) {
         return Err(Errno::EPERM.into());
     }
     let file = task.fds().ok_or(Errno::ESRCH)?.get_path_ok(fd(target))?;

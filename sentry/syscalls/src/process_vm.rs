@@ -6,7 +6,7 @@ use abi::{Errno, libc};
 use auth::Capability;
 use ctx::{Ctx, Iovec, SysResult, UserMemory, UserMemoryExt};
 use std::sync::Arc;
-use task::TaskCx;
+use task::{Ids, TaskCx};
 
 /// Elements of an iovec array, at most.
 const MAX_IOV: u64 = 1024;
@@ -47,7 +47,7 @@ pub(crate) fn process_madvise(
     let group = cx.pidfd_group(crate::user::fd(pidfd))?;
     let task = group.any_thread().ok_or(Errno::ESRCH)?;
     let mm = task.mm().ok_or(Errno::ESRCH)?;
-    if !crate::access::may_inspect(cx, &task) {
+    if !task.lets_look(cx, Ids::Real) {
         return Err(Errno::EACCES.into());
     }
     let advice = advice as i32;
@@ -105,7 +105,7 @@ fn copy(
         return Ok(0);
     }
     let task = cx.kernel().task(pid as i32).ok_or(Errno::ESRCH)?;
-    if !crate::access::may_inspect(cx, &task) {
+    if !task.lets_look(cx, Ids::Real) {
         return Err(Errno::EPERM.into());
     }
     let memory: Arc<dyn UserMemory> = task.mm().ok_or(Errno::ESRCH)?;

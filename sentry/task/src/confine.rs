@@ -3,7 +3,7 @@
 //! A task has a mode, a word that others may set ([`Mode`]), and the filter behind it, which it
 //! keeps a reference of and fetches anew when the word has changed.
 
-use crate::supervise::{self, Listener, ListenerFile};
+use crate::supervise::{self, Listener};
 use crate::{ExitStatus, Task, TaskCx, ThreadGroup};
 use abi::{Errno, nr};
 use ctx::SysResult;
@@ -198,15 +198,12 @@ impl TaskCx {
             return self.put_filter(program, flags, None);
         };
         let listener = Listener::new(killable);
-        let fd = self.open_listener(&listener)?;
-        let put = self.put_filter(program, flags, Some(listener.clone()));
+        let (file, fd) = self.open_listener(&listener)?;
+        let put = self.put_filter(program, flags, Some(listener));
         match put {
             Ok(_) => Ok(fd as u64),
             Err(e) => {
-                // Another thread may have closed it since, and its number may be another file's.
-                let there = self.fd_table().get(fd);
-                if there.is_ok_and(|f| f.ops_as::<ListenerFile>().is_some_and(|l| l.is(&listener)))
-                {
+                if self.fd_table().holds(fd, &file) {
                     let _it_is_there = self.fd_table().close(self, fd);
                 }
                 Err(e)

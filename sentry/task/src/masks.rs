@@ -1,11 +1,27 @@
 //! rt_sigprocmask(2), rt_sigaction(2), rt_sigsuspend(2), rt_sigtimedwait(2), sigaltstack(2).
 
-use crate::TaskCx;
+use crate::{Task, TaskCx};
 use abi::Errno;
 use ctx::{Ctx, Restart, SysErr, SysResult, Wake};
 use signal::{ActionFlags, AltStack, SigAction, SigInfo, SigSet, Signal};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+
+impl Task {
+    /// Takes one of its own or its process's pending signals that are in `set`.
+    pub(crate) fn take_pending(&self, set: SigSet) -> Option<SigInfo> {
+        loop {
+            let mut st = self.group().state.lock();
+            let own = self.pending.lock().take(set);
+            let (_, info) = own.or_else(|| st.pending.take(set))?;
+            drop(st);
+            let info = self.group().timers().delivering(info);
+            if info.is_some() {
+                return info;
+            }
+        }
+    }
+}
 
 impl TaskCx {
     /// rt_sigprocmask(2) with `how` as the guest gives it; the former mask.
@@ -99,18 +115,7 @@ impl TaskCx {
 
     /// Takes one pending signal that is in `set`, whether blocked or not (signalfd(2)).
     pub fn take_signal(&self, set: SigSet) -> Option<SigInfo> {
-        let me = self.task();
-        let set = set.blockable();
-        loop {
-            let mut st = me.group().state.lock();
-            let own = me.pending.lock().take(set);
-            let (_, info) = own.or_else(|| st.pending.take(set))?;
-            drop(st);
-            let info = self.group().timers().delivering(info);
-            if info.is_some() {
-                return info;
-            }
-        }
+        self.task().take_pending(set.blockable())
     }
 
     /// rt_sigtimedwait(2).

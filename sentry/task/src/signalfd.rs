@@ -76,19 +76,6 @@ impl SignalFd {
     }
 }
 
-fn take(task: &Arc<Task>, mask: SigSet) -> Option<SigInfo> {
-    loop {
-        let mut st = task.group().state.lock();
-        let own = task.pending.lock().take(mask);
-        let (_, info) = own.or_else(|| st.pending.take(mask))?;
-        drop(st);
-        let info = task.group().timers().delivering(info);
-        if info.is_some() {
-            return info;
-        }
-    }
-}
-
 impl FileOps for SignalFd {
     fn seekable(&self) -> bool {
         false
@@ -107,20 +94,20 @@ impl FileOps for SignalFd {
             return Err(Errno::EINVAL.into());
         }
         let task = self.reader(cx);
-        let first = match take(&task, self.mask()) {
+        let first = match task.take_pending(self.mask()) {
             Some(info) => info,
             None if file.nonblocking() => return would_block(),
             None => {
                 let queue = &task.group().signals;
                 let got = wait_for(cx, queue, Events::READABLE, None, Restart::Sys, || {
-                    Ok(take(&task, self.mask()))
+                    Ok(task.take_pending(self.mask()))
                 })?;
                 got.ok_or(Errno::EAGAIN)?
             }
         };
         let mut done = dst.put(record(&first).as_bytes())?;
         while dst.remaining() >= size_of::<Record>() {
-            let Some(info) = take(&task, self.mask()) else {
+            let Some(info) = task.take_pending(self.mask()) else {
                 break;
             };
             done += dst.put(record(&info).as_bytes())?;

@@ -415,13 +415,6 @@ fn accept(cx: &TaskCx, gift: &Gift) -> Result<i32, Errno> {
 pub struct ListenerFile(Arc<Listener>);
 
 impl ListenerFile {
-    /// Whether it is of this listener.
-    pub(crate) fn is(&self, listener: &Arc<Listener>) -> bool {
-        Arc::ptr_eq(&self.0, listener)
-    }
-}
-
-impl ListenerFile {
     /// What it is the end of.
     pub fn listener(&self) -> &Arc<Listener> {
         &self.0
@@ -471,11 +464,15 @@ impl FileOps for ListenerFile {
 }
 
 impl TaskCx {
-    /// A descriptor for a new listener.
-    pub(crate) fn open_listener(&self, listener: &Arc<Listener>) -> Result<i32, Errno> {
+    /// A file for a new listener, and its descriptor.
+    pub(crate) fn open_listener(
+        &self,
+        listener: &Arc<Listener>,
+    ) -> Result<(Arc<File>, i32), Errno> {
         let ops = Arc::new(ListenerFile(listener.clone()));
         let file = File::anonymous(self, ops, OpenFlags::RDWR);
         let limit = self.limit(ctx::Resource::Nofile);
-        self.fd_table().insert(file, true, 0, limit)
+        let fd = self.fd_table().insert(file.clone(), true, 0, limit)?;
+        Ok((file, fd))
     }
 }

@@ -136,8 +136,7 @@ pub fn watch(cx: &dyn FsCtx, file: &File, fd: i32, what: u32) -> Result<(), Errn
 
 /// Another thread may have closed the descriptor meanwhile, and found no watch to end.
 fn end_if_closed(cx: &dyn FsCtx, file: &File, fd: i32, watch: &Watch) {
-    let there = cx.fds().get_path_ok(fd);
-    if !there.is_ok_and(|f| std::ptr::eq(&*f, file)) {
+    if !cx.fds().holds(fd, file) {
         watch.end();
     }
 }

@@ -80,6 +80,12 @@ impl FdTable {
         }
     }
 
+    /// Whether `fd` is a descriptor of `file` still: another thread may have closed it since.
+    pub fn holds(&self, fd: i32, file: &File) -> bool {
+        self.get_path_ok(fd)
+            .is_ok_and(|there| std::ptr::eq(&*there, file))
+    }
+
     /// Gives `file` the lowest free descriptor from `min` on, below `limit` (RLIMIT_NOFILE).
     ///
     /// # Errors

@@ -49,32 +49,15 @@ impl FileOps for MemoryDevice {
     }
 
     fn read(&self, cx: &dyn Ctx, _file: &File, _offset: u64, dst: &mut Dst<'_>) -> SysResult {
-        let want = dst.remaining();
         match self.0 {
             Kind::Null => Ok(0),
-            Kind::Zero | Kind::Full => zeros(cx, dst),
+            Kind::Zero | Kind::Full => fill(cx, dst, ZEROS_AT_ONCE, Dst::put_zeros),
             Kind::Random => {
-                let mut total = 0;
                 let mut buf = [0u8; 1024];
-                while total < want {
-                    let n = (want - total).min(buf.len());
+                fill(cx, dst, buf.len(), |dst, n| {
                     random(&mut buf[..n])?;
-                    match dst.put(&buf[..n]) {
-                        Ok(put) => {
-                            total += put;
-                            if put < n {
-                                break;
-                            }
-                        }
-                        Err(_) if total > 0 => break,
-                        Err(e) => return Err(e.into()),
-                    }
-                    // random(4): a read beyond 256 bytes can be interrupted.
-                    if cx.interrupted() {
-                        break;
-                    }
-                }
-                Ok(total)
+                    dst.put(&buf[..n])
+                })
             }
         }
     }
@@ -139,15 +122,21 @@ impl FileOps for MemoryDevice {
     }
 }
 
-/// All that is wanted, or what there is of it when a signal comes.
-fn zeros(cx: &dyn Ctx, dst: &mut Dst<'_>) -> SysResult {
+/// Fills `dst` by `put`, at most `step` bytes at a time; less than all of it where memory ends, or
+/// when a signal comes (random(4): a read beyond 256 bytes can be interrupted).
+fn fill<'a>(
+    cx: &dyn Ctx,
+    dst: &mut Dst<'a>,
+    step: usize,
+    mut put: impl FnMut(&mut Dst<'a>, usize) -> Result<usize, Errno>,
+) -> SysResult {
     let mut total = 0;
     while dst.remaining() > 0 {
-        let n = dst.remaining().min(ZEROS_AT_ONCE);
-        match dst.put_zeros(n) {
-            Ok(put) => {
-                total += put;
-                if put < n {
+        let n = dst.remaining().min(step);
+        match put(dst, n) {
+            Ok(done) => {
+                total += done;
+                if done < n {
                     break;
                 }
             }

@@ -8,6 +8,7 @@ use ctx::Ctx;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
+use task::CpuTime;
 use time::{ClockId, Clocks};
 
 /// The files of the top directory.
@@ -53,7 +54,7 @@ impl Text for System {
         let clocks = cx.clocks();
         Ok(match self {
             System::Cmdline => b"ringfence\n".to_vec(),
-            System::Cgroups => cgroups(proc).into_bytes(),
+            System::Cgroups => CGROUPS.into(),
             System::Cpuinfo => cpuinfo::text(k).into_bytes(),
             System::Devices => DEVICES.into(),
             // There are no disks.
@@ -77,7 +78,7 @@ impl Text for System {
             }
             System::Stat => stat(proc, clocks).into_bytes(),
             System::Uptime => {
-                let idle = idle(proc, clocks);
+                let idle = idle(proc, clocks, proc.container.cpu_time());
                 let text = |t: Duration| format!("{}.{:02}", t.as_secs(), t.subsec_millis() / 10);
                 format!("{} {}\n", text(clocks.uptime()), text(idle)).into_bytes()
             }
@@ -123,9 +124,9 @@ fn meminfo(total: u64, used: u64) -> String {
     s
 }
 
-/// CPU time that nobody used.
-fn idle(proc: &Proc, clocks: &Clocks) -> Duration {
-    let spent = Duration::from_nanos(proc.container.cpu_time().total());
+/// CPU time that nobody used, where `time` was used.
+fn idle(proc: &Proc, clocks: &Clocks, time: CpuTime) -> Duration {
+    let spent = Duration::from_nanos(time.total());
     (clocks.uptime() * proc.kernel.cpus()).saturating_sub(spent)
 }
 
@@ -134,7 +135,7 @@ fn stat(proc: &Proc, clocks: &Clocks) -> String {
     let cpus = u64::from(proc.kernel.cpus());
     let time = proc.container.cpu_time();
     let ticks = |nanos: u64| nanos / NANOS_PER_TICK;
-    let idle = idle(proc, clocks).as_nanos() as u64;
+    let idle = idle(proc, clocks, time).as_nanos() as u64;
     let line = |parts: u64| {
         let [user, system, idle] = [time.user, time.system, idle].map(|n| ticks(n / parts));
         format!("{user} 0 {system} {idle} 0 0 0 0 0 0\n")
@@ -174,13 +175,8 @@ fn vmstat(proc: &Proc) -> String {
 }
 
 /// Version 1's view of the controllers: all are version 2's.
-fn cgroups(_proc: &Proc) -> String {
-    let rows = ["cpu", "memory", "pids"].map(|name| format!("{name}\t0\t1\t1\n"));
-    format!(
-        "#subsys_name\thierarchy\tnum_cgroups\tenabled\n{}",
-        rows.concat()
-    )
-}
+const CGROUPS: &str = "#subsys_name\thierarchy\tnum_cgroups\tenabled\n\
+    cpu\t0\t1\t1\nmemory\t0\t1\t1\npids\t0\t1\t1\n";
 
 /// `devices`: what there are drivers for.
 const DEVICES: &str = "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n\
