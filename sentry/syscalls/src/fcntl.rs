@@ -8,7 +8,7 @@ use ctx::{Ctx, Resource, SysErr, SysResult, UserMemoryExt};
 use std::sync::Arc;
 use task::TaskCx;
 use vfs::sigio::OwnerKind;
-use vfs::{File, FsCtx, LockOwner, OpenFlags, Pipe};
+use vfs::{File, FsCtx, LeaseKind, LockOwner, OpenFlags, Pipe};
 
 const F_SETSIG: i32 = 10;
 const F_GETSIG: i32 = 11;
@@ -80,11 +80,27 @@ pub(crate) fn fcntl(cx: &mut TaskCx, &[fd_arg, op, arg, ..]: &Args) -> SysResult
         libc::F_ADD_SEALS => file.ops().add_seals(&file, arg as u32)?,
         libc::F_GET_SEALS => return Ok(u64::from(file.ops().seals()?)),
         libc::F_NOTIFY => vfs::dnotify::watch(cx, &file, fd, arg as u32)?,
-        // No leases are held, and none are given.
-        libc::F_GETLEASE => return Ok(libc::F_UNLCK as u64),
+        libc::F_SETLEASE => set_lease(cx, &file, fd, arg as i32)?,
+        libc::F_GETLEASE => {
+            return Ok(match vfs::lease(&file) {
+                Some(LeaseKind::Read) => libc::F_RDLCK,
+                Some(LeaseKind::Write) => libc::F_WRLCK,
+                None => libc::F_UNLCK,
+            } as u64);
+        }
         _ => return Err(Errno::EINVAL.into()),
     }
     Ok(0)
+}
+
+fn set_lease(cx: &TaskCx, file: &File, fd: i32, kind: i32) -> Result<(), Errno> {
+    let kind = match kind {
+        libc::F_RDLCK => Some(LeaseKind::Read),
+        libc::F_WRLCK => Some(LeaseKind::Write),
+        libc::F_UNLCK => None,
+        _ => return Err(Errno::EINVAL),
+    };
+    vfs::set_lease(cx, file, fd, kind)
 }
 
 fn posix(cx: &TaskCx) -> LockOwner {

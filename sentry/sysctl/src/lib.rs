@@ -89,6 +89,10 @@ pub static INOTIFY_EVENTS: Knob = Knob::new(16384, 0, INT);
 pub static INOTIFY_INSTANCES: Knob = Knob::new(128, 0, INT);
 /// `fs.inotify.max_user_watches`
 pub static INOTIFY_WATCHES: Knob = Knob::new(65536, 0, INT);
+/// `fs.lease-break-time`: seconds that who holds a lease has to give it up; 0 is without end.
+pub static LEASE_BREAK_TIME: Knob = Knob::new(45, 0, INT);
+/// `fs.leases-enable`: whether there are new ones.
+pub static LEASES_ENABLE: Knob = Knob::on();
 /// `fs.nr_open`: how many descriptors a process can have, whatever its limit. It can be lowered
 /// alone: a table has a place for each.
 pub static NR_OPEN: Knob = Knob::new(1 << 20, 64, 1 << 20);

@@ -1,12 +1,13 @@
 //! chmod(2), chown(2), utimensat(2), truncate(2).
 
 use crate::access::{self, WRITE, owner_or_capable};
+use crate::leases::break_leases;
 use crate::notify::{self, Happened};
 use crate::{Attr, File, FileType, FsCtx, OpenFlags, SetAttr, VfsPath};
 use abi::Errno;
 use abi::time::Timespec;
 use auth::{Capability, Creds, NO_ID};
-use ctx::{Ctx, Resource};
+use ctx::{Ctx, Resource, SysErr};
 
 const SETUID: u32 = 0o4000;
 const SETGID: u32 = 0o2000;
@@ -159,18 +160,19 @@ pub fn utimens(cx: &dyn Ctx, at: &VfsPath, atime: SetTime, mtime: SetTime) -> Re
 ///
 /// # Errors
 /// `EISDIR`, `EINVAL` for what is no regular file or a negative length, `EACCES`, `EROFS`,
-/// `ETXTBSY`, `EFBIG`.
-pub fn truncate(cx: &dyn FsCtx, at: &VfsPath, len: i64) -> Result<(), Errno> {
+/// `ETXTBSY`, `EFBIG`; a restart when interrupted while a lease stands against it.
+pub fn truncate(cx: &dyn FsCtx, at: &VfsPath, len: i64) -> Result<(), SysErr> {
     let len = u64::try_from(len).map_err(|_| Errno::EINVAL)?;
     match at.kind() {
         FileType::Regular => {}
-        FileType::Directory => return Err(Errno::EISDIR),
-        _ => return Err(Errno::EINVAL),
+        FileType::Directory => return Err(Errno::EISDIR.into()),
+        _ => return Err(Errno::EINVAL.into()),
     }
     access::mount_writable(at)?;
     access::permission(cx, &cx.creds(), at, WRITE)?;
     at.dentry.add_writer()?;
-    let result = set_size(cx, at, len);
+    let result = break_leases(cx, at, true, false)
+        .and_then(|()| set_size(cx, at, len).map_err(SysErr::from));
     at.dentry.drop_writer();
     result
 }

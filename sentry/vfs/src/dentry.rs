@@ -6,6 +6,7 @@
 //!
 //! Lock order: directory lock (parent, then child) -> children -> place.
 
+use crate::file::Opening;
 use crate::{Caching, FileType, Inode, cache, notify};
 use abi::Errno;
 use ctx::Ctx;
@@ -34,6 +35,8 @@ pub struct Dentry {
     mounted: AtomicU32,
     /// Open descriptions that write (positive), or executions that forbid it (negative).
     writers: AtomicI32,
+    /// Open descriptions of a regular file that read alone.
+    readers: AtomicU32,
     pub(crate) used: AtomicBool,
     pub(crate) slot: AtomicU32,
     _counted: Counted,
@@ -109,6 +112,7 @@ impl Dentry {
             linkable: AtomicBool::new(false),
             mounted: AtomicU32::new(0),
             writers: AtomicI32::new(0),
+            readers: AtomicU32::new(0),
             used: AtomicBool::new(false),
             slot: AtomicU32::new(cache::NO_SLOT),
             _counted: Counted::new(Kind::Dentry),
@@ -197,7 +201,7 @@ impl Dentry {
         let up = |n: i32| (n >= 0).then(|| n + 1);
         match self
             .writers
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, up)
+            .fetch_update(Ordering::SeqCst, Ordering::Relaxed, up)
         {
             Ok(_) => Ok(()),
             Err(_) => Err(Errno::ETXTBSY),
@@ -222,6 +226,34 @@ impl Dentry {
 
     pub(crate) fn allow_writers(&self) {
         self.writers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn add_reader(&self) {
+        self.readers.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// What was counted so is open no more.
+    pub(crate) fn end(&self, opening: Opening) {
+        match opening {
+            Opening::Uncounted => {}
+            Opening::Reader => {
+                self.readers.fetch_sub(1, Ordering::AcqRel);
+            }
+            Opening::Writer => self.drop_writer(),
+        }
+    }
+
+    /// How many descriptions read alone, and how many write (negative: while it is executed).
+    pub(crate) fn openings(&self) -> (u32, i32) {
+        (
+            self.readers.load(Ordering::SeqCst),
+            self.writers.load(Ordering::SeqCst),
+        )
+    }
+
+    /// Whether its file system's files change through us alone.
+    pub(crate) fn caching(&self) -> Caching {
+        self.caching
     }
 
     /// Locks the directory against changes by others.

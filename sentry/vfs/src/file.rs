@@ -2,7 +2,7 @@
 
 use crate::epoll::Watcher;
 use crate::sigio::{OwnerKind, Recipient};
-use crate::{Attr, FileOps, FileType, FsCtx, OpenFlags, VfsPath, anon, locks, notify};
+use crate::{Attr, FileOps, FileType, FsCtx, OpenFlags, VfsPath, anon, leases, locks, notify};
 use abi::Errno;
 use auth::Creds;
 use ctx::Ctx;
@@ -26,8 +26,7 @@ pub struct File {
     moves: bool,
     /// Whether the position is not the description's alone ([`FileOps::own_position`]).
     shares_position: bool,
-    /// Whether it is counted among the dentry's writers.
-    writer: bool,
+    counted: Opening,
     flags: AtomicU32,
     pub(crate) position: Mutex<u64, ranks::FilePosition>,
     creds: Arc<Creds>,
@@ -36,6 +35,14 @@ pub struct File {
     watchers: Mutex<Vec<Watcher>, ranks::Leaf>,
     pub(crate) locked: AtomicU32,
     _counted: Counted,
+}
+
+/// As what a description is counted at its dentry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opening {
+    Uncounted,
+    Reader,
+    Writer,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -59,7 +66,7 @@ impl File {
         flags: OpenFlags,
         creds: Arc<Creds>,
     ) -> Arc<File> {
-        File::build(ops, path, flags, creds, false)
+        File::build(ops, path, flags, creds, Opening::Uncounted)
     }
 
     pub(crate) fn build(
@@ -67,7 +74,7 @@ impl File {
         path: Option<VfsPath>,
         flags: OpenFlags,
         creds: Arc<Creds>,
-        writer: bool,
+        counted: Opening,
     ) -> Arc<File> {
         let flags = flags - OpenFlags::CREATION - OpenFlags::CLOEXEC;
         Arc::new(File {
@@ -78,7 +85,7 @@ impl File {
             kind: path.as_ref().map(VfsPath::kind),
             ops,
             path,
-            writer,
+            counted,
             flags: AtomicU32::new(flags.bits()),
             position: Mutex::new(0),
             creds,
@@ -296,7 +303,7 @@ impl File {
     /// What identifies the file for locks: the same for all descriptions of an inode.
     pub(crate) fn lock_key(&self) -> usize {
         match &self.path {
-            Some(path) => Arc::as_ptr(path.inode()).cast::<u8>().addr(),
+            Some(path) => path.inode_key(),
             None => Arc::as_ptr(&self.ops).cast::<u8>().addr(),
         }
     }
@@ -323,11 +330,10 @@ impl Drop for File {
         }
         if self.locked.load(Ordering::Relaxed) != 0 {
             locks::description_gone(self);
+            leases::description_gone(self);
         }
-        if self.writer
-            && let Some(path) = &self.path
-        {
-            path.dentry.drop_writer();
+        if let Some(path) = &self.path {
+            path.dentry.end(self.counted);
         }
     }
 }

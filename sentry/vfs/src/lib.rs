@@ -30,6 +30,7 @@ mod epoll;
 mod fdtable;
 mod file;
 mod file_io;
+mod leases;
 mod locks;
 pub mod notify;
 pub mod nsfs;
@@ -68,8 +69,10 @@ pub use fileops::{CURRENT, DirSink, FileOps, Position, Written, would_block};
 pub use flags::{LookupFlags, MountFlags, OpenFlags};
 pub use inode::{Attr, Caching, FileType, Inode, Link, NewFile, NewKind, SetAttr};
 pub use kernel::KernelFsCtx;
+pub use leases::{LeaseKind, lease, set_lease};
 pub use locks::{
-    LockOwner, RangeLock, conflicting_lock, flock, lock_range, own_lock, unlock_range,
+    LockLine, LockOwner, RangeLock, all_locks, conflicting_lock, flock, lock_range, locks_of,
+    own_lock, unlock_range,
 };
 pub use mount::{Mount, MountSpec};
 pub use namespace::MountNamespace;

@@ -2,12 +2,12 @@
 //!
 //! They live in one table by inode, since almost no file has any.
 
-use crate::File;
+use crate::{File, Inode, leases};
 use abi::Errno;
 use ctx::{Ctx, Restart, SysErr, wait_for};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use sync::{Mutex, ranks};
 use wait::{Events, Queue};
 
@@ -47,14 +47,26 @@ enum Holder {
 #[derive(Clone, Copy)]
 struct Record {
     holder: Holder,
+    /// The description it was asked for by.
+    file: u64,
     lock: RangeLock,
+}
+
+/// A lock of flock(2).
+#[derive(Clone, Copy)]
+struct Flock {
+    file: u64,
+    exclusive: bool,
+    /// The process that took it.
+    pid: i32,
 }
 
 #[derive(Default)]
 struct State {
+    /// The file, where it has a place.
+    inode: Option<Weak<dyn Inode>>,
     ranges: Vec<Record>,
-    /// (description, exclusive)
-    flocks: Vec<(u64, bool)>,
+    flocks: Vec<Flock>,
     queue: Arc<Queue>,
 }
 
@@ -118,7 +130,7 @@ impl State {
         self.ranges = left;
     }
 
-    fn place(&mut self, holder: Holder, mut lock: RangeLock) {
+    fn place(&mut self, holder: Holder, file: u64, mut lock: RangeLock) {
         let before = self.ranges.iter().position(|r| r.holder == holder);
         self.clear(holder, lock.start, lock.last);
         // Neighbours of the same kind become one, as F_GETLK shows them.
@@ -138,7 +150,7 @@ impl State {
         let at = before.map_or(self.ranges.len(), |before| {
             before + self.ranges[before..].iter().take_while(own).count()
         });
-        self.ranges.insert(at, Record { holder, lock });
+        self.ranges.insert(at, Record { holder, file, lock });
     }
 }
 
@@ -147,10 +159,14 @@ impl All {
     /// the queue to be notified, where somebody may wait in it.
     fn change<T>(
         &mut self,
-        key: usize,
+        file: &File,
         f: impl FnOnce(&mut State) -> T,
     ) -> (T, Option<Arc<Queue>>) {
+        let key = file.lock_key();
         let state = self.files.entry(key).or_default();
+        if state.inode.is_none() {
+            state.inode = file.path().map(|at| Arc::downgrade(at.inode()));
+        }
         let before = state.ranges.len();
         let result = f(state);
         let after = state.ranges.len();
@@ -213,9 +229,7 @@ pub fn own_lock(file: &File, owner: LockOwner, start: u64, last: u64) -> Option<
 /// Releases a range.
 pub fn unlock_range(file: &File, owner: LockOwner, start: u64, last: u64) {
     let holder = holder(file, owner);
-    let ((), queue) = ALL
-        .lock()
-        .change(file.lock_key(), |s| s.clear(holder, start, last));
+    let ((), queue) = ALL.lock().change(file, |s| s.clear(holder, start, last));
     tell(queue);
 }
 
@@ -263,7 +277,7 @@ pub fn lock_range(
                     last,
                     pid,
                 };
-                let ((), queue) = all.change(key, |s| s.place(holder, lock));
+                let ((), queue) = all.change(file, |s| s.place(holder, file.id(), lock));
                 drop(all);
                 // A lock that became weaker lets others in.
                 tell(queue);
@@ -288,7 +302,7 @@ pub fn lock_range(
     if let Holder::Table(me) = holder {
         all.waits.remove(&me);
     }
-    let _nothing = all.change(key, |_| ());
+    let _nothing = all.change(file, |_| ());
     result.map(|_| ())
 }
 
@@ -305,26 +319,30 @@ pub fn flock(
     let key = file.lock_key();
     let id = file.id();
     let Some(exclusive) = lock else {
-        release(key, |s| s.flocks.retain(|(f, _)| *f != id));
+        release(file, |s| s.flocks.retain(|l| l.file != id));
         return Ok(());
     };
+    let pid = cx.pid();
     file.locked.store(1, Ordering::Relaxed);
-    if ALL
-        .lock()
-        .files
-        .get(&key)
-        .is_some_and(|s| s.flocks.contains(&(id, exclusive)))
-    {
+    if ALL.lock().files.get(&key).is_some_and(|s| {
+        let mut own = s.flocks.iter().filter(|l| l.file == id);
+        own.any(|l| l.exclusive == exclusive)
+    }) {
         return Ok(());
     }
     // A conversion gives the old lock up first (flock(2)).
-    release(key, |s| s.flocks.retain(|(f, _)| *f != id));
+    release(file, |s| s.flocks.retain(|l| l.file != id));
     let attempt = || -> Result<Option<()>, SysErr> {
         let mut all = ALL.lock();
-        let (taken, _) = all.change(key, |s| {
-            let free = !s.flocks.iter().any(|(f, x)| *f != id && (exclusive || *x));
+        let (taken, _) = all.change(file, |s| {
+            let others = |l: &Flock| l.file != id && (exclusive || l.exclusive);
+            let free = !s.flocks.iter().any(others);
             if free {
-                s.flocks.push((id, exclusive));
+                s.flocks.push(Flock {
+                    file: id,
+                    exclusive,
+                    pid,
+                });
             }
             free
         });
@@ -337,16 +355,16 @@ pub fn flock(
     let queue = ALL.lock().files.entry(key).or_default().queue.clone();
     let result = wait_for(cx, &queue, Events::IN, None, Restart::Sys, attempt);
     drop(queue);
-    let _nothing = ALL.lock().change(key, |_| ());
+    let _nothing = ALL.lock().change(file, |_| ());
     result.map(|_| ())
 }
 
-fn release(key: usize, f: impl FnOnce(&mut State)) {
+fn release(file: &File, f: impl FnOnce(&mut State)) {
     let mut all = ALL.lock();
-    if !all.files.contains_key(&key) {
+    if !all.files.contains_key(&file.lock_key()) {
         return;
     }
-    let ((), queue) = all.change(key, f);
+    let ((), queue) = all.change(file, f);
     drop(all);
     tell(queue);
 }
@@ -354,7 +372,7 @@ fn release(key: usize, f: impl FnOnce(&mut State)) {
 /// A process has closed a descriptor of `file`: its POSIX locks on it go.
 pub(crate) fn descriptor_closed(table: u64, file: &File) {
     if RANGES.load(Ordering::Relaxed) != 0 {
-        release(file.lock_key(), |s| {
+        release(file, |s| {
             s.ranges.retain(|r| r.holder != Holder::Table(table))
         });
     }
@@ -363,8 +381,88 @@ pub(crate) fn descriptor_closed(table: u64, file: &File) {
 /// A description has gone: its own locks go.
 pub(crate) fn description_gone(file: &File) {
     let id = file.id();
-    release(file.lock_key(), |s| {
+    release(file, |s| {
         s.ranges.retain(|r| r.holder != Holder::File(id));
-        s.flocks.retain(|(f, _)| *f != id);
+        s.flocks.retain(|l| l.file != id);
     });
+}
+
+/// A lock or a lease, as /proc/locks tells of it (proc_locks(5)).
+#[derive(Clone, Debug)]
+pub struct LockLine {
+    /// `POSIX`, `OFDLCK`, `FLOCK` or `LEASE`.
+    pub class: &'static str,
+    /// What is said of it beside the class: `ADVISORY`, or how a lease is doing.
+    pub state: &'static str,
+    /// `READ`, `WRITE` or `UNLCK`.
+    pub kind: &'static str,
+    /// The description it was asked for by ([`File::id`]).
+    pub file: u64,
+    /// Whose it is; -1 for a description.
+    pub pid: i32,
+    /// The file; `None` where it has no place.
+    pub inode: Option<Weak<dyn Inode>>,
+    /// First and last byte, as of [`RangeLock`].
+    pub range: (u64, u64),
+}
+
+pub(crate) fn kind_text(write: bool) -> &'static str {
+    if write { "WRITE" } else { "READ" }
+}
+
+/// The whole of a file.
+pub(crate) const WHOLE: (u64, u64) = (0, i64::MAX as u64);
+
+impl State {
+    fn lines(&self, wanted: impl Fn(u64, Holder) -> bool) -> Vec<LockLine> {
+        let flocks = self.flocks.iter().map(|l| LockLine {
+            class: "FLOCK",
+            state: "ADVISORY",
+            kind: kind_text(l.exclusive),
+            file: l.file,
+            pid: l.pid,
+            inode: self.inode.clone(),
+            range: WHOLE,
+        });
+        let flocks = self.flocks.iter().zip(flocks);
+        let flocks = flocks.filter(|(l, _)| wanted(l.file, Holder::File(l.file)));
+        let ranges = self.ranges.iter().filter(|r| wanted(r.file, r.holder));
+        let ranges = ranges.map(|r| LockLine {
+            class: match r.holder {
+                Holder::Table(_) => "POSIX",
+                Holder::File(_) => "OFDLCK",
+            },
+            state: "ADVISORY",
+            kind: kind_text(r.lock.write),
+            file: r.file,
+            pid: r.lock.pid,
+            inode: self.inode.clone(),
+            range: (r.lock.start, r.lock.last),
+        });
+        flocks.map(|(_, line)| line).chain(ranges).collect()
+    }
+}
+
+/// All locks and leases there are.
+pub fn all_locks() -> Vec<LockLine> {
+    let mut lines = Vec::new();
+    for state in ALL.lock().files.values() {
+        lines.extend(state.lines(|_, _| true));
+    }
+    lines.extend(leases::lines(None));
+    lines
+}
+
+/// Those that were taken by `file`, and are its own or those of the process with descriptor table
+/// `table`.
+pub fn locks_of(file: &File, table: u64) -> Vec<LockLine> {
+    let id = file.id();
+    let wanted =
+        |by, holder| by == id && [Holder::Table(table), Holder::File(id)].contains(&holder);
+    let mut lines = match ALL.lock().files.get(&file.lock_key()) {
+        Some(state) => state.lines(wanted),
+        None => Vec::new(),
+    };
+    lines.extend(leases::lines(Some(id)));
+    lines
 }

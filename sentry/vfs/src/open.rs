@@ -2,6 +2,8 @@
 
 use crate::access::{self, READ, WRITE};
 use crate::create::new_file;
+use crate::file::Opening;
+use crate::leases::break_leases;
 use crate::notify::{self, Happened};
 use crate::walk::Walker;
 use crate::{
@@ -237,32 +239,52 @@ fn finish(
     place: VfsPath,
     flags: OpenFlags,
 ) -> Result<Arc<File>, SysErr> {
-    let writes =
-        place.kind() == FileType::Regular && (flags.writable() || flags.contains(OpenFlags::TRUNC));
-    if !writes {
+    if place.kind() != FileType::Regular {
         let ops = place.inode().clone().open(cx, &place, flags)?;
         notify::opened(&place, flags);
         return Ok(File::new(ops, Some(place), flags, creds.clone()));
     }
-    access::mount_writable(&place)?;
-    place.dentry.add_writer()?;
-    let opened = truncate_if_asked(cx, creds, &place, flags)
-        .map_err(SysErr::from)
-        .and_then(|()| place.inode().clone().open(cx, &place, flags));
-    match opened {
-        Ok(ops) if flags.writable() => {
-            tell_opened(&place, flags);
-            Ok(File::build(ops, Some(place), flags, creds.clone(), true))
+    let truncates = flags.contains(OpenFlags::TRUNC);
+    if flags.writable() || truncates {
+        access::mount_writable(&place)?;
+    }
+    let counted = Counted::new(&place, flags.writable())?;
+    let nonblocking = flags.contains(OpenFlags::NONBLOCK);
+    break_leases(cx, &place, flags.writable(), nonblocking)?;
+    if truncates {
+        let _writer = (!flags.writable())
+            .then(|| Counted::new(&place, true))
+            .transpose()?;
+        truncate(cx, creds, &place)?;
+    }
+    let ops = place.inode().clone().open(cx, &place, flags)?;
+    tell_opened(&place, flags);
+    let opening = counted.keep();
+    Ok(File::build(ops, Some(place), flags, creds.clone(), opening))
+}
+
+/// A place that is counted as open, until it is dropped or an open description is.
+struct Counted<'p>(&'p Dentry, Opening);
+
+impl Counted<'_> {
+    fn new(place: &VfsPath, writer: bool) -> Result<Counted<'_>, Errno> {
+        if writer {
+            place.dentry.add_writer()?;
+            return Ok(Counted(&place.dentry, Opening::Writer));
         }
-        Ok(ops) => {
-            tell_opened(&place, flags);
-            place.dentry.drop_writer();
-            Ok(File::new(ops, Some(place), flags, creds.clone()))
-        }
-        Err(e) => {
-            place.dentry.drop_writer();
-            Err(e)
-        }
+        place.dentry.add_reader();
+        Ok(Counted(&place.dentry, Opening::Reader))
+    }
+
+    /// It is the description's to end.
+    fn keep(mut self) -> Opening {
+        std::mem::replace(&mut self.1, Opening::Uncounted)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.end(self.1);
     }
 }
 
@@ -274,15 +296,7 @@ fn tell_opened(place: &VfsPath, flags: OpenFlags) {
     }
 }
 
-fn truncate_if_asked(
-    cx: &dyn FsCtx,
-    creds: &Creds,
-    place: &VfsPath,
-    flags: OpenFlags,
-) -> Result<(), Errno> {
-    if !flags.contains(OpenFlags::TRUNC) {
-        return Ok(());
-    }
+fn truncate(cx: &dyn FsCtx, creds: &Creds, place: &VfsPath) -> Result<(), Errno> {
     let now = cx.clocks().wall();
     let mut set = SetAttr {
         size: Some(0),
@@ -340,9 +354,13 @@ pub fn open_exec(
     access::permission(cx, &creds, &place, access::EXEC)?;
     let deny = DenyWrite::new(&place)?;
     let flags = OpenFlags::RDONLY | OpenFlags::LARGEFILE;
+    let counted = Counted::new(&place, false)?;
+    let nonblocking = false;
+    break_leases(cx, &place, false, nonblocking)?;
     let ops = place.inode().clone().open(cx, &place, flags)?;
     notify::opened(&place, flags);
-    Ok((File::new(ops, Some(place), flags, creds), deny))
+    let opening = counted.keep();
+    Ok((File::build(ops, Some(place), flags, creds, opening), deny))
 }
 
 /// What an `O_PATH` descriptor can do: nothing. The descriptor table answers `EBADF` before these

@@ -50,6 +50,11 @@ impl VfsPath {
         self.dentry.inode()
     }
 
+    /// What identifies the file as long as it lives.
+    pub(crate) fn inode_key(&self) -> usize {
+        Arc::as_ptr(self.inode()).cast::<u8>().addr()
+    }
+
     /// The file's type.
     #[inline]
     pub fn kind(&self) -> FileType {

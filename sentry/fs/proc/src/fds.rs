@@ -1,7 +1,7 @@
 //! `fd`, `fdinfo`, `mounts` and `mountinfo`.
 
 use crate::node::{Directory, Entry, Target, Text, link, number, text};
-use crate::{Owner, Proc};
+use crate::{Owner, Proc, locks};
 use abi::{Errno, libc};
 use ctx::Ctx;
 use std::fmt::Write;
@@ -28,7 +28,12 @@ impl Directory for FdDir {
         let ino = number(self.task.tid(), name);
         if self.info {
             let cloexec = fds.cloexec(fd).unwrap_or(false);
-            return Ok(text(proc, ino, owner, Arc::new(Info { file, cloexec })));
+            let info = Info {
+                file,
+                cloexec,
+                table: fds.id(),
+            };
+            return Ok(text(proc, ino, owner, Arc::new(info)));
         }
         Ok(link(proc, ino, owner, Arc::new(FdLink(file))))
     }
@@ -75,6 +80,8 @@ impl Target for FdLink {
 struct Info {
     file: Arc<File>,
     cloexec: bool,
+    /// The descriptor table it is in.
+    table: u64,
 }
 
 impl Text for Info {
@@ -91,6 +98,9 @@ impl Text for Info {
             self.file.position_now(),
             self.file.flags().bits() | cloexec,
         );
+        for (n, lock) in (1..).zip(vfs::locks_of(&self.file, self.table)) {
+            let _ = write!(s, "lock:\t{}", locks::line(cx, n, &lock));
+        }
         s.push_str(&self.file.ops().fdinfo());
         Ok(s.into_bytes())
     }

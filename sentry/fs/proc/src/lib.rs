@@ -7,6 +7,7 @@
 mod cpuinfo;
 mod fds;
 mod ipc;
+mod locks;
 mod memory;
 mod node;
 mod ns;

@@ -56,6 +56,14 @@ const SYS: &[(&str, Value)] = &[
         Numbers(|_| vec![&sysctl::INOTIFY_WATCHES]),
     ),
     (
+        "fs/lease-break-time",
+        Numbers(|_| vec![&sysctl::LEASE_BREAK_TIME]),
+    ),
+    (
+        "fs/leases-enable",
+        Numbers(|_| vec![&sysctl::LEASES_ENABLE]),
+    ),
+    (
         "fs/mqueue/msg_default",
         Numbers(|p| vec![&p.ipc.limits.mq_msg_default]),
     ),

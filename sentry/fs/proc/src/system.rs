@@ -2,7 +2,7 @@
 
 use crate::node::Text;
 use crate::status::NANOS_PER_TICK;
-use crate::{Proc, cpuinfo};
+use crate::{Proc, cpuinfo, locks};
 use abi::Errno;
 use ctx::Ctx;
 use std::fmt::Write;
@@ -20,6 +20,7 @@ pub(crate) const SYSTEM: &[(&str, System)] = &[
     ("diskstats", System::Diskstats),
     ("filesystems", System::Filesystems),
     ("loadavg", System::Loadavg),
+    ("locks", System::Locks),
     ("meminfo", System::Meminfo),
     ("partitions", System::Partitions),
     ("stat", System::Stat),
@@ -39,6 +40,7 @@ pub(crate) enum System {
     Diskstats,
     Filesystems,
     Loadavg,
+    Locks,
     Meminfo,
     Partitions,
     Stat,
@@ -65,6 +67,7 @@ impl Text for System {
             .map(|name| format!("nodev\t{name}\n"))
             .concat()
             .into_bytes(),
+            System::Locks => locks::text(proc, cx).into_bytes(),
             System::Loadavg => {
                 let [one, five, fifteen] = proc.container.load();
                 let (tasks, last) = k.task_count();

@@ -116,7 +116,7 @@ calls! {
     msgsnd(msqid: Int, msgp: Ptr, msgsz: Size, msgflg: Hex) => full(sysv_msg::msgsnd);
     msgrcv(msqid: Int, msgp: Ptr, msgsz: Size, msgtyp: Long, msgflg: Hex) => full(sysv_msg::msgrcv);
     msgctl(msqid: Int, op: Int, buf: Ptr) => full(sysv_msg::msgctl);
-    fcntl(fd: Fd, op: Fcntl, arg: Hex) => partial(fcntl::fcntl) "no write hints; F_SETLEASE: EINVAL, as where a file system has no leases; no O_ASYNC of the host's streams";
+    fcntl(fd: Fd, op: Fcntl, arg: Hex) => partial(fcntl::fcntl) "no write hints; F_SETLEASE: EINVAL on what the host may change; no O_ASYNC of the host's streams";
     flock(fd: Fd, op: Int) => full(fcntl::flock);
     fsync(fd: Fd) => full(file_io::fsync);
     fdatasync(fd: Fd) => full(file_io::fdatasync);

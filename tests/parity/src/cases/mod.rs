@@ -24,6 +24,7 @@ mod hostile;
 mod inotify;
 mod inotify_more;
 mod jobs;
+mod leases;
 mod loading;
 mod memory_file;
 mod memory_map;
@@ -106,6 +107,7 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
         ],
     ),
     ("async", &[async_io::CASES]),
+    ("leases", &[leases::CASES]),
     ("inotify", &[inotify::CASES, inotify_more::CASES]),
     (
         "ipc",

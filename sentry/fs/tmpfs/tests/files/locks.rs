@@ -3,7 +3,8 @@
 use crate::common::*;
 use abi::Errno;
 use std::time::Duration;
-use vfs::{FdTable, LockOwner, OpenFlags as O, conflicting_lock, flock, lock_range, unlock_range};
+use vfs::{FdTable, LeaseKind, LockOwner, OpenFlags as O};
+use vfs::{conflicting_lock, flock, lease, lock_range, set_lease, unlock_range};
 
 const A: LockOwner = LockOwner::Process {
     table: 1_000_001,
@@ -141,4 +142,23 @@ fn a_deadlock_is_refused() {
     });
     results.sort_by_key(Result::is_err);
     assert_eq!(results, [Ok(()), Err(Errno::EDEADLK)]);
+}
+
+#[test]
+fn a_lease_that_is_not_given_up_in_time_is_taken() {
+    let w = World::new();
+    let cx = &w.cx;
+    put(cx, "/f", "");
+    sysctl::LEASE_BREAK_TIME.set(1).unwrap();
+    let f = open(cx, "/f", O::RDWR).unwrap();
+    set_lease(cx, &f, 3, Some(LeaseKind::Write)).unwrap();
+    // A reader leaves it one against writers.
+    let r = open(cx, "/f", O::RDONLY).unwrap();
+    assert_eq!(lease(&f), Some(LeaseKind::Read));
+    open(cx, "/f", O::WRONLY).unwrap();
+    assert_eq!(lease(&f), None);
+    drop(f);
+    assert_eq!(set_lease(cx, &r, 3, None), Err(Errno::EAGAIN));
+    set_lease(cx, &r, 3, Some(LeaseKind::Write)).unwrap();
+    sysctl::LEASE_BREAK_TIME.set(45).unwrap();
 }

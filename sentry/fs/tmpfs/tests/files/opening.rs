@@ -121,7 +121,7 @@ fn programs_that_run_are_not_written() {
     assert_eq!(open(cx, "/prog", O::WRONLY).err(), Some(Errno::ETXTBSY));
     assert_eq!(
         vfs::truncate(cx, &place(cx, "/prog").unwrap(), 0),
-        Err(Errno::ETXTBSY)
+        Err(Errno::ETXTBSY.into())
     );
     assert!(open(cx, "/prog", O::RDONLY).is_ok());
     drop((deny, second));
