@@ -10,6 +10,10 @@ use task::TaskCx;
 
 /// Of personality(2): that of 32 bits.
 pub(crate) const PER_LINUX32: u32 = 8;
+/// Of personality(2): uname(2) tells of a release 2.6.
+pub(crate) const UNAME26: u32 = 0x2_0000;
+/// Of personality(2): select(2) and its kin leave timeouts as they are.
+pub(crate) const STICKY_TIMEOUTS: u32 = 0x400_0000;
 /// The part of a personality that says which it is.
 pub(crate) const PER_MASK: u32 = 0xff;
 const PR_GET_TID_ADDRESS: i32 = 40;
@@ -227,10 +231,6 @@ pub(crate) fn personality(cx: &mut TaskCx, &[persona, ..]: &Args) -> SysResult<u
     let persona = persona as u32;
     let old = cx.personality();
     if persona != ASK {
-        // Linux itself takes any; those of other systems change what calls mean.
-        if persona & PER_MASK != 0 && persona & PER_MASK != PER_LINUX32 {
-            return Err(Errno::EINVAL.into());
-        }
         cx.set_personality(persona);
     }
     Ok(u64::from(old))

@@ -1,6 +1,6 @@
 //! The system: names, sizes, randomness.
 
-use crate::control::{PER_LINUX32, PER_MASK};
+use crate::control::{PER_LINUX32, PER_MASK, UNAME26};
 use crate::user::{Args, MAX_RW_COUNT};
 use abi::Errno;
 use abi::libc;
@@ -19,14 +19,41 @@ fn padded(text: &[u8]) -> [u8; 65] {
     field
 }
 
+/// A release as programs are told it that know of version 2 alone: `6.6.0-x` is `2.6.66-x`.
+fn as_version_two(release: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(release);
+    let mut dots = 0;
+    let numbers = text.find(|c: char| {
+        dots += usize::from(c == '.');
+        dots >= 3 || !(c.is_ascii_digit() || c == '.')
+    });
+    let (numbers, rest) = text.split_at(numbers.unwrap_or(text.len()));
+    let minor = numbers.split('.').nth(1).and_then(|n| n.parse().ok());
+    let minor = minor.unwrap_or(0u32).saturating_add(60);
+    format!("2.6.{minor}{rest}").into_bytes()
+}
+
+#[test]
+fn releases_as_of_version_two() {
+    let told = |release: &str| String::from_utf8(as_version_two(release.as_bytes())).unwrap();
+    assert_eq!(told("6.6.0-ringfence"), "2.6.66-ringfence");
+    assert_eq!(told("6.6.7.8"), "2.6.66.8");
+    assert_eq!(told("6.6"), "2.6.66");
+    assert_eq!(told("x"), "2.6.60x");
+}
+
 pub(crate) fn uname(cx: &mut TaskCx, &[buf, ..]: &Args) -> SysResult<u64> {
     let uts = cx.uts().get();
+    let persona = cx.personality();
     let name = Utsname {
         sysname: padded(&uts.sysname),
         nodename: padded(&uts.nodename),
-        release: padded(&uts.release),
+        release: match persona & UNAME26 {
+            0 => padded(&uts.release),
+            _ => padded(&as_version_two(&uts.release)),
+        },
         version: padded(&uts.version),
-        machine: match cx.personality() & PER_MASK {
+        machine: match persona & PER_MASK {
             PER_LINUX32 => padded(b"i686"),
             _ => padded(&uts.machine),
         },

@@ -1,5 +1,6 @@
 //! poll(2), ppoll(2), select(2), pselect6(2).
 
+use crate::control::STICKY_TIMEOUTS;
 use crate::user::{Args, sigset};
 use abi::Errno;
 use abi::file::PollFd;
@@ -77,9 +78,14 @@ pub(crate) fn ppoll(
     result?.ok_or(SysErr::Restart(Restart::NoHandler))
 }
 
+/// Whether timeouts are left as they are (personality(2)).
+fn sticky(cx: &TaskCx) -> bool {
+    cx.personality() & STICKY_TIMEOUTS != 0
+}
+
 /// Stores what is left of the time, if it can be stored.
 fn give_back_timespec(cx: &TaskCx, addr: u64, until: Timeout) {
-    if addr != 0 {
+    if addr != 0 && !sticky(cx) {
         let left = Timespec::from_nanos(until.left().as_nanos() as i64);
         // A timeout in read-only memory is no error.
         let _ = cx.memory().write_obj(addr, &left);
@@ -149,7 +155,7 @@ pub(crate) fn select(cx: &mut TaskCx, &[n, r, w, e, timeout, _]: &Args) -> SysRe
         }
     };
     let result = do_select(cx, n, [r, w, e], until);
-    if timeout != 0 {
+    if timeout != 0 && !sticky(cx) {
         let left = until.left();
         let left = Timeval {
             sec: left.as_secs() as i64,

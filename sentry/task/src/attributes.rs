@@ -149,10 +149,17 @@ impl Kernel {
     }
 }
 
+impl Task {
+    /// personality(2)
+    pub fn personality(&self) -> u32 {
+        self.state.lock().personality
+    }
+}
+
 impl TaskCx {
     /// personality(2)
     pub fn personality(&self) -> u32 {
-        self.task().state.lock().personality
+        self.task().personality()
     }
 
     /// Sets the personality; returns the former one.

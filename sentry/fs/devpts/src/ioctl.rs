@@ -1,7 +1,7 @@
 //! The ioctls of a terminal (ioctl_tty(2)), for both of its sides.
 
 use crate::Tty;
-use crate::termios::{TERMIOS_LEN, Termios, Winsize};
+use crate::termios::{TERMIOS_LEN, Termio, Termios, Winsize};
 use abi::{Errno, libc};
 use ctx::{Ctx, SysResult, UserMemoryExt};
 use zerocopy::IntoBytes;
@@ -9,6 +9,9 @@ use zerocopy::IntoBytes;
 const TCGETS: u32 = 0x5401;
 const TCSETS: u32 = 0x5402;
 const TCSETSF: u32 = 0x5404;
+const TCGETA: u32 = 0x5405;
+const TCSETA: u32 = 0x5406;
+const TCSETAF: u32 = 0x5408;
 const TCSBRK: u32 = 0x5409;
 const TCXONC: u32 = 0x540a;
 const TCFLSH: u32 = 0x540b;
@@ -67,6 +70,15 @@ impl Tty {
             TCGETS2 => {
                 let t = self.state.lock().termios;
                 mem.write_obj(arg, &t)?;
+            }
+            TCGETA => {
+                let t = self.state.lock().termios;
+                mem.write_obj(arg, &Termio::of(&t))?;
+            }
+            TCSETA..=TCSETAF => {
+                let mut new = self.state.lock().termios;
+                mem.read_obj::<Termio>(arg)?.put_into(&mut new);
+                self.set_modes(cx, side, new, request - TCSETA)?;
             }
             TCSETS..=TCSETSF => {
                 let mut new = self.state.lock().termios;

@@ -30,6 +30,41 @@ pub struct Termios {
 pub const TERMIOS_LEN: usize = 36;
 const _: () = assert!(size_of::<Termios>() == 44);
 
+/// The old `struct termio`: the lower half of each of the modes, and the first eight characters.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Termio {
+    /// Of input, output, control and local.
+    modes: [u16; 4],
+    line: u8,
+    cc: [u8; 8],
+    pad: u8,
+}
+
+impl Termio {
+    /// What of `t` goes into it.
+    pub(crate) fn of(t: &Termios) -> Termio {
+        let mut cc = [0; 8];
+        cc.copy_from_slice(&t.cc[..8]);
+        Termio {
+            modes: [t.iflag, t.oflag, t.cflag, t.lflag].map(|mode| mode as u16),
+            line: t.line,
+            cc,
+            pad: 0,
+        }
+    }
+
+    /// Changes that part of `t`.
+    pub(crate) fn put_into(&self, t: &mut Termios) {
+        let modes = [&mut t.iflag, &mut t.oflag, &mut t.cflag, &mut t.lflag];
+        for (mode, low) in modes.into_iter().zip(self.modes) {
+            *mode = *mode & 0xffff_0000 | u32::from(low);
+        }
+        t.line = self.line;
+        t.cc[..8].copy_from_slice(&self.cc);
+    }
+}
+
 /// `struct winsize`.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,

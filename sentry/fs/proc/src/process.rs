@@ -38,7 +38,7 @@ const TEXTS: &[TextFile] = &[
     ("mounts", 0o444, fds::mounts),
     ("oom_score", 0o444, status::oom_score),
     ("oom_score_adj", 0o644, status::oom_score_adj),
-    ("personality", 0o400, |_, _| Ok(b"00000000\n".to_vec())),
+    ("personality", 0o400, status::personality),
     ("projid_map", 0o644, all_ids),
     ("setgroups", 0o644, |_, _| Ok(b"allow\n".to_vec())),
     ("schedstat", 0o444, status::schedstat),

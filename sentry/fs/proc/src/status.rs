@@ -22,6 +22,11 @@ pub(crate) fn oom_score(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
     Ok(format!("{}\n", task.group().container().oom_score(task.group())).into_bytes())
 }
 
+/// `personality`
+pub(crate) fn personality(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
+    Ok(format!("{:08x}\n", task.personality()).into_bytes())
+}
+
 /// `oom_score_adj`
 pub(crate) fn oom_score_adj(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
     Ok(format!("{}\n", task.group().oom_score_adj()).into_bytes())

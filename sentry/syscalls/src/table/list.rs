@@ -179,7 +179,7 @@ calls! {
     utime(filename: Path, times: Ptr) => full(file_times::utime);
     mknod(pathname: Path, mode: Mode, dev: Hex) => full(file_names::mknod);
     uselib(library: Path) => absent "gone from Linux";
-    personality(persona: Hex) => partial(control::personality) "Linux alone; ADDR_NO_RANDOMIZE is honoured";
+    personality(persona: Hex) => partial(control::personality) "flags that change where things are mapped, but for ADDR_NO_RANDOMIZE, are kept alone";
     ustat(dev: Hex, ubuf: Ptr) => absent "obsolete";
     statfs(path: Path, buf: Ptr) => full(file_stat::statfs);
     fstatfs(fd: Fd, buf: Ptr) => full(file_stat::fstatfs);

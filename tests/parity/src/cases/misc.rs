@@ -14,6 +14,7 @@ cases!(
     scheduling_priorities,
     yielding,
     personality_bits,
+    personality_flags,
     working_directory,
     change_root,
     host_and_domain_name,
@@ -110,6 +111,42 @@ fn personality_bits(o: Out) {
     // Of 32 bits, but for the numbers and names of calls.
     let mut u = [[0u8; 65]; 6];
     tell!(o, "32 bits" => k!(SYS_personality, PER_LINUX32), "machine" => { k!(SYS_uname, &mut u); field(&u[4]) }, "with a bit" => { k!(SYS_personality, PER_LINUX32 | ADDR_NO_RANDOMIZE); k!(SYS_uname, &mut u); field(&u[4]) }, "64 again" => { k!(SYS_personality, 0); k!(SYS_uname, &mut u); field(&u[4]) });
+}
+
+fn personality_flags(o: Out) {
+    const UNAME26: u32 = 0x2_0000;
+    const STICKY_TIMEOUTS: u32 = 0x400_0000;
+    let mut u: utsname = sys::zeroed();
+    let field = |f: &[c_char]| {
+        f.iter()
+            .map(|c| *c as u8 as char)
+            .take_while(|c| *c != '\0')
+            .collect::<String>()
+    };
+    k!(SYS_uname, &mut u);
+    let before = field(&u.release);
+    k!(SYS_personality, UNAME26);
+    k!(SYS_uname, &mut u);
+    let after = field(&u.release);
+    let minor = |r: &str, at: usize| {
+        r.split(['.', '-'])
+            .nth(at)
+            .and_then(|n| n.parse::<u32>().ok())
+    };
+    tell!(o, "two" => after.starts_with("2.6."), "by sixty" => minor(&after, 2) == minor(&before, 1).map(|n| n + 60), "tail" => before.split_once('-').map(|p| p.1) == after.split_once('-').map(|p| p.1));
+    tell!(o, "told" => std::fs::read_to_string("/proc/self/personality").unwrap_or_default());
+    let mut left = timeval {
+        tv_sec: 0,
+        tv_usec: 10,
+    };
+    k!(SYS_personality, STICKY_TIMEOUTS);
+    tell!(o, "select" => k!(SYS_select, 0, 0, 0, 0, &mut left), "left" => left.tv_usec);
+    k!(SYS_personality, 0);
+    tell!(o, "select" => k!(SYS_select, 0, 0, 0, 0, &mut left), "left" => left.tv_usec);
+    for persona in [0x410_0001, 0x500_0002, 0x700_0003, 0x84, 0x6, 0xffff_fffe] {
+        tell!(o, "set" => k!(SYS_personality, persona).ok(), "now" => k!(SYS_personality, u32::MAX));
+    }
+    k!(SYS_personality, 0);
 }
 
 fn working_directory(o: Out) {

@@ -11,6 +11,7 @@ use libc::*;
 cases!(
     pair_opens,
     default_settings,
+    old_settings,
     locked_until_unlocked,
     canonical_lines,
     erase_and_kill,
@@ -126,6 +127,23 @@ fn default_settings(o: Out) {
     }
     let mut w = [9u16; 4];
     tell!(o, "size" => k!(SYS_ioctl, s, TIOCGWINSZ, &mut w), "is" => format!("{w:?}"));
+}
+
+/// The settings of System V: the lower half of each mode.
+fn old_settings(o: Out) {
+    const TCGETA: i32 = 0x5405;
+    const TCSETA: i32 = 0x5406;
+    let (m, s) = pair();
+    let mut t = [0xeeu8; 20];
+    tell!(o, "get" => k!(SYS_ioctl, s, TCGETA, &mut t), "settings" => show(&t[..17]), "behind" => show(&t[18..]), "master" => k!(SYS_ioctl, m, TCGETA, &mut t), "settings" => show(&t[..17]));
+    // No echo, and another key for the end.
+    t[6] &= !(ECHO as u8);
+    t[9 + VEOF] = b'e';
+    for op in TCSETA..TCSETA + 3 {
+        tell!(o, "set" => k!(SYS_ioctl, s, op, &t));
+    }
+    let mut all = [0u8; 60];
+    tell!(o, "get" => k!(SYS_ioctl, s, TCGETS, &mut all), "settings" => show(&all[..36]), "nowhere" => k!(SYS_ioctl, s, TCGETA, 8), "nowhere" => k!(SYS_ioctl, s, TCSETA, 8));
 }
 
 fn locked_until_unlocked(o: Out) {
