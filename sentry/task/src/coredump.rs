@@ -24,6 +24,8 @@ pub(crate) struct Dump {
     /// The thread that writes.
     pub(crate) writer: i32,
     others: Vec<Thread>,
+    /// It is to be no file after all: the process is being killed.
+    pub(crate) stopped: bool,
 }
 
 /// A thread, as the file tells of it.
@@ -64,16 +66,17 @@ impl TaskCx {
             }
             st.dump = Some(Dump {
                 writer: me.tid(),
-                others: Vec::new(),
+                ..Dump::default()
             });
             begin_exit(&mut st, ExitStatus::Killed { signal });
         }
         while me.group().state.lock().threads.len() > 1 {
             self.sleep(None);
         }
-        let others = me.group().state.lock().dump.take();
         let mut threads = vec![self.thread_state()];
-        threads.extend(others.into_iter().flat_map(|d| d.others));
+        if let Some(dump) = &mut me.group().state.lock().dump {
+            threads.append(&mut dump.others);
+        }
         let status = match self.write_core(&threads, info, limit) {
             Ok(()) => ExitStatus::Dumped { signal },
             Err(e) => {
@@ -81,8 +84,19 @@ impl TaskCx {
                 ExitStatus::Killed { signal }
             }
         };
-        me.group().state.lock().exit = Some(status);
+        let mut st = me.group().state.lock();
+        st.dump = None;
+        st.exit = Some(status);
+        drop(st);
         self.exit = Some(status);
+    }
+
+    /// Whether the process is being killed while it writes.
+    fn is_dump_stopped(&self) -> bool {
+        let task = self.task();
+        let st = task.group().state.lock();
+        let killed = st.pending.set().has(Signal::KILL) || task.pending().has(Signal::KILL);
+        killed || st.dump.as_ref().is_some_and(|d| d.stopped)
     }
 
     /// Called at a thread's end: where another one writes a core file, it tells of this one.
@@ -341,6 +355,9 @@ impl Writer<'_> {
         self.left -= bytes.len() as u64;
         let mut done = 0;
         while done < bytes.len() {
+            if self.cx.is_dump_stopped() {
+                return Err(Errno::EINTR.into());
+            }
             let rest = &bytes[done..];
             let n = self
                 .file

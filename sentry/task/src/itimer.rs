@@ -79,8 +79,10 @@ struct Timer {
     dormant: bool,
     /// Tells this setting of it from others and from other timers.
     setting: u32,
-    /// When it was due last, its signal was still queued from the time before.
-    late: bool,
+    /// How many times running it was due while its signal was still queued from the time before.
+    late: u32,
+    /// It has been due since it was set.
+    runs: bool,
     /// `si_overrun` of the signal that was delivered last.
     last_overrun: i32,
 }
@@ -95,7 +97,8 @@ struct Due {
 
 const CPU_LIMIT: u64 = 3;
 const FIRST_POSIX: u64 = 16;
-/// A period shorter than this is caught up with in batches.
+/// A period shorter than this is caught up with in batches; so is one whose signal stays queued,
+/// in ever greater ones.
 const SHORTEST: Duration = Duration::from_micros(50);
 /// From here on, those of tasks that sleep.
 const FIRST_SLEEPER: u64 = 1 << 32;
@@ -307,11 +310,23 @@ impl ProcessTimers {
             0 => return Some(info),
             setting => setting,
         };
-        let id = u64::try_from(info.pid()).ok()?;
-        let mut timers = self.table.get()?.timers.lock();
-        let timer = timers.get_mut(&(FIRST_POSIX + id))?;
+        let key = FIRST_POSIX + u64::try_from(info.pid()).ok()?;
+        let table = self.table.get()?;
+        let (now, threads) = table.now(key)?;
+        let mut timers = table.timers.lock();
+        let timer = timers.get_mut(&key)?;
         if timer.setting != setting {
             return None;
+        }
+        if timer.late > 0 {
+            // It was looked after ever more rarely meanwhile.
+            let more = timer.catch_up(now);
+            info.set_overrun(info.overrun().saturating_add(clamp(more)));
+            timer.late = 0;
+            if let Some(id) = timer.armed.take() {
+                table.queue.cancel(id);
+                table.arm(key, timer, now, threads);
+            }
         }
         timer.last_overrun = info.overrun();
         Some(info)
@@ -386,8 +401,32 @@ impl Timer {
             seen: 0,
             dormant: false,
             setting: 0,
-            late: false,
+            late: 0,
+            runs: false,
             last_overrun: 0,
+        }
+    }
+
+    /// Goes on to the first moment behind `now` at which it is due; how many were passed. For one
+    /// with a period.
+    fn catch_up(&mut self, now: u64) -> u64 {
+        let Some(behind) = now.checked_sub(self.next) else {
+            return 0;
+        };
+        let passed = behind.checked_div(self.interval).map_or(0, |n| n + 1);
+        let step = self.interval.saturating_mul(passed);
+        self.next = self.next.saturating_add(step);
+        passed
+    }
+
+    /// How long it is not looked after at least: one that is due all the time would keep the
+    /// thread of timers busy, and while its signal is queued all that is to be done is to count.
+    fn rest(&self) -> Duration {
+        let short = self.runs && u128::from(self.interval) < SHORTEST.as_nanos();
+        match self.late {
+            0 if short => SHORTEST,
+            0 => Duration::ZERO,
+            late => SHORTEST * (1 << late.min(8)),
         }
     }
 }
@@ -446,8 +485,9 @@ impl Table {
             self.queue.cancel(id);
         }
         t.interval = new.interval;
-        t.late = false;
+        t.late = 0;
         t.setting = self.next_setting();
+        t.runs = false;
         t.dormant = false;
         t.next = match (new.value, absolute) {
             // One that does nothing when it is due is never armed, and so, on Linux, not
@@ -475,11 +515,8 @@ impl Table {
         if t.next == 0 || matches!(t.notify, Notify::None) {
             return;
         }
-        let mut wait = Duration::from_nanos(t.next.saturating_sub(now) / threads as u64);
-        if t.armed.is_none() && t.next <= now && t.late {
-            wait = wait.max(SHORTEST);
-        }
-        let Some(at) = Instant::now().checked_add(wait) else {
+        let wait = Duration::from_nanos(t.next.saturating_sub(now) / threads as u64);
+        let Some(at) = Instant::now().checked_add(wait.max(t.rest())) else {
             return;
         };
         let listener: Weak<dyn TimerListener> = self.this.clone();
@@ -546,13 +583,9 @@ impl TimerListener for Table {
                 return;
             }
             let mut missed = 0;
-            if let Some(periods) = (now - t.next).checked_div(t.interval) {
-                missed = periods;
-                let next = t.next.saturating_add(t.interval.saturating_mul(missed + 1));
-                t.next = next.max(
-                    now.saturating_add(SHORTEST.as_nanos() as u64)
-                        .min(next.max(now + 1)),
-                );
+            if t.interval > 0 {
+                missed = t.catch_up(now).saturating_sub(1);
+                t.runs = true;
                 self.arm(key, t, now, threads);
             } else {
                 t.next = 0;
@@ -595,7 +628,7 @@ impl Table {
             None => group.state.lock().pending.update(signal, again),
         };
         if let Some(t) = self.timers.lock().get_mut(&key) {
-            t.late = still;
+            t.late = if still { t.late.saturating_add(1) } else { 0 };
         }
         if still {
             return;

@@ -175,6 +175,9 @@ impl ThreadGroup {
         if st.exit.is_none() {
             begin_exit(&mut st, status);
         }
+        if let Some(dump) = &mut st.dump {
+            dump.stopped = true;
+        }
     }
 }
 
