@@ -48,11 +48,16 @@ pub trait Mappable: Send + Sync {
     ///
     /// # Errors
     /// `EPERM` where a seal forbids it, `ENODEV` where it cannot be mapped.
-    fn attach(&self, mapping: Mapping) -> Result<(), Errno>;
+    ///
+    /// As it stands here, for what never moves, so that nobody need be told, and is never short
+    /// of what was mapped: nothing is noted.
+    fn attach(&self, _mapping: Mapping) -> Result<(), Errno> {
+        Ok(())
+    }
 
     /// Takes one such note back (or a part of it, where a mapping was cut): `range` of the file,
     /// which appeared at `addr`.
-    fn detach(&self, space: &Weak<dyn Space>, addr: u64, range: Range);
+    fn detach(&self, _space: &Weak<dyn Space>, _addr: u64, _range: Range) {}
 
     /// madvise(MADV_REMOVE): `range` reads as zero from now on. The caller forgets its own
     /// translations; the mappable tells the other spaces.

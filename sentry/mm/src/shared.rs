@@ -3,8 +3,8 @@
 use abi::Errno;
 use abi::page::Range;
 use hostmem::{Frames, MemoryFile, Placement};
-use memmap::{Identity, Mappable, Mapping, Space, Translation};
-use std::sync::{Arc, Weak};
+use memmap::{Identity, Mappable, Translation};
+use std::sync::Arc;
 
 /// Frames that parent and children share. They cost nothing before they are touched, so that all
 /// of them are there from the start.
@@ -38,13 +38,6 @@ impl Mappable for SharedAnon {
     fn size(&self) -> Result<u64, Errno> {
         Ok(self.frames.len())
     }
-
-    fn attach(&self, _mapping: Mapping) -> Result<(), Errno> {
-        Ok(())
-    }
-
-    // Its bytes never move, so that nobody need be told.
-    fn detach(&self, _space: &Weak<dyn Space>, _addr: u64, _range: Range) {}
 
     fn punch(&self, range: Range) -> Result<(), Errno> {
         let range = range.intersect(&Range::new(0, self.frames.len()));

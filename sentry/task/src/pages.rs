@@ -1,11 +1,11 @@
 //! The vDSO's pages in guest memory, and the time they tell.
 
 use abi::Errno;
-use abi::page::{PAGE_SIZE, Range};
+use abi::page::PAGE_SIZE;
 use hostmem::{Frames, MemoryFile, Placement};
-use memmap::{Identity, Mappable, Mapping, Space, Translation};
+use memmap::{Identity, Mappable, Translation};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
 use sync::{Mutex, ranks};
 use time::{ClockId, Clocks};
 use vdso::{HostTime, Params, Timekeeper};
@@ -178,10 +178,4 @@ impl Mappable for Fixed {
     fn size(&self) -> Result<u64, Errno> {
         Ok(self.0.len())
     }
-
-    fn attach(&self, _mapping: Mapping) -> Result<(), Errno> {
-        Ok(())
-    }
-
-    fn detach(&self, _space: &Weak<dyn Space>, _addr: u64, _range: Range) {}
 }

@@ -143,7 +143,14 @@ fn personality_flags(o: Out) {
     tell!(o, "select" => k!(SYS_select, 0, 0, 0, 0, &mut left), "left" => left.tv_usec);
     k!(SYS_personality, 0);
     tell!(o, "select" => k!(SYS_select, 0, 0, 0, 0, &mut left), "left" => left.tv_usec);
-    for persona in [0x410_0001_u32, 0x500_0002, 0x700_0003, 0x84, 0x6, 0xffff_fffe_u32] {
+    for persona in [
+        0x410_0001_u32,
+        0x500_0002,
+        0x700_0003,
+        0x84,
+        0x6,
+        0xffff_fffe_u32,
+    ] {
         tell!(o, "set" => k!(SYS_personality, persona).ok(), "now" => k!(SYS_personality, u32::MAX));
     }
     k!(SYS_personality, 0);

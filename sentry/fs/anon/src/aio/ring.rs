@@ -4,11 +4,11 @@
 
 use abi::Errno;
 use abi::aio::{IoEvent, RING_MAGIC, RingHeader};
-use abi::page::{PAGE_SIZE, Range};
+use abi::page::PAGE_SIZE;
 use abi::stat::makedev;
 use hostmem::{Frames, MemoryFile, Placement};
-use memmap::{Identity, Mappable, Mapping, Space, Translation};
-use std::sync::{Arc, Weak};
+use memmap::{Identity, Mappable, Translation};
+use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 const HEADER: u64 = size_of::<RingHeader>() as u64;
@@ -116,11 +116,4 @@ impl Mappable for Ring {
     fn size(&self) -> Result<u64, Errno> {
         Ok(self.frames.len())
     }
-
-    fn attach(&self, _mapping: Mapping) -> Result<(), Errno> {
-        Ok(())
-    }
-
-    // Its bytes never move, so that nobody need be told.
-    fn detach(&self, _space: &Weak<dyn Space>, _addr: u64, _range: Range) {}
 }
