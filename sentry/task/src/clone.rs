@@ -375,6 +375,7 @@ impl TaskCx {
             Limits::new(parent.limits().all()),
         );
         group.inherit_oom_score(parent);
+        group.set_dump_filter(parent.dump_filter());
         group.timers().cpu_limit_changed();
         group
     }

@@ -1,15 +1,16 @@
 //! Core files (core(5)): what is left of a process that a signal ends badly.
 //!
 //! The thread that takes the signal writes the file, once all others of the process have said what
-//! is in their registers and gone. The name is `core`, in the working directory. Of memory, what
-//! Linux writes by default is written: all that is private or anonymous, of other mappings the
-//! first page of what is executed; pages that nobody has touched are holes.
+//! is in their registers and gone. The name is `core`, in the working directory. Which mappings are
+//! written is the process's to say ([`DumpFilter`]); at first all that are private or anonymous, of
+//! others the first page of what is executed. Pages that nobody has touched are holes.
 
 use crate::send::begin_exit;
-use crate::{ExitStatus, TaskCx};
+use crate::{ExitStatus, TaskCx, ThreadGroup};
 use abi::Errno;
 use abi::page::PAGE_SIZE;
 use ctx::{Ctx, Resource, Src, SysErr, UserMemory};
+use memmap::Identity;
 use mm::{MapsEntry, Prot};
 use platform_api::Registers;
 use signal::{SigInfo, Signal};
@@ -17,6 +18,42 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use vfs::{File, LookupFlags, OpenFlags, Start};
 use zerocopy::IntoBytes;
+
+bitflags::bitflags! {
+    /// Which mappings go into a process's core file (core(5), /proc/PID/coredump_filter).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct DumpFilter: u32 {
+        /// Private ones, as far as they hold anything of their own.
+        const ANON_PRIVATE = 1 << 0;
+        /// Shared ones without a name.
+        const ANON_SHARED = 1 << 1;
+        /// Private ones of files.
+        const FILE_PRIVATE = 1 << 2;
+        /// Shared ones of files.
+        const FILE_SHARED = 1 << 3;
+        /// The first page of programs and libraries.
+        const ELF_HEADERS = 1 << 4;
+        /// Of huge pages and of memory that lasts: there are none.
+        const OTHERS = 0b1111 << 5;
+    }
+}
+
+impl DumpFilter {
+    /// That of a container's first process.
+    pub(crate) const FIRST: u32 = 0x33;
+}
+
+impl ThreadGroup {
+    /// What goes into its core file.
+    pub fn dump_filter(&self) -> DumpFilter {
+        DumpFilter::from_bits_truncate(self.dump_filter.load(Ordering::Relaxed))
+    }
+
+    /// Sets it.
+    pub fn set_dump_filter(&self, filter: DumpFilter) {
+        self.dump_filter.store(filter.bits(), Ordering::Relaxed);
+    }
+}
 
 /// What a process that dumps keeps with its state.
 #[derive(Default)]
@@ -276,25 +313,35 @@ impl TaskCx {
         s
     }
 
-    /// How much of a mapping is written, as by Linux's own choice (core(5), coredump_filter).
+    /// How much of a mapping is written.
     fn dumped(&self, map: &MapsEntry) -> u64 {
-        let all = map.range.len();
+        let filter = self.group().dump_filter();
+        let if_asked = |what: DumpFilter| match filter.contains(what) {
+            true => map.range.len(),
+            false => 0,
+        };
+        if map.name == Some("[vdso]") {
+            return map.range.len();
+        }
         if map.not_dumped {
             return 0;
         }
-        if map.name == Some("[vdso]") || (!map.shared && self.mm().has_own_memory(map.range)) {
-            return all;
-        }
-        let Some(file) = &map.identity else {
-            return if map.shared { all } else { 0 };
-        };
         if map.shared {
-            // What other processes share and no file holds.
-            return if file.path.ends_with(b" (deleted)") {
-                all
-            } else {
-                0
+            // What other processes share and no file holds is no file's.
+            let deleted = |file: &Identity| file.path.ends_with(b" (deleted)");
+            return match map.identity.as_ref().is_none_or(deleted) {
+                true => if_asked(DumpFilter::ANON_SHARED),
+                false => if_asked(DumpFilter::FILE_SHARED),
             };
+        }
+        if filter.contains(DumpFilter::ANON_PRIVATE) && self.mm().has_own_memory(map.range) {
+            return map.range.len();
+        }
+        if map.identity.is_none() {
+            return 0;
+        }
+        if filter.contains(DumpFilter::FILE_PRIVATE) {
+            return map.range.len();
         }
         // The head of a program or library tells which it is.
         let is_elf = || {
@@ -303,7 +350,10 @@ impl TaskCx {
             read.is_ok() && magic == *b"\x7fELF"
         };
         let head = map.offset == 0 && map.prot.contains(Prot::READ);
-        if head && (map.prot.contains(Prot::EXECUTE) || is_elf()) {
+        if head
+            && filter.contains(DumpFilter::ELF_HEADERS)
+            && (map.prot.contains(Prot::EXECUTE) || is_elf())
+        {
             PAGE_SIZE
         } else {
             0

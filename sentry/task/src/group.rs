@@ -1,13 +1,13 @@
 //! A thread group: a process.
 
-use crate::coredump::Dump;
+use crate::coredump::{Dump, DumpFilter};
 use crate::cpu::CpuTime;
 use crate::itimer::ProcessTimers;
 use crate::limits::Limits;
 use crate::{Container, ExitStatus, IoCounts, Kernel, Task};
 use abi::Errno;
 use signal::{Actions, Pending, SigSet, Signal};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use sync::census::{Counted, Kind};
 use sync::{Mutex, ranks};
@@ -38,6 +38,7 @@ pub struct ThreadGroup {
     pub(crate) unkillable: AtomicBool,
     /// Its threads may be in different IPC namespaces.
     pub(crate) mixed_ipc: AtomicBool,
+    pub(crate) dump_filter: AtomicU32,
     oom_score_adj: AtomicI32,
     /// What it cannot be set below without privilege.
     oom_score_floor: AtomicI32,
@@ -125,6 +126,7 @@ impl ThreadGroup {
             subreaper: AtomicBool::new(false),
             unkillable: AtomicBool::new(false),
             mixed_ipc: AtomicBool::new(false),
+            dump_filter: AtomicU32::new(DumpFilter::FIRST),
             oom_score_adj: AtomicI32::new(0),
             oom_score_floor: AtomicI32::new(0),
         })

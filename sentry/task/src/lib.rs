@@ -68,6 +68,7 @@ pub use children::{WaitFlags, Waited, Which};
 pub use clone::{CloneArgs, CloneFlags, may_unshare};
 pub use confine::FilterFlags;
 pub use container::{Container, ContainerConfig};
+pub use coredump::DumpFilter;
 pub use cpu::{CpuClock, CpuTime, Phase};
 pub use cx::{RestartFn, TaskCx};
 pub use exec::ProcessSpec;

@@ -29,6 +29,7 @@ const TEXTS: &[TextFile] = &[
     ("cgroup", 0o444, |_, _| Ok(b"0::/\n".to_vec())),
     ("cmdline", 0o444, memory::cmdline),
     ("comm", 0o644, status::comm),
+    ("coredump_filter", 0o644, status::coredump_filter),
     ("environ", 0o400, memory::environ),
     ("gid_map", 0o644, all_ids),
     ("io", 0o400, status::io),
@@ -174,6 +175,7 @@ impl Text for TaskText {
                 Ok(())
             }
             "comm" => Err(Errno::EINVAL),
+            "coredump_filter" => status::set_coredump_filter(&self.task, data),
             "oom_score_adj" => status::set_oom_score_adj(&self.task, cx, data),
             "gid_map" | "projid_map" | "uid_map" => Err(Errno::EPERM),
             "setgroups" => match data.strip_suffix(b"\n").unwrap_or(data) {

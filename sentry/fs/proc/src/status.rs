@@ -5,7 +5,7 @@ use abi::Errno;
 use ctx::{Ctx, Resource};
 use std::fmt::Write;
 use task::resource_from_number;
-use task::{IoCounts, Task};
+use task::{DumpFilter, IoCounts, Task};
 
 /// Clock ticks a second, as sysconf(_SC_CLK_TCK) has it.
 pub(crate) const NANOS_PER_TICK: u64 = 10_000_000;
@@ -25,6 +25,30 @@ pub(crate) fn oom_score(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
 /// `personality`
 pub(crate) fn personality(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
     Ok(format!("{:08x}\n", task.personality()).into_bytes())
+}
+
+/// `coredump_filter`
+pub(crate) fn coredump_filter(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
+    Ok(format!("{:08x}\n", task.group().dump_filter()).into_bytes())
+}
+
+/// Sets it: a number as C writes them. Bits without a meaning are forgotten.
+pub(crate) fn set_coredump_filter(task: &Task, data: &[u8]) -> Result<(), Errno> {
+    let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None if text.len() > 1 && text.starts_with('0') => (text, 8),
+        None => (text, 10),
+    };
+    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
+        return Err(Errno::EINVAL);
+    }
+    let value = u32::from_str_radix(digits, radix).map_err(|_| Errno::ERANGE)?;
+    task.group()
+        .set_dump_filter(DumpFilter::from_bits_truncate(value));
+    Ok(())
 }
 
 /// `oom_score_adj`

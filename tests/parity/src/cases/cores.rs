@@ -3,7 +3,7 @@
 use super::seccomp::{answer, install};
 use crate::out::Out;
 use crate::sys::{R, child, child_info, on};
-use crate::util::{bit, close, mask, open, signal_name, stat_text};
+use crate::util::{bit, close, in_child, mask, mk, open, signal_name, stat_text};
 use crate::{cases, k, say, sys, tell};
 use libc::*;
 use std::sync::atomic::Ordering::SeqCst;
@@ -18,6 +18,8 @@ cases!(
     core_told_to_the_parent,
     core_notes,
     core_memory,
+    core_filter,
+    core_filter_text,
     core_of_threads,
     core_of_a_forbidden_call,
 );
@@ -259,6 +261,112 @@ fn core_memory(o: Out) {
     let mut st: stat = sys::zeroed();
     k!(SYS_fstat, fd, &mut st);
     tell!(o, "long" => st.st_size > 1 << 30, "not written" => st.st_blocks < 100_000);
+}
+
+const FILTER: &str = "/proc/self/coredump_filter";
+
+/// Mappings of every kind, in a row.
+fn mappings() {
+    mk(c"file", &[7u8; 4096 * 2]);
+    let fd = open(c"file", O_RDWR, 0).int();
+    let both = PROT_READ | PROT_WRITE;
+    let at = |n: u64| 0x3_0000_0000 + n * 0x10000;
+    k!(
+        SYS_mmap,
+        at(0),
+        4096,
+        both,
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+        -1,
+        0
+    );
+    k!(
+        SYS_mmap,
+        at(1),
+        4096,
+        both,
+        MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED,
+        -1,
+        0
+    );
+    k!(
+        SYS_mmap,
+        at(2),
+        4096,
+        PROT_READ,
+        MAP_PRIVATE | MAP_FIXED,
+        fd,
+        4096
+    );
+    k!(
+        SYS_mmap,
+        at(3),
+        4096,
+        both,
+        MAP_SHARED | MAP_FIXED,
+        fd,
+        4096
+    );
+    k!(
+        SYS_mmap,
+        at(4),
+        4096,
+        both,
+        MAP_PRIVATE | MAP_FIXED,
+        fd,
+        4096
+    );
+    for n in [0, 1, 4] {
+        sys::put(at(n) as usize, b"written");
+    }
+}
+
+fn core_filter(o: Out) {
+    limit(u64::MAX);
+    mappings();
+    for filter in [0u32, 1, 2, 4, 8, 0x33, 0x1ff] {
+        let set = std::fs::write(FILTER, filter.to_string());
+        tell!(o, "filter" => filter, "set" => set.is_ok(), "how" => dies(|| kill_me(SIGABRT)));
+        let core = std::fs::read("core").unwrap_or_default();
+        let word = |at: usize| {
+            let bytes = core.get(at..at + 8).and_then(|b| b.try_into().ok());
+            u64::from_ne_bytes(bytes.unwrap_or_default())
+        };
+        let count = core.get(56).copied().unwrap_or_default();
+        for n in 1..usize::from(count) {
+            let at = 64 + n * 56;
+            if (0x3_0000_0000..0x4_0000_0000).contains(&word(at + 16)) {
+                tell!(o, "mapping" => (word(at + 16) & 0xf_ffff) >> 16, "in file" => word(at + 32));
+            }
+        }
+        clean();
+    }
+}
+
+fn core_filter_text(o: Out) {
+    let told = || std::fs::read_to_string(FILTER).unwrap_or_default();
+    tell!(o, "first" => told());
+    for text in [
+        "0",
+        "0x7f",
+        "077",
+        "511\n",
+        "0xffffffff",
+        "4294967296",
+        "-1",
+        "+3",
+        "x",
+        "",
+        "8 ",
+        "08",
+        "0x",
+    ] {
+        let set = std::fs::write(FILTER, text).map_err(|e| e.raw_os_error());
+        tell!(o, "text" => format!("{text:?}"), "set" => format!("{set:?}"), "now" => told());
+    }
+    let _ = std::fs::write(FILTER, "0x11");
+    let kid = in_child(|| i32::from(told() == "00000011\n"));
+    tell!(o, "child" => kid, "mode" => stat_text(c"/proc/self/coredump_filter", 0).split(' ').next().unwrap_or_default());
 }
 
 fn core_of_threads(o: Out) {
