@@ -35,7 +35,9 @@ ln -s /proc/self/fd/1 "$r/dev/stdout"
 ln -s /proc/self/fd/2 "$r/dev/stderr"
 hostname ringfence
 ip link set lo up 2>/dev/null || true
-cd /
+# The top of the tree of mounts, and not a chroot, in which no user namespace could be made.
+cd "$r"
+mount --move "$r" /
 exec "$@"
 "#;
 
@@ -82,8 +84,7 @@ impl Chroot {
             .arg(tool("env"))
             .arg("-i")
             .args(self.env.iter().map(|(key, value)| format!("{key}={value}")))
-            .arg(tool("chroot"))
-            .arg(&self.root)
+            .args([tool("chroot"), ".".into()])
             .args(args)
             .env(
                 "PATH",
