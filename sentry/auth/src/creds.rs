@@ -1,6 +1,7 @@
 //! The credentials of a task.
 
-use crate::{CapSet, Capability};
+use crate::{CapSet, Capability, UserNamespace};
+use abi::Errno;
 
 /// "Leave as it is" in the set*id calls: `(uid_t) -1`.
 pub const NO_ID: u32 = u32::MAX;
@@ -50,6 +51,7 @@ pub struct Creds {
     pub bounding: CapSet,
     pub ambient: CapSet,
     pub securebits: Securebits,
+    pub user_ns: UserNamespace,
 }
 
 impl Creds {
@@ -80,12 +82,92 @@ impl Creds {
             bounding: CapSet::ALL,
             ambient: CapSet::EMPTY,
             securebits: Securebits::empty(),
+            user_ns: UserNamespace::default(),
         }
     }
 
-    /// Whether `cap` is effective (`capable()`).
+    /// Whether `cap` is effective over the machine as a whole (`capable()`): nobody in a user
+    /// namespace but the first has that.
+    #[inline]
     pub fn has(&self, cap: Capability) -> bool {
+        self.user_ns.is_first() && self.effective.has(cap)
+    }
+
+    /// Whether `cap` is effective in its own user namespace (`ns_capable(current_user_ns())`).
+    #[inline]
+    pub fn has_own(&self, cap: Capability) -> bool {
         self.effective.has(cap)
+    }
+
+    /// Whether `cap` is effective over what `ns` owns (`ns_capable()`): in its own namespace, and
+    /// in those inside it, all of which is also the owner's of the outermost of them.
+    pub fn has_in(&self, ns: &UserNamespace, cap: Capability) -> bool {
+        let (mut at, level) = (ns, self.user_ns.level());
+        loop {
+            if *at == self.user_ns {
+                return self.effective.has(cap);
+            }
+            let Some(parent) = at.parent() else {
+                return false;
+            };
+            if at.level() <= level {
+                return false;
+            }
+            if *parent == self.user_ns && at.owner() == self.euid {
+                return true;
+            }
+            at = parent;
+        }
+    }
+
+    /// Whether `cap` is effective over a file of these (`capable_wrt_inode_uidgid()`): both must
+    /// have a name in its user namespace.
+    #[inline]
+    pub fn has_over(&self, uid: u32, gid: u32, cap: Capability) -> bool {
+        self.effective.has(cap) && self.user_ns.names(uid, gid)
+    }
+
+    /// What it is in a new user namespace of its own, whose number is `number` (`CLONE_NEWUSER`).
+    ///
+    /// # Errors
+    /// `ENOSPC` where there are too many, or too deep; `EPERM` where it is `chrooted`, which it
+    /// would get out of, or has no name in the namespace it is in.
+    pub fn in_new_user_namespace(&self, number: u64, chrooted: bool) -> Result<Creds, Errno> {
+        Ok(self.inside(UserNamespace::new(self, number, chrooted)?))
+    }
+
+    /// What it is inside `ns`: there, it may do everything.
+    pub fn inside(&self, ns: UserNamespace) -> Creds {
+        Creds {
+            permitted: CapSet::ALL,
+            effective: CapSet::ALL,
+            inheritable: CapSet::EMPTY,
+            bounding: CapSet::ALL,
+            ambient: CapSet::EMPTY,
+            securebits: Securebits::empty(),
+            user_ns: ns,
+            ..self.clone()
+        }
+    }
+
+    /// Whether `new` is no more than these are already (`cred_cap_issubset`).
+    pub fn covers(&self, new: &Creds) -> bool {
+        if self.user_ns == new.user_ns {
+            return self.permitted.contains(new.permitted);
+        }
+        let mut at = &new.user_ns;
+        while let Some(parent) = at.parent() {
+            if *parent == self.user_ns && at.owner() == self.euid {
+                return true;
+            }
+            at = parent;
+        }
+        false
+    }
+
+    /// Whether `uid` is root's in its user namespace.
+    pub fn is_root(&self, uid: u32) -> bool {
+        self.user_ns.root_uid() == Some(uid)
     }
 
     /// Whether `gid` is the filesystem group or a supplementary one (`in_group_p`).

@@ -8,7 +8,7 @@ impl Creds {
     pub fn setuid(&self, uid: u32) -> Result<Creds, Errno> {
         valid(uid)?;
         let mut new = self.clone();
-        if self.has(Capability::Setuid) {
+        if self.has_own(Capability::Setuid) {
             (new.ruid, new.suid) = (uid, uid);
         } else if uid != self.ruid && uid != self.suid {
             return Err(Errno::EPERM);
@@ -19,7 +19,7 @@ impl Creds {
 
     /// setreuid(2).
     pub fn setreuid(&self, ruid: u32, euid: u32) -> Result<Creds, Errno> {
-        let any = self.has(Capability::Setuid);
+        let any = self.has_own(Capability::Setuid);
         let mut new = self.clone();
         if ruid != NO_ID {
             if !any && ruid != self.ruid && ruid != self.euid {
@@ -43,7 +43,7 @@ impl Creds {
     /// setresuid(2).
     pub fn setresuid(&self, ruid: u32, euid: u32, suid: u32) -> Result<Creds, Errno> {
         let old = [self.ruid, self.euid, self.suid];
-        let any = self.has(Capability::Setuid);
+        let any = self.has_own(Capability::Setuid);
         let mut new = self.clone();
         for (want, slot) in [
             (ruid, &mut new.ruid),
@@ -64,15 +64,15 @@ impl Creds {
     /// setfsuid(2): the credentials after the call, unchanged where it is refused.
     pub fn setfsuid(&self, uid: u32) -> Creds {
         let mut new = self.clone();
-        let may = self.has(Capability::Setuid)
+        let may = self.has_own(Capability::Setuid)
             || [self.ruid, self.euid, self.suid, self.fsuid].contains(&uid);
         if uid != NO_ID && may {
             new.fsuid = uid;
             let fs_caps: CapSet = FS_CAPS.iter().copied().collect();
             if !self.securebits.contains(Securebits::NO_SETUID_FIXUP) {
-                if self.fsuid == 0 && uid != 0 {
+                if self.is_root(self.fsuid) && !self.is_root(uid) {
                     new.effective = CapSet::from_bits(new.effective.bits() & !fs_caps.bits());
-                } else if self.fsuid != 0 && uid == 0 {
+                } else if !self.is_root(self.fsuid) && self.is_root(uid) {
                     new.effective = new.effective | (new.permitted & fs_caps);
                 }
             }
@@ -84,7 +84,7 @@ impl Creds {
     pub fn setgid(&self, gid: u32) -> Result<Creds, Errno> {
         valid(gid)?;
         let mut new = self.clone();
-        if self.has(Capability::Setgid) {
+        if self.has_own(Capability::Setgid) {
             (new.rgid, new.sgid) = (gid, gid);
         } else if gid != self.rgid && gid != self.sgid {
             return Err(Errno::EPERM);
@@ -95,7 +95,7 @@ impl Creds {
 
     /// setregid(2).
     pub fn setregid(&self, rgid: u32, egid: u32) -> Result<Creds, Errno> {
-        let any = self.has(Capability::Setgid);
+        let any = self.has_own(Capability::Setgid);
         let mut new = self.clone();
         if rgid != NO_ID {
             if !any && rgid != self.rgid && rgid != self.egid {
@@ -119,7 +119,7 @@ impl Creds {
     /// setresgid(2).
     pub fn setresgid(&self, rgid: u32, egid: u32, sgid: u32) -> Result<Creds, Errno> {
         let old = [self.rgid, self.egid, self.sgid];
-        let any = self.has(Capability::Setgid);
+        let any = self.has_own(Capability::Setgid);
         let mut new = self.clone();
         for (want, slot) in [
             (rgid, &mut new.rgid),
@@ -140,7 +140,7 @@ impl Creds {
     /// setfsgid(2): the credentials after the call, unchanged where it is refused.
     pub fn setfsgid(&self, gid: u32) -> Creds {
         let mut new = self.clone();
-        let may = self.has(Capability::Setgid)
+        let may = self.has_own(Capability::Setgid)
             || [self.rgid, self.egid, self.sgid, self.fsgid].contains(&gid);
         if gid != NO_ID && may {
             new.fsgid = gid;
@@ -148,9 +148,14 @@ impl Creds {
         new
     }
 
+    /// Whether setgroups(2) is for it at all.
+    pub fn may_setgroups(&self) -> bool {
+        self.has_own(Capability::Setgid) && self.user_ns.may_setgroups()
+    }
+
     /// setgroups(2).
     pub fn setgroups(&self, groups: Vec<u32>) -> Result<Creds, Errno> {
-        if !self.has(Capability::Setgid) {
+        if !self.may_setgroups() {
             return Err(Errno::EPERM);
         }
         if groups.contains(&NO_ID) {
@@ -168,8 +173,10 @@ impl Creds {
         if self.securebits.contains(Securebits::NO_SETUID_FIXUP) {
             return self;
         }
-        let had_root = [old.ruid, old.euid, old.suid].contains(&0);
-        let has_root = [self.ruid, self.euid, self.suid].contains(&0);
+        let root = self.user_ns.root_uid();
+        let is_root = |uid: u32| root == Some(uid);
+        let had_root = [old.ruid, old.euid, old.suid].into_iter().any(is_root);
+        let has_root = [self.ruid, self.euid, self.suid].into_iter().any(is_root);
         if had_root && !has_root {
             if !self.securebits.contains(Securebits::KEEP_CAPS) {
                 self.permitted = CapSet::EMPTY;
@@ -177,9 +184,9 @@ impl Creds {
             }
             self.ambient = CapSet::EMPTY;
         }
-        if old.euid == 0 && self.euid != 0 {
+        if is_root(old.euid) && !is_root(self.euid) {
             self.effective = CapSet::EMPTY;
-        } else if old.euid != 0 && self.euid == 0 {
+        } else if !is_root(old.euid) && is_root(self.euid) {
             self.effective = self.permitted;
         }
         self

@@ -10,6 +10,7 @@ use crate::program::{self, Surroundings};
 use crate::streams::Streams;
 use crate::update::{self, Current};
 use crate::{contract, debug, observe, profile, search, sysctl};
+use auth::UserNamespace;
 use control::boot::{BootArgs, ContainerSpec, Limits};
 use control::debug::{Counters, Logging, Stacks, Traced};
 use control::message::{
@@ -83,7 +84,11 @@ impl Machine {
 
     /// Without objects; segments will be made of `memory`.
     pub(crate) fn ipc(&self, memory: &Arc<MemoryFile>) -> Arc<ipc::Ipc> {
-        Arc::new(ipc::Ipc::new(memory, &self.clocks))
+        Arc::new(ipc::Ipc::new(
+            memory,
+            &self.clocks,
+            UserNamespace::default(),
+        ))
     }
 }
 
@@ -542,5 +547,5 @@ pub(crate) fn uts(spec: &ContainerSpec) -> Arc<UtsNamespace> {
     if !spec.domainname.is_empty() {
         uts.domainname = spec.domainname.clone().into_bytes();
     }
-    Arc::new(UtsNamespace::new(uts))
+    Arc::new(UtsNamespace::new(uts, UserNamespace::default()))
 }

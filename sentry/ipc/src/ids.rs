@@ -1,7 +1,7 @@
 //! Identifiers, keys and permissions, which the three kinds have in common.
 
 use abi::Errno;
-use auth::{Capability, Creds};
+use auth::{Capability, Creds, UserNamespace};
 use ctx::Ctx;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -94,11 +94,11 @@ impl Perm {
     }
 
     /// Whether all bits of `wanted` (`0o444`, `0o222`, or a mode as given to a `*get` call) are
-    /// granted to the caller.
+    /// granted to the caller, in a namespace of `owner`.
     ///
     /// # Errors
     /// `EACCES`.
-    pub fn check(&self, creds: &Creds, wanted: i32) -> Result<(), Errno> {
+    pub fn check(&self, creds: &Creds, owner: &UserNamespace, wanted: i32) -> Result<(), Errno> {
         let wanted = wanted as u32;
         let requested = wanted >> 6 | wanted >> 3 | wanted;
         let granted = if creds.euid == self.cuid || creds.euid == self.uid {
@@ -108,47 +108,47 @@ impl Perm {
         } else {
             self.mode
         };
-        if requested & !granted & 7 != 0 && !creds.has(Capability::IpcOwner) {
+        if requested & !granted & 7 != 0 && !creds.has_in(owner, Capability::IpcOwner) {
             return Err(Errno::EACCES);
         }
         Ok(())
     }
 
-    /// Whether the caller may change or remove the object.
+    /// Whether the caller may change or remove the object, in a namespace of `owner`.
     ///
     /// # Errors
     /// `EPERM`.
-    pub fn check_owner(&self, creds: &Creds) -> Result<(), Errno> {
-        let owner = creds.euid == self.cuid || creds.euid == self.uid;
-        if owner || creds.has(Capability::SysAdmin) {
+    pub fn check_owner(&self, creds: &Creds, owner: &UserNamespace) -> Result<(), Errno> {
+        let own = creds.euid == self.cuid || creds.euid == self.uid;
+        if own || creds.has_in(owner, Capability::SysAdmin) {
             Ok(())
         } else {
             Err(Errno::EPERM)
         }
     }
 
-    /// `IPC_SET`: the owner, the group and the permission bits.
+    /// `IPC_SET`: the owner, the group and the permission bits, as a program in `ns` says them.
     ///
     /// # Errors
     /// `EINVAL` for ids that cannot be.
-    pub fn set(&mut self, words: &PermWords) -> Result<(), Errno> {
-        if words.uid == auth::NO_ID || words.gid == auth::NO_ID {
+    pub fn set(&mut self, words: &PermWords, ns: &UserNamespace) -> Result<(), Errno> {
+        let ids = (ns.uid(words.uid), ns.gid(words.gid));
+        let (Some(uid), Some(gid)) = ids else {
             return Err(Errno::EINVAL);
-        }
-        self.uid = words.uid;
-        self.gid = words.gid;
+        };
+        (self.uid, self.gid) = (uid, gid);
         self.mode = self.mode & !0o777 | words.mode & 0o777;
         Ok(())
     }
 
-    /// As `IPC_STAT` gives it.
-    pub fn words(&self) -> PermWords {
+    /// As `IPC_STAT` gives it to a program in `ns`.
+    pub fn words(&self, ns: &UserNamespace) -> PermWords {
         PermWords {
             key: self.key,
-            uid: self.uid,
-            gid: self.gid,
-            cuid: self.cuid,
-            cgid: self.cgid,
+            uid: ns.shown_uid(self.uid),
+            gid: ns.shown_gid(self.gid),
+            cuid: ns.shown_uid(self.cuid),
+            cgid: ns.shown_gid(self.cgid),
             mode: self.mode,
             seq: self.seq,
             ..PermWords::default()
@@ -213,7 +213,7 @@ impl<T: Object> Ids<T> {
             let (id, object) = (*id, object.clone());
             drop(inner);
             check(&object)?;
-            object.perm().check(&creds, flags)?;
+            object.perm().check(&creds, &self.limits.owner, flags)?;
             return Ok(id);
         }
         if key != PRIVATE && flags & CREAT == 0 {

@@ -21,6 +21,7 @@ pub mod shm;
 pub use ids::{Control, Perm, PermWords};
 pub use limits::Limits;
 
+use auth::UserNamespace;
 use hostmem::MemoryFile;
 use std::sync::Arc;
 use time::Clocks;
@@ -57,9 +58,9 @@ impl std::fmt::Debug for Ipc {
 }
 
 impl Ipc {
-    /// Without objects; segments will be made of `memory`.
-    pub fn new(memory: &Arc<MemoryFile>, clocks: &Arc<Clocks>) -> Ipc {
-        let limits = Arc::new(Limits::default());
+    /// Without objects, for `owner`; segments will be made of `memory`.
+    pub fn new(memory: &Arc<MemoryFile>, clocks: &Arc<Clocks>, owner: UserNamespace) -> Ipc {
+        let limits = Arc::new(Limits::new(owner));
         Ipc {
             id: NamespaceId::new(),
             shm: shm::Segments::new(memory, clocks, &limits),
@@ -73,6 +74,11 @@ impl Ipc {
     /// The number of its namespace's file in `/proc/PID/ns`.
     pub fn id(&self) -> u64 {
         self.id.get()
+    }
+
+    /// The user namespace whose it is.
+    pub fn owner(&self) -> &UserNamespace {
+        &self.limits.owner
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an IPC namespace allows, and root may change (proc(5), /proc/sys/kernel and
 //! /proc/sys/fs/mqueue).
 
+use auth::UserNamespace;
 use std::sync::atomic::{AtomicU64, Ordering};
 use sysctl::Knob;
 
@@ -12,9 +13,11 @@ const INT: i64 = i32::MAX as i64;
 const BYTES: i64 = 64 << 20;
 const COUNT: i64 = 1 << 20;
 
-/// The limits of a namespace.
+/// The limits of a namespace, and whose it is.
 #[derive(Debug)]
 pub struct Limits {
+    /// The user namespace whose it is.
+    pub owner: UserNamespace,
     /// `msgmax`: bytes of a message.
     pub msgmax: Knob,
     /// `msgmnb`: bytes in a new queue.
@@ -53,11 +56,13 @@ pub struct Limits {
     pub mq_queues_max: Knob,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
+impl Limits {
+    /// Linux's, for a namespace of `owner`.
+    pub fn new(owner: UserNamespace) -> Limits {
         let next = || Knob::new(-1, 0, INT);
         let huge = || AtomicU64::new(u64::MAX - (1 << 24));
         Limits {
+            owner,
             msgmax: Knob::new(8192, 0, BYTES),
             msgmnb: Knob::new(16384, 0, BYTES),
             msgmni: Knob::new(32000, 0, MOST),

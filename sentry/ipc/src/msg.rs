@@ -3,7 +3,7 @@
 use crate::ids::{Ids, Object, Perm};
 use crate::{Limits, NOWAIT, PermWords, seconds};
 use abi::Errno;
-use auth::Capability;
+use auth::{Capability, UserNamespace};
 use ctx::{Ctx, Restart, SysErr, wait_for};
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -135,7 +135,7 @@ impl Queues {
         let mut message = Some(message);
         let attempt = || -> Result<Option<()>, SysErr> {
             let mut st = q.state.lock();
-            st.perm.check(&cx.creds(), 0o222)?;
+            st.perm.check(&cx.creds(), &self.limits.owner, 0o222)?;
             if st.removed {
                 return Err(Errno::EIDRM.into());
             }
@@ -176,7 +176,7 @@ impl Queues {
         let q = self.ids.get(id)?;
         let attempt = || -> Result<Option<Message>, SysErr> {
             let mut st = q.state.lock();
-            st.perm.check(&cx.creds(), 0o444)?;
+            st.perm.check(&cx.creds(), &self.limits.owner, 0o444)?;
             if st.removed {
                 return Err(Errno::EIDRM.into());
             }
@@ -225,9 +225,9 @@ impl Queues {
         };
         let st = q.state.lock();
         if checked {
-            st.perm.check(&cx.creds(), 0o444)?;
+            st.perm.check(&cx.creds(), &self.limits.owner, 0o444)?;
         }
-        Ok((id, st.words()))
+        Ok((id, st.words(&cx.creds().user_ns)))
     }
 
     /// `IPC_SET`.
@@ -239,13 +239,13 @@ impl Queues {
         {
             let mut st = q.state.lock();
             let creds = cx.creds();
-            st.perm.check_owner(&creds)?;
+            st.perm.check_owner(&creds, &self.limits.owner)?;
             if words.qbytes > self.limits.msgmnb.size() as u64
                 && !creds.has(Capability::SysResource)
             {
                 return Err(Errno::EPERM);
             }
-            st.perm.set(&words.perm)?;
+            st.perm.set(&words.perm, &cx.creds().user_ns)?;
             st.qbytes = words.qbytes;
             st.ctime = seconds(&self.clocks);
         }
@@ -262,7 +262,7 @@ impl Queues {
         let q = self.ids.get(id)?;
         let gone = {
             let mut st = q.state.lock();
-            st.perm.check_owner(&cx.creds())?;
+            st.perm.check_owner(&cx.creds(), &self.limits.owner)?;
             st.removed = true;
             std::mem::take(&mut st.messages)
         };
@@ -305,12 +305,12 @@ impl Queues {
     }
 
     /// /proc/sysvipc/msg
-    pub fn table(&self) -> String {
+    pub fn table(&self, ns: &UserNamespace) -> String {
         let mut text = String::from(
             "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      ctime\n",
         );
         for (id, q) in self.ids.all() {
-            let w = q.state.lock().words();
+            let w = q.state.lock().words(ns);
             let p = &w.perm;
             let _ = writeln!(
                 text,
@@ -368,9 +368,9 @@ impl State {
         }
     }
 
-    fn words(&self) -> QueueWords {
+    fn words(&self, ns: &UserNamespace) -> QueueWords {
         QueueWords {
-            perm: self.perm.words(),
+            perm: self.perm.words(ns),
             stime: self.stime,
             rtime: self.rtime,
             ctime: self.ctime,

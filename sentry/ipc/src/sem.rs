@@ -7,6 +7,7 @@
 use crate::ids::{Ids, Object, Perm};
 use crate::{Limits, NOWAIT, PermWords, seconds};
 use abi::Errno;
+use auth::UserNamespace;
 use ctx::{Ctx, Wake};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -228,7 +229,7 @@ impl Semaphores {
                 return Err(Errno::EFBIG);
             }
             let wanted = if alters { 0o222 } else { 0o444 };
-            st.perm.check(&cx.creds(), wanted)?;
+            st.perm.check(&cx.creds(), &self.limits.owner, wanted)?;
             if st.removed {
                 return Err(Errno::EIDRM);
             }
@@ -311,7 +312,7 @@ impl Semaphores {
     pub fn ask(&self, cx: &dyn Ctx, id: i32, num: i32, what: Ask) -> Result<i32, Errno> {
         let set = self.ids.get(id)?;
         let st = set.0.lock();
-        st.perm.check(&cx.creds(), 0o444)?;
+        st.perm.check(&cx.creds(), &self.limits.owner, 0o444)?;
         let at = usize::try_from(num).map_err(|_| Errno::EINVAL)?;
         let value = st.values.get(at).ok_or(Errno::EINVAL)?;
         let waiting = |zero: bool| {
@@ -338,7 +339,7 @@ impl Semaphores {
     pub fn all(&self, cx: &dyn Ctx, id: i32) -> Result<Vec<u16>, Errno> {
         let set = self.ids.get(id)?;
         let st = set.0.lock();
-        st.perm.check(&cx.creds(), 0o444)?;
+        st.perm.check(&cx.creds(), &self.limits.owner, 0o444)?;
         Ok(st.values.iter().map(|v| v.now as u16).collect())
     }
 
@@ -350,7 +351,7 @@ impl Semaphores {
     pub fn size_to_set(&self, cx: &dyn Ctx, id: i32) -> Result<usize, Errno> {
         let set = self.ids.get(id)?;
         let st = set.0.lock();
-        st.perm.check(&cx.creds(), 0o222)?;
+        st.perm.check(&cx.creds(), &self.limits.owner, 0o222)?;
         Ok(st.values.len())
     }
 
@@ -393,7 +394,7 @@ impl Semaphores {
         if at >= st.values.len() {
             return Err(Errno::EINVAL);
         }
-        st.perm.check(&cx.creds(), 0o222)?;
+        st.perm.check(&cx.creds(), &self.limits.owner, 0o222)?;
         if let Some(place) = st.values.get_mut(at) {
             *place = Value {
                 now: value,
@@ -428,12 +429,12 @@ impl Semaphores {
         };
         let st = set.0.lock();
         if checked {
-            st.perm.check(&cx.creds(), 0o444)?;
+            st.perm.check(&cx.creds(), &self.limits.owner, 0o444)?;
         }
         Ok((
             id,
             SetWords {
-                perm: st.perm.words(),
+                perm: st.perm.words(&cx.creds().user_ns),
                 otime: st.otime,
                 ctime: st.ctime,
                 nsems: st.values.len() as u64,
@@ -449,8 +450,8 @@ impl Semaphores {
     pub fn set(&self, cx: &dyn Ctx, id: i32, words: &SetWords) -> Result<(), Errno> {
         let set = self.ids.get(id)?;
         let mut st = set.0.lock();
-        st.perm.check_owner(&cx.creds())?;
-        st.perm.set(&words.perm)?;
+        st.perm.check_owner(&cx.creds(), &self.limits.owner)?;
+        st.perm.set(&words.perm, &cx.creds().user_ns)?;
         st.ctime = seconds(&self.clocks);
         Ok(())
     }
@@ -463,7 +464,7 @@ impl Semaphores {
         let set = self.ids.get(id)?;
         {
             let mut st = set.0.lock();
-            st.perm.check_owner(&cx.creds())?;
+            st.perm.check_owner(&cx.creds(), &self.limits.owner)?;
             st.removed = true;
             for waiting in st.waiting.drain(..) {
                 waiting.end(Err(Errno::EIDRM));
@@ -497,13 +498,13 @@ impl Semaphores {
     }
 
     /// /proc/sysvipc/sem
-    pub fn table(&self) -> String {
+    pub fn table(&self, ns: &UserNamespace) -> String {
         let mut text = String::from(
             "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n",
         );
         for (id, set) in self.ids.all() {
             let st = set.0.lock();
-            let p = &st.perm;
+            let p = st.perm.words(ns);
             let _ = writeln!(
                 text,
                 "{:10} {id:10}  {:4o} {:10} {:5} {:5} {:5} {:5} {:10} {:10}",

@@ -4,7 +4,7 @@ use crate::ids::{Ids, Object, Perm};
 use crate::{Limits, PermWords, seconds};
 use abi::Errno;
 use abi::page::{PAGE_SIZE, Range, page_up};
-use auth::Capability;
+use auth::{Capability, UserNamespace};
 use ctx::{Ctx, Resource};
 use hostmem::{Frames, MemoryFile, Placement};
 use memmap::{Identity, Mappable, Mapping, Mappings, Space, Translation};
@@ -156,7 +156,9 @@ impl Segments {
     /// `EINVAL`, `EIDRM`, `EACCES`.
     pub fn attachable(&self, cx: &dyn Ctx, id: i32, wanted: i32) -> Result<Arc<Segment>, Errno> {
         let segment = self.ids.get(id)?;
-        segment.perm().check(&cx.creds(), wanted)?;
+        segment
+            .perm()
+            .check(&cx.creds(), &self.limits.owner, wanted)?;
         let weak = Arc::downgrade(&segment);
         ATTACHABLE.lock().insert(segment.object(), weak);
         Ok(segment)
@@ -179,9 +181,11 @@ impl Segments {
         } else {
             (id, self.ids.get(id)?)
         };
-        let words = segment.words();
+        let words = segment.words(&cx.creds().user_ns);
         if checked {
-            segment.perm().check(&cx.creds(), 0o444)?;
+            segment
+                .perm()
+                .check(&cx.creds(), &self.limits.owner, 0o444)?;
         }
         Ok((id, words))
     }
@@ -193,8 +197,8 @@ impl Segments {
     pub fn set(&self, cx: &dyn Ctx, id: i32, words: &SegmentWords) -> Result<(), Errno> {
         let segment = self.ids.get(id)?;
         let mut st = segment.state.lock();
-        st.perm.check_owner(&cx.creds())?;
-        st.perm.set(&words.perm)?;
+        st.perm.check_owner(&cx.creds(), &self.limits.owner)?;
+        st.perm.set(&words.perm, &cx.creds().user_ns)?;
         st.ctime = seconds(&self.clocks);
         Ok(())
     }
@@ -207,7 +211,7 @@ impl Segments {
         let segment = self.ids.get(id)?;
         let key = {
             let mut st = segment.state.lock();
-            st.perm.check_owner(&cx.creds())?;
+            st.perm.check_owner(&cx.creds(), &self.limits.owner)?;
             st.perm.mode |= DOOMED;
             std::mem::replace(&mut st.perm.key, crate::PRIVATE)
         };
@@ -224,7 +228,7 @@ impl Segments {
         let segment = self.ids.get(id)?;
         let creds = cx.creds();
         let mut st = segment.state.lock();
-        if !creds.has(Capability::IpcLock) {
+        if !creds.has_in(&self.limits.owner, Capability::IpcLock) {
             let owner = creds.euid == st.perm.uid || creds.euid == st.perm.cuid;
             if !owner || (locked && cx.limit(Resource::Memlock) == 0) {
                 return Err(Errno::EPERM);
@@ -260,12 +264,12 @@ impl Segments {
     }
 
     /// /proc/sysvipc/shm
-    pub fn table(&self) -> String {
+    pub fn table(&self, ns: &UserNamespace) -> String {
         let mut text = String::from(
             "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      ctime                   rss                  swap\n",
         );
         for (id, s) in self.ids.all() {
-            let w = s.words();
+            let w = s.words(ns);
             let p = &w.perm;
             let _ = writeln!(
                 text,
@@ -308,11 +312,11 @@ impl Segment {
         self.state.lock().lpid = pid;
     }
 
-    fn words(&self) -> SegmentWords {
+    fn words(&self, ns: &UserNamespace) -> SegmentWords {
         let nattch = self.mappings.count() as u64;
         let st = self.state.lock();
         SegmentWords {
-            perm: st.perm.words(),
+            perm: st.perm.words(ns),
             segsz: self.size,
             atime: st.atime,
             dtime: st.dtime,

@@ -2,6 +2,7 @@
 
 use abi::page::Range;
 use abi::{Errno, libc};
+use auth::UserNamespace;
 use memmap::{Identity, Mappable};
 use std::any::Any;
 use std::sync::Arc;
@@ -262,6 +263,8 @@ pub struct ExecInfo {
     pub exe: Option<Arc<dyn Any + Send + Sync>>,
     /// prctl(PR_SET_DUMPABLE): 0, 1 or 2.
     pub dumpable: u8,
+    /// The user namespace that it was executed in, or the one that may read the executable.
+    pub user_ns: UserNamespace,
     /// Where the vDSO lies, 0 for nowhere.
     pub vdso: u64,
     /// What membarrier(2) was asked to register, as its command bits.

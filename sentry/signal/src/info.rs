@@ -158,7 +158,18 @@ impl SigInfo {
 
     /// Replaces `si_overrun`.
     pub fn set_overrun(&mut self, overrun: i32) {
-        self.union[0] = (self.union[0] & 0xffff_ffff) | u64::from(overrun as u32) << 32;
+        self.set_uid(overrun as u32);
+    }
+
+    /// Replaces `si_uid`.
+    pub fn set_uid(&mut self, uid: u32) {
+        self.union[0] = (self.union[0] & 0xffff_ffff) | u64::from(uid) << 32;
+    }
+
+    /// Whether `si_pid` and `si_uid` say something.
+    pub fn says_who(&self) -> bool {
+        let of_child = self.signo == Signal::CHLD.number() && (1..=6).contains(&self.code);
+        of_child || (self.from_user() && ![libc::SI_TIMER, libc::SI_SIGIO].contains(&self.code))
     }
 
     /// `si_addr`.

@@ -94,7 +94,7 @@ fn changed(
     inheritable: CapSet,
 ) -> Result<Creds, Errno> {
     let may_inherit = old.inheritable | old.permitted;
-    if !old.has(Capability::Setpcap) && !may_inherit.contains(inheritable) {
+    if !old.has_own(Capability::Setpcap) && !may_inherit.contains(inheritable) {
         return Err(Errno::EPERM);
     }
     if !(old.inheritable | old.bounding).contains(inheritable) {

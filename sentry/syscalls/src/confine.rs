@@ -92,7 +92,7 @@ fn read(cx: &TaskCx, addr: u64) -> Result<Program, Errno> {
     if len == 0 || len > MAX_INSTRUCTIONS {
         return Err(Errno::EINVAL);
     }
-    if !cx.task().no_new_privs() && !cx.creds_ref().has(Capability::SysAdmin) {
+    if !cx.task().no_new_privs() && !cx.creds_ref().has_own(Capability::SysAdmin) {
         return Err(Errno::EACCES);
     }
     if raw.filter == 0 {

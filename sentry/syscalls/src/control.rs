@@ -66,7 +66,7 @@ pub(crate) fn prctl(cx: &mut TaskCx, &[op, a, b, c, d, _]: &Args) -> SysResult<u
         }
         libc::PR_CAPBSET_DROP => {
             let creds = cx.creds();
-            if !creds.has(Capability::Setpcap) {
+            if !creds.has_own(Capability::Setpcap) {
                 return Err(Errno::EPERM.into());
             }
             let bounding = creds.bounding.without(capability(a)?);
@@ -166,7 +166,8 @@ fn set_securebits(cx: &mut TaskCx, value: u64) -> Result<(), Errno> {
     // A lock, once set, stays, and holds the bit below it.
     let held = Securebits::from_bits_retain((old & locks).bits() >> 1);
     let changed = old ^ new;
-    if changed.intersects(held) || !new.contains(old & locks) || !creds.has(Capability::Setpcap) {
+    if changed.intersects(held) || !new.contains(old & locks) || !creds.has_own(Capability::Setpcap)
+    {
         return Err(Errno::EPERM);
     }
     cx.set_creds(Creds {

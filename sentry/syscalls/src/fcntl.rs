@@ -220,7 +220,8 @@ fn owner(cx: &TaskCx, file: &File) -> (OwnerKind, i32) {
 fn owner_users(cx: &TaskCx, file: &File) -> [u32; 2] {
     let owner = file.recipient().owner().1;
     let (real, effective) = owner.map_or((0, 0), |owner| cx.file_owner_users(&*owner));
-    [real, effective]
+    let told = |id| cx.creds_ref().user_ns.uid_name(id).unwrap_or(auth::NO_ID);
+    [told(real), told(effective)]
 }
 
 /// Sets the owner of a file (F_SETOWN, `FIOSETOWN`).

@@ -65,7 +65,7 @@ pub(crate) fn uname(cx: &mut TaskCx, &[buf, ..]: &Args) -> SysResult<u64> {
 
 /// A new name, for the capable.
 fn new_name(cx: &TaskCx, addr: u64, len: u64) -> Result<Vec<u8>, Errno> {
-    if !cx.creds().has(Capability::SysAdmin) {
+    if !cx.creds().has_in(cx.uts().owner(), Capability::SysAdmin) {
         return Err(Errno::EPERM);
     }
     let len = len as i32;

@@ -89,7 +89,7 @@ fn may_limit(cx: &TaskCx, other: &task::Task) -> bool {
         && [theirs.rgid, theirs.egid, theirs.sgid]
             .iter()
             .all(|id| *id == mine.rgid);
-    same || mine.has(Capability::SysResource)
+    same || mine.has_in(&theirs.user_ns, Capability::SysResource)
 }
 
 fn timeval(nanos: u64) -> Timeval {

@@ -180,13 +180,21 @@ fn take_rights(cx: &TaskCx, data: &[u8], control: &mut Control) -> Result<(), Er
 fn take_credentials(cx: &TaskCx, data: &[u8]) -> Result<Ucred, Errno> {
     let claimed = Ucred::read_from_bytes(data).map_err(|_| Errno::EINVAL)?;
     let creds = cx.creds();
+    let ns = &creds.user_ns;
+    let (Some(uid), Some(gid)) = (ns.uid(claimed.uid), ns.gid(claimed.gid)) else {
+        return Err(Errno::EINVAL);
+    };
     let pid_ok = claimed.pid == cx.pid() || creds.has(Capability::SysAdmin);
-    let uid_ok = [creds.ruid, creds.euid, creds.suid].contains(&claimed.uid)
-        || creds.has(Capability::Setuid);
-    let gid_ok = [creds.rgid, creds.egid, creds.sgid].contains(&claimed.gid)
-        || creds.has(Capability::Setgid);
+    let uid_ok =
+        [creds.ruid, creds.euid, creds.suid].contains(&uid) || creds.has_own(Capability::Setuid);
+    let gid_ok =
+        [creds.rgid, creds.egid, creds.sgid].contains(&gid) || creds.has_own(Capability::Setgid);
     if pid_ok && uid_ok && gid_ok {
-        Ok(claimed)
+        Ok(Ucred {
+            uid,
+            gid,
+            ..claimed
+        })
     } else {
         Err(Errno::EPERM)
     }
@@ -254,9 +262,10 @@ fn write_control(
     if creds {
         let from = control.creds.unwrap_or(Ucred {
             pid: 0,
-            uid: 65534,
-            gid: 65534,
+            uid: auth::NO_ID,
+            gid: auth::NO_ID,
         });
+        let from = from.shown_in(&cx.creds_ref().user_ns);
         out.put(libc::SCM_CREDENTIALS, from.as_bytes())?;
     }
     if !control.rights.is_empty() {

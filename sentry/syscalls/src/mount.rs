@@ -4,10 +4,10 @@ use crate::services::{MountArgs, Services};
 use crate::user::{Args, path};
 use abi::Errno;
 use abi::libc;
-use auth::Capability;
+use auth::{Capability, UserNamespace};
 use ctx::{Ctx, SysResult};
 use task::TaskCx;
-use vfs::{FsCtx, LookupFlags, MountFlags, Start, VfsPath};
+use vfs::{FsCtx, LookupFlags, Mount, MountFlags, MountSpec, Start, VfsPath};
 
 /// Of Linux 5.10, which the C library's headers may be older than.
 const MS_NOSYMFOLLOW: u64 = 1 << 8;
@@ -28,12 +28,26 @@ const MAGIC: u64 = 0xc0ed_0000;
 const MAGIC_MASK: u64 = 0xffff_0000;
 
 fn capable(cx: &TaskCx) -> Result<(), Errno> {
-    if cx.creds().has(Capability::SysAdmin) {
+    if cx.creds().has_in(cx.mounts().owner(), Capability::SysAdmin) {
         Ok(())
     } else {
         Err(Errno::EPERM)
     }
 }
+
+/// The user namespace that a file system which is mounted anew is of: its maker's, or whose what it
+/// shows is.
+fn owner(cx: &TaskCx, kind: &str) -> UserNamespace {
+    match kind {
+        "mqueue" => cx.ipc().owner().clone(),
+        // Of processes, network and control groups.
+        "proc" | "sysfs" | "cgroup2" => UserNamespace::default(),
+        _ => cx.creds_ref().user_ns.clone(),
+    }
+}
+
+/// Of these, some may be hidden below other mounts, or be read-only for a reason.
+const REVEALING: &[&str] = &["proc", "sysfs"];
 
 fn place(cx: &TaskCx, name: &[u8]) -> SysResult<VfsPath> {
     vfs::walk::resolve(cx, Start::Cwd, name, LookupFlags::FOLLOW)
@@ -76,6 +90,21 @@ pub(crate) fn mount(
         if data.is_some_and(|d| !d.is_empty()) && flags & libc::MS_BIND == 0 {
             tracing::debug!("options of a remount are not applied");
         }
+        // What it does not say of access times stays.
+        const ATIME: u64 =
+            libc::MS_NOATIME | libc::MS_NODIRATIME | libc::MS_RELATIME | libc::MS_STRICTATIME;
+        if flags & ATIME == 0 {
+            how &= !MountFlags::from_bits_truncate(ATIME as u32);
+            how |= at.mount.flags() & MountFlags::from_bits_truncate(ATIME as u32);
+        }
+        let whole = flags & libc::MS_BIND == 0;
+        if whole
+            && !cx
+                .creds_ref()
+                .has_in(at.mount.owner(), Capability::SysAdmin)
+        {
+            return Err(Errno::EPERM.into());
+        }
         mounts.remount(&at, how)?;
     } else if flags & libc::MS_BIND != 0 {
         if source.is_empty() {
@@ -109,7 +138,16 @@ pub(crate) fn mount(
                 options,
             },
         )?;
-        mounts.mount(&at, spec)?;
+        let owner = owner(cx, kind);
+        if !cx.creds_ref().has_in(&owner, Capability::SysAdmin) {
+            return Err(Errno::EPERM.into());
+        }
+        let mount = Mount::detached(MountSpec { owner, ..spec });
+        let free = mounts.owner().is_first() || !REVEALING.contains(&kind);
+        if !free && !mounts.shows_no_more(&mount, how) {
+            return Err(Errno::EPERM.into());
+        }
+        mounts.attach(&at, &mount)?;
     }
     Ok(0)
 }

@@ -123,6 +123,7 @@ fn notification(cx: &TaskCx, [value, words]: Sigevent) -> Result<Notification, E
     let group = Arc::downgrade(cx.group());
     Ok(Notification {
         signal,
+        told: cx.creds().user_ns.clone(),
         sender: Arc::new(move |signal, info| {
             if let Some(group) = group.upgrade() {
                 // A full queue of pending signals loses it, as on Linux.

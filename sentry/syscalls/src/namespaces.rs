@@ -2,12 +2,11 @@
 
 use crate::user::{Args, file};
 use abi::Errno;
-use auth::Capability;
+use auth::{Capability, UserNamespace};
 use ctx::{Ctx, SysResult};
-use std::any::Any;
 use std::sync::Arc;
 use task::{CloneFlags, Ids, Namespaces, PidFd, TaskCx, UtsNamespace};
-use vfs::nsfs::{self, NamespaceFile};
+use vfs::nsfs::{self, Held, NamespaceFile};
 use vfs::{File, MountNamespace};
 
 pub(crate) fn unshare(cx: &mut TaskCx, &[flags, ..]: &Args) -> SysResult<u64> {
@@ -18,15 +17,24 @@ pub(crate) fn unshare(cx: &mut TaskCx, &[flags, ..]: &Args) -> SysResult<u64> {
         return Err(Errno::EINVAL.into());
     }
     task::may_unshare(&cx.creds(), flags)?;
+    let new_user = flags.contains(CloneFlags::NEWUSER);
     // For a task with a thread beside it these cannot be had; for one alone they are so already.
-    if flags.intersects(alone) && cx.group().threads().len() > 1 {
+    if (flags.intersects(alone) || new_user) && cx.group().threads().len() > 1 {
         return Err(Errno::EINVAL.into());
     }
+    let new = match new_user {
+        true => Some(cx.creds_in_new_namespace()?),
+        false => None,
+    };
     if flags.contains(CloneFlags::FILES) {
         cx.unshare_fds();
     }
-    if flags.contains(CloneFlags::FS) {
+    if flags.contains(CloneFlags::FS) || new_user {
         cx.unshare_fs();
+    }
+    // First, so that the others are its.
+    if let Some(new) = new {
+        cx.set_creds(new);
     }
     if flags.contains(CloneFlags::NEWNS) {
         cx.unshare_mounts();
@@ -40,6 +48,7 @@ pub(crate) fn unshare(cx: &mut TaskCx, &[flags, ..]: &Args) -> SysResult<u64> {
 /// Where setns(2) is to go: what was found out before anything is changed.
 #[derive(Default)]
 struct Entered {
+    users: Option<UserNamespace>,
     namespaces: Option<Namespaces>,
     mounts: Option<Arc<MountNamespace>>,
 }
@@ -61,6 +70,10 @@ pub(crate) fn setns(cx: &mut TaskCx, &[fd, flags, ..]: &Args) -> SysResult<u64> 
         choose_all(cx, &mut entered, flags, process)?;
     } else {
         return Err(Errno::EINVAL.into());
+    }
+    if let Some(users) = entered.users {
+        let inside = cx.creds().inside(users);
+        cx.set_creds(inside);
     }
     if let Some(mounts) = entered.mounts {
         cx.enter_mounts(mounts)?;
@@ -85,14 +98,15 @@ fn choose_all(
     if !task.lets_look(cx, Ids::Real) {
         return Err(Errno::EPERM);
     }
+    let users = task.creds().user_ns.clone();
     let theirs = task.namespaces();
     let mounts = task.mounts().ok_or(Errno::ESRCH)?;
     let (pids, net) = (task.kernel().pid_namespace(), task.group().container());
-    type Choice = (CloneFlags, u64, Arc<dyn Any + Send + Sync>);
-    let none = || -> Arc<dyn Any + Send + Sync> { Arc::new(()) };
+    type Choice = (CloneFlags, u64, Held);
+    let none = || -> Held { Arc::new(()) };
     // In Linux's order.
     let all: [Choice; 8] = [
-        (CloneFlags::NEWUSER, nsfs::USER_ID, none()),
+        (CloneFlags::NEWUSER, users.number(), Arc::new(users)),
         (CloneFlags::NEWNS, mounts.id(), mounts),
         (CloneFlags::NEWUTS, theirs.uts.id(), theirs.uts),
         (CloneFlags::NEWIPC, theirs.ipc.id(), theirs.ipc),
@@ -115,18 +129,31 @@ fn choose(
     entered: &mut Entered,
     kind: CloneFlags,
     id: u64,
-    held: Arc<dyn Any + Send + Sync>,
+    held: Held,
 ) -> Result<(), Errno> {
     let creds = cx.creds();
     if kind == CloneFlags::NEWUSER {
-        // There is one, and entering one's own anew would give capabilities back.
-        return Err(Errno::EINVAL);
+        let users: &UserNamespace = held.downcast_ref().ok_or(Errno::EINVAL)?;
+        // Entering one's own anew would give capabilities back.
+        if *users == creds.user_ns || cx.group().threads().len() > 1 || cx.shares_fs() {
+            return Err(Errno::EINVAL);
+        }
+        if !creds.has_in(users, Capability::SysAdmin) {
+            return Err(Errno::EPERM);
+        }
+        entered.users = Some(users.clone());
+        return Ok(());
     }
     if kind == CloneFlags::NEWTIME && cx.group().threads().len() > 1 {
         return Err(Errno::EUSERS);
     }
-    let chroot = kind != CloneFlags::NEWNS || creds.has(Capability::SysChroot);
-    if !creds.has(Capability::SysAdmin) || !chroot {
+    let inside = entered.users.as_ref().unwrap_or(&creds.user_ns);
+    let chroot = kind != CloneFlags::NEWNS || creds.has_in(inside, Capability::SysChroot);
+    let owner = owner(kind, &held);
+    if !creds.has_in(&owner, Capability::SysAdmin)
+        || !creds.has_in(inside, Capability::SysAdmin)
+        || !chroot
+    {
         return Err(Errno::EPERM);
     }
     let mut namespaces = entered
@@ -134,6 +161,9 @@ fn choose(
         .take()
         .unwrap_or_else(|| cx.task().namespaces());
     if kind == CloneFlags::NEWNS {
+        if cx.shares_fs() {
+            return Err(Errno::EINVAL);
+        }
         let mounts = held.downcast().map_err(|_| Errno::EINVAL)?;
         entered.mounts = Some(mounts);
     } else if kind == CloneFlags::NEWUTS {
@@ -156,19 +186,43 @@ fn choose(
     Ok(())
 }
 
-/// ioctl(2) of a namespace's file that gives a descriptor: the namespace of users that owns it.
-/// `None` for everything else.
+/// The user namespace whose the namespace `held` of a kind is; for one of users, the one around it.
+fn owner(kind: CloneFlags, held: &Held) -> UserNamespace {
+    let found = match kind {
+        CloneFlags::NEWNS => held
+            .downcast_ref::<MountNamespace>()
+            .map(MountNamespace::owner),
+        CloneFlags::NEWUTS => held.downcast_ref::<UtsNamespace>().map(UtsNamespace::owner),
+        CloneFlags::NEWIPC => held.downcast_ref::<ipc::Ipc>().map(ipc::Ipc::owner),
+        // Of the others there is what the container began with.
+        _ => None,
+    };
+    found.cloned().unwrap_or_default()
+}
+
+/// ioctl(2) of a namespace's file that gives a descriptor: the namespace of users that owns it, or
+/// that it is in. `None` for everything else.
 pub(crate) fn open_owner(
     cx: &TaskCx,
     file: &File,
     request: u32,
 ) -> Option<Result<Arc<File>, Errno>> {
     let ns = file.ops_as::<NamespaceFile>()?;
-    (request == nsfs::NS_GET_USERNS).then(|| {
-        // What owns the first of users is out of reach.
-        if ns.kind().flag == nsfs::USER.flag {
-            return Err(Errno::EPERM);
-        }
-        Ok(nsfs::open(cx, &nsfs::USER, nsfs::USER_ID, Arc::new(())))
+    let users: Option<&UserNamespace> = ns.held().downcast_ref();
+    let wanted = match request {
+        nsfs::NS_GET_USERNS => true,
+        nsfs::NS_GET_PARENT => users.is_some(),
+        _ => false,
+    };
+    wanted.then(|| {
+        let kind = CloneFlags::from_bits_retain(u64::from(ns.kind().flag));
+        let owner = match users {
+            Some(users) => users.parent().cloned(),
+            None => Some(owner(kind, ns.held())),
+        };
+        // What is not inside the caller's own is out of reach.
+        let near = |owner: &UserNamespace| owner.is_within(&cx.creds_ref().user_ns);
+        let owner = owner.filter(near).ok_or(Errno::EPERM)?;
+        Ok(nsfs::open(cx, &nsfs::USER, owner.number(), Arc::new(owner)))
     })
 }

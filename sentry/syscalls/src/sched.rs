@@ -5,7 +5,7 @@ use abi::Errno;
 use abi::libc;
 use abi::process::SchedAttr;
 use abi::time::Timespec;
-use auth::Capability;
+use auth::{Capability, Creds};
 use ctx::{Ctx, Resource, SysResult, UserMemoryExt};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -39,10 +39,15 @@ fn by_id(cx: &TaskCx, tid: u64) -> Result<Arc<Task>, Errno> {
     target(cx, tid)
 }
 
-/// Whether the caller may change how `other` is scheduled.
+/// Whether `other` is the caller's own, so far as how it is scheduled goes.
+fn is_own(mine: &Creds, theirs: &Creds) -> bool {
+    mine.euid == theirs.euid || mine.euid == theirs.ruid
+}
+
+/// Whether the caller may choose where `other` runs, and how nice it is.
 fn may_change(cx: &TaskCx, other: &Task) -> bool {
     let (mine, theirs) = (cx.creds(), other.creds());
-    mine.euid == theirs.euid || mine.euid == theirs.ruid || mine.has(Capability::SysNice)
+    is_own(&mine, &theirs) || mine.has_in(&theirs.user_ns, Capability::SysNice)
 }
 
 /// The static priorities of a policy, and of the one that later kernels know whether they have it or
@@ -82,7 +87,8 @@ fn set(
                 return Err(Errno::EPERM);
             }
         }
-        if !may_change(cx, task) || (old.reset_on_fork && !reset_on_fork) {
+        let own = is_own(&cx.creds(), &task.creds());
+        if !own || (old.reset_on_fork && !reset_on_fork) {
             return Err(Errno::EPERM);
         }
     }
@@ -281,7 +287,7 @@ fn chosen(cx: &TaskCx, which: i32, who: i32) -> Result<Vec<Arc<Task>>, Errno> {
             let uid = if who == 0 {
                 cx.creds().ruid
             } else {
-                who as u32
+                cx.creds().user_ns.uid(who as u32).ok_or(Errno::ESRCH)?
             };
             let all = kernel.pids();
             let groups = all.into_iter().filter_map(|pid| kernel.process(pid));
@@ -319,11 +325,10 @@ pub(crate) fn setpriority(cx: &mut TaskCx, &[which, who, nice, ..]: &Args) -> Sy
 
 fn renice(cx: &TaskCx, task: &Task, nice: i32) -> Result<(), Errno> {
     let nice = nice.clamp(-20, 19);
-    let (mine, theirs) = (cx.creds(), task.creds());
-    let capable = mine.has(Capability::SysNice);
-    if !capable && mine.euid != theirs.euid && mine.euid != theirs.ruid {
+    if !may_change(cx, task) {
         return Err(Errno::EPERM);
     }
+    let capable = cx.creds().has(Capability::SysNice);
     // RLIMIT_NICE counts from 1 (nice 19) to 40 (nice -20).
     let floor = 20 - cx.limit(Resource::Nice).min(40) as i32;
     if nice < task.nice() && nice < floor && !capable {
@@ -384,7 +389,9 @@ pub(crate) fn ioprio_set(cx: &mut TaskCx, &[which, who, value, ..]: &Args) -> Sy
     let value = value as i32 & 0xffff;
     check_io_priority(cx, value)?;
     for task in io_chosen(cx, which, who)? {
-        if !may_change(cx, &task) {
+        let (mine, theirs) = (cx.creds(), task.creds());
+        let own = [mine.euid, mine.ruid].contains(&theirs.ruid);
+        if !own && !mine.has(Capability::SysNice) {
             return Err(Errno::EPERM.into());
         }
         task.set_io_priority(value);

@@ -67,7 +67,16 @@ impl Services {
 
 fn tmpfs(cx: &TaskCx, args: &MountArgs<'_>) -> Result<MountSpec, Errno> {
     let container = cx.container();
-    let options = Options::parse(args.options, container.memory_limit())?;
+    let creds = cx.creds_ref();
+    let mut options = Options::parse(args.options, container.memory_limit())?;
+    options.uid = Some(match options.uid {
+        Some(id) => creds.user_ns.uid(id).ok_or(Errno::EINVAL)?,
+        None => creds.fsuid,
+    });
+    options.gid = Some(match options.gid {
+        Some(id) => creds.user_ns.gid(id).ok_or(Errno::EINVAL)?,
+        None => creds.fsgid,
+    });
     let spec = Tmpfs::mount_spec(
         container.memory(),
         container.devices(),

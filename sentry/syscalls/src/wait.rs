@@ -90,8 +90,9 @@ fn tell(cx: &TaskCx, waited: Option<task::Waited>, info: u64, usage: u64) -> Sys
     let (head, tail) = match waited {
         Some(w) => {
             let (code, status) = w.event.child_info();
-            let full = SigInfo::child(Signal::CHLD, code, w.pid, w.uid, status, 0, 0);
-            ([full.signo, 0, code], [w.pid, w.uid as i32, status])
+            let uid = cx.creds_ref().user_ns.shown_uid(w.uid);
+            let full = SigInfo::child(Signal::CHLD, code, w.pid, uid, status, 0, 0);
+            ([full.signo, 0, code], [w.pid, uid as i32, status])
         }
         None => ([0; 3], [0; 3]),
     };

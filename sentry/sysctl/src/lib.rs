@@ -114,6 +114,12 @@ pub static RMEM_DEFAULT: Knob = Knob::new(212_992, 2304, INT);
 pub static WMEM_DEFAULT: Knob = Knob::new(212_992, 4608, INT);
 /// `net.core.somaxconn`: the longest queue of a listening socket.
 pub static SOMAXCONN: Knob = Knob::new(4096, 0, INT);
+/// `kernel.overflowuid` and `fs.overflowuid`: what a user without a name is told as.
+pub static OVERFLOW_UID: Knob = Knob::new(65534, 0, 65535);
+/// `kernel.overflowgid` and `fs.overflowgid`
+pub static OVERFLOW_GID: Knob = Knob::new(65534, 0, 65535);
+/// `user.max_user_namespaces`: those that one user can have at a time.
+pub static USER_NAMESPACES: Knob = Knob::new(16384, 0, INT);
 /// `vm.max_map_count`: mappings that an address space may have.
 pub static MAX_MAP_COUNT: Knob = Knob::new(65530, 0, INT);
 

@@ -1,7 +1,7 @@
 //! Who may look into whom (ptrace(2), "Ptrace access mode checking").
 
 use crate::Task;
-use auth::Capability;
+use auth::{Capability, UserNamespace};
 use ctx::Ctx;
 
 /// Which ids of the one who asks count.
@@ -26,8 +26,26 @@ impl Task {
         };
         let same = [theirs.ruid, theirs.euid, theirs.suid] == [uid; 3]
             && [theirs.rgid, theirs.egid, theirs.sgid] == [gid; 3];
+        let traces = |ns: &UserNamespace| mine.has_in(ns, Capability::SysPtrace);
+        if traces(&theirs.user_ns) {
+            return self.lets_its_memory_be_seen(traces);
+        }
+        // One in a namespace inside can do more there than who is outside, the same user or not.
+        let held = match ids {
+            Ids::Real => mine.permitted,
+            Ids::Files => mine.effective,
+        };
+        same && self.lets_its_memory_be_seen(traces)
+            && mine.user_ns == theirs.user_ns
+            && held.contains(theirs.permitted)
+    }
+
+    /// Whether it is dumpable, or who `traces` may in the user namespace that its program began in.
+    fn lets_its_memory_be_seen(&self, traces: impl Fn(&UserNamespace) -> bool) -> bool {
         // What is left of an ended process has nothing to hide.
-        let open = || self.mm().is_none_or(|mm| mm.exec_info().dumpable == 1);
-        (same && open()) || mine.has(Capability::SysPtrace)
+        self.mm().is_none_or(|mm| {
+            let info = mm.exec_info();
+            info.dumpable == 1 || traces(&info.user_ns)
+        })
     }
 }

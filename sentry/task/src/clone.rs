@@ -110,8 +110,8 @@ pub struct CloneArgs {
     pub set_tid: Vec<i32>,
 }
 
-/// Whether new namespaces as `flags` ask for them can be had: those of mounts, host names and IPC
-/// objects can.
+/// Whether new namespaces as `flags` ask for them can be had: those of users, mounts, host names and
+/// IPC objects can. Who makes one of users may make the others in it.
 ///
 /// # Errors
 /// `EPERM` without the capability, `EINVAL` for the other kinds.
@@ -119,10 +119,10 @@ pub fn may_unshare(creds: &Creds, flags: CloneFlags) -> Result<(), Errno> {
     if !flags.intersects(CloneFlags::NAMESPACES) {
         return Ok(());
     }
-    if !flags.contains(CloneFlags::NEWUSER) && !creds.has(Capability::SysAdmin) {
+    if !flags.contains(CloneFlags::NEWUSER) && !creds.has_own(Capability::SysAdmin) {
         return Err(Errno::EPERM);
     }
-    let known = CloneFlags::NEWNS | CloneFlags::NEWUTS | CloneFlags::NEWIPC;
+    let known = CloneFlags::NEWUSER | CloneFlags::NEWNS | CloneFlags::NEWUTS | CloneFlags::NEWIPC;
     if flags.intersects(CloneFlags::NAMESPACES - known) {
         return Err(Errno::EINVAL);
     }
@@ -157,8 +157,8 @@ impl TaskCx {
     /// clone(2), clone3(2): the child's id.
     ///
     /// # Errors
-    /// `EINVAL` for flags that contradict each other, those of [`may_unshare`], `EAGAIN`,
-    /// `ENOMEM`.
+    /// `EINVAL` for flags that contradict each other, those of [`may_unshare`] and of
+    /// [`Creds::in_new_user_namespace`], `EAGAIN`, `ENOMEM`.
     pub fn clone_task(&mut self, args: &CloneArgs) -> SysResult<u64> {
         self.check(args)?;
         // Signals come first. From here on, what is sent to many processes goes to the child, too.
@@ -253,6 +253,10 @@ impl TaskCx {
     /// Makes the task, not yet visible to anybody.
     fn prepare_child(&mut self, args: &CloneArgs) -> Result<(Arc<Task>, Start), Errno> {
         let flags = args.flags;
+        let creds = match flags.contains(CloneFlags::NEWUSER) {
+            true => Arc::new(self.creds_in_new_namespace()?),
+            false => self.creds_ref().clone(),
+        };
         let tid = self.choose_tid(args)?;
         // The platform's part first: it is the one that fails for want of resources.
         let mm = if flags.contains(CloneFlags::VM) {
@@ -280,7 +284,7 @@ impl TaskCx {
         } else {
             let own = self.fs.get().fork();
             if flags.contains(CloneFlags::NEWNS) {
-                mounts = own.move_to_copy_of(&mounts);
+                mounts = own.move_to_copy_of(&mounts, &creds.user_ns);
             }
             Users::new(Arc::new(own))
         };
@@ -291,7 +295,7 @@ impl TaskCx {
         };
         let state = TaskState {
             mounts: Some(mounts.clone()),
-            ..self.child_state(args, &mm, &fds, &fs)
+            ..self.child_state(args, creds, &mm, &fds, &fs)
         };
         let task = Task::new(
             self.kernel().clone(),
@@ -383,6 +387,7 @@ impl TaskCx {
     fn child_state(
         &self,
         args: &CloneArgs,
+        creds: Arc<Creds>,
         mm: &Arc<Users<Mm>>,
         fds: &Arc<Users<vfs::FdTable>>,
         fs: &Arc<Users<crate::FsContext>>,
@@ -390,14 +395,17 @@ impl TaskCx {
         let st = self.task.state.lock();
         let reset = st.reset_on_fork;
         TaskState {
-            creds: st.creds.clone(),
+            namespaces: self.namespaces.unshared(
+                args.flags,
+                &creds.user_ns,
+                self.kernel(),
+                self.container(),
+            ),
+            creds,
             mm: Some(mm.clone()),
             fds: Some(fds.clone()),
             fs: Some(fs.clone()),
             mounts: None,
-            namespaces: self
-                .namespaces
-                .unshared(args.flags, self.kernel(), self.container()),
             name: st.name,
             parent_death_signal: 0,
             clear_child_tid: if args.flags.contains(CloneFlags::CHILD_CLEARTID) {

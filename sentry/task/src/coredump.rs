@@ -368,8 +368,8 @@ impl TaskCx {
         let creds = self.creds_ref();
         let mut s = vec![0, b'R', 0, 0, 0, 0, 0, 0];
         s.extend(0u64.to_ne_bytes());
-        s.extend(creds.ruid.to_ne_bytes());
-        s.extend(creds.rgid.to_ne_bytes());
+        s.extend(creds.user_ns.shown_uid(creds.ruid).to_ne_bytes());
+        s.extend(creds.user_ns.shown_gid(creds.rgid).to_ne_bytes());
         for id in self.relations(task.tgid()) {
             s.extend(id.to_ne_bytes());
         }

@@ -182,7 +182,7 @@ impl TaskCx {
             || self.creds.egid != creds.egid
             || self.creds.fsuid != creds.fsuid
             || self.creds.fsgid != creds.fsgid
-            || !self.creds.permitted.contains(creds.permitted);
+            || !self.creds.covers(&creds);
         {
             let mut st = self.task.state.lock();
             st.creds = creds.clone();
@@ -239,10 +239,18 @@ impl TaskCx {
         }
     }
 
+    /// Whether another task has the same working directory, root and umask (`CLONE_FS`).
+    pub fn shares_fs(&self) -> bool {
+        self.fs.is_shared()
+    }
+
     /// Makes the mounts it sees its own (`CLONE_NEWNS` of unshare(2)).
     pub fn unshare_mounts(&mut self) {
         self.unshare_fs();
-        self.mounts = self.fs.get().move_to_copy_of(&self.mounts);
+        self.mounts = self
+            .fs
+            .get()
+            .move_to_copy_of(&self.mounts, &self.creds.user_ns);
         let old = self.task.state.lock().mounts.replace(self.mounts.clone());
         drop(old);
     }
@@ -341,7 +349,12 @@ impl Ctx for TaskCx {
     fn raise(&self, signal: i32) {
         if let Ok(signal) = Signal::new(signal) {
             // As if it had sent it to itself.
-            let info = SigInfo::user(signal, 0, self.pid(), self.creds.ruid);
+            let info = SigInfo::user(
+                signal,
+                0,
+                self.pid(),
+                self.creds.user_ns.shown_uid(self.creds.ruid),
+            );
             let _ = self.group().send_to(&self.task, signal, info);
         }
     }

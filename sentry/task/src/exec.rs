@@ -7,7 +7,7 @@ use crate::task::TaskState;
 use crate::users::Users;
 use crate::{Container, FsContext, Kernel, Namespaces, Task, TaskCx, ThreadGroup};
 use abi::Errno;
-use auth::{CapSet, Creds, Securebits};
+use auth::{CapSet, Creds, Securebits, UserNamespace};
 use ctx::{SysErr, SysResult, Terminal};
 use loader::{ByDescriptor, LoadOptions, Loaded, Program};
 use mm::{Mm, MmLimits};
@@ -15,9 +15,7 @@ use platform_api::Registers;
 use signal::{Actions, AltStack, SigSet, Signal};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use vfs::{
-    FdTable, FsCtx, KernelFsCtx, LookupFlags, MountFlags, MountNamespace, Start as Where, VfsPath,
-};
+use vfs::{FdTable, FsCtx, KernelFsCtx, LookupFlags, MountNamespace, Start as Where, VfsPath};
 
 /// personality(2)'s `ADDR_NO_RANDOMIZE`.
 const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
@@ -47,11 +45,12 @@ fn exec_creds(
     let old = cx.creds();
     let mut new = Creds::clone(&old);
     let attr = program.file().attr(cx)?;
-    let nosuid = program
+    let honoured = program
         .file()
         .path()
-        .is_some_and(|p| p.mount.flags().contains(MountFlags::NOSUID));
-    if !nosuid && !no_new_privs {
+        .is_none_or(|p| p.mount.honours_set_id(&old.user_ns) && cx.mounts().has(&p.mount));
+    // A user or group without a name here is none that the program could be run as.
+    if honoured && !no_new_privs && old.user_ns.names(attr.uid, attr.gid) {
         if attr.perm & 0o4000 != 0 {
             new.euid = attr.uid;
         }
@@ -68,10 +67,12 @@ fn exec_creds(
     if set_id {
         new.ambient = CapSet::EMPTY;
     }
-    let is_root = !new.securebits.contains(Securebits::NOROOT) && (new.euid == 0 || new.ruid == 0);
+    let root = |uid: u32| new.is_root(uid);
+    let is_root =
+        !new.securebits.contains(Securebits::NOROOT) && (root(new.euid) || root(new.ruid));
     if is_root {
         new.permitted = old.inheritable | old.bounding;
-        new.effective = if new.euid == 0 {
+        new.effective = if new.is_root(new.euid) {
             new.permitted
         } else {
             CapSet::EMPTY
@@ -89,8 +90,23 @@ fn exec_creds(
     let secure = set_id
         || new.ruid != new.euid
         || new.rgid != new.egid
-        || (new.ruid != 0 && !old.permitted.contains(new.permitted));
+        || (!new.is_root(new.ruid) && !old.permitted.contains(new.permitted));
     Ok((new, secure))
+}
+
+/// The innermost user namespace around the caller that knows both ids of the program's file: there,
+/// one may be capable of reading it.
+fn may_be_read_in(cx: &dyn FsCtx, program: &Program) -> Result<UserNamespace, Errno> {
+    let mut ns = cx.creds().user_ns.clone();
+    if !ns.is_first() {
+        let attr = program.file().attr(cx)?;
+        while !ns.names(attr.uid, attr.gid)
+            && let Some(parent) = ns.parent()
+        {
+            ns = parent.clone();
+        }
+    }
+    Ok(ns)
 }
 
 /// Why there is no new program.
@@ -118,12 +134,18 @@ fn prepare(
     let (creds, secure) = exec_creds(cx, &program, no_new_privs)?;
     let old = cx.creds();
     let set_id = creds.euid != old.euid || creds.egid != old.egid;
+    let reader = may_be_read_in(cx, &program)?;
     let mm = Mm::new(kernel.engine(), container.memory())?;
     let name = program.name().to_vec();
     let options = LoadOptions {
         limits: *limits,
         randomize: personality & ADDR_NO_RANDOMIZE == 0 || secure,
-        ids: [creds.ruid, creds.euid, creds.rgid, creds.egid],
+        ids: [
+            creds.user_ns.shown_uid(creds.ruid),
+            creds.user_ns.shown_uid(creds.euid),
+            creds.user_ns.shown_gid(creds.rgid),
+            creds.user_ns.shown_gid(creds.egid),
+        ],
         secure,
         vdso: Some((kernel.vdso().params(), kernel.vdso().image())),
     };
@@ -134,9 +156,15 @@ fn prepare(
                 rsp: stack,
                 ..Registers::user()
             };
-            if secure {
-                mm.update_exec_info(|i| i.dumpable = 0);
-            }
+            mm.update_exec_info(|i| {
+                i.user_ns = match i.dumpable {
+                    0 => reader,
+                    _ => creds.user_ns.clone(),
+                };
+                if secure {
+                    i.dumpable = 0;
+                }
+            });
             Ok(Prepared {
                 mm,
                 regs,

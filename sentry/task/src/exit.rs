@@ -276,7 +276,7 @@ fn notify_parent(parent: &ThreadGroup, pid: i32, signal: Option<Signal>, zombie:
             signal,
             code,
             pid,
-            zombie.uid,
+            parent.shown_uid(zombie.uid),
             status,
             ticks(t.user),
             ticks(t.system),
@@ -321,7 +321,7 @@ fn hand_over_children(
                 after.signals.push((
                     c.group.clone(),
                     signal,
-                    SigInfo::user(signal, 0, pid, me.creds().ruid),
+                    SigInfo::user(signal, 0, pid, c.group.shown_uid(me.creds().ruid)),
                 ));
             }
         }

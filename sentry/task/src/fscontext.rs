@@ -1,5 +1,6 @@
 //! Working directory, root and umask, which `CLONE_FS` shares.
 
+use auth::UserNamespace;
 use std::sync::Arc;
 use sync::{RwLock, ranks};
 use vfs::{MountNamespace, VfsPath};
@@ -31,10 +32,15 @@ impl FsContext {
         FsContext(RwLock::new(inner))
     }
 
-    /// Moves both directories to where they are in a new copy of `mounts`, which it returns.
-    pub(crate) fn move_to_copy_of(&self, mounts: &MountNamespace) -> Arc<MountNamespace> {
+    /// Moves both directories to where they are in a new copy of `mounts` for `owner`, which it
+    /// returns.
+    pub(crate) fn move_to_copy_of(
+        &self,
+        mounts: &MountNamespace,
+        owner: &UserNamespace,
+    ) -> Arc<MountNamespace> {
         let mut places = self.0.read().clone();
-        let copy = mounts.copy(&mut [&mut places.cwd, &mut places.root]);
+        let copy = mounts.copy(owner, &mut [&mut places.cwd, &mut places.root]);
         let old = std::mem::replace(&mut *self.0.write(), places);
         drop(old);
         copy

@@ -3,10 +3,12 @@
 
 use crate::{CloneFlags, Container, Kernel, Task, TaskCx, UtsNamespace};
 use abi::Errno;
+use auth::{Creds, UserNamespace};
 use ipc::Ipc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use vfs::MountNamespace;
+use vfs::nsfs::NamespaceId;
+use vfs::{FsCtx, MountNamespace};
 
 /// Those a task is in. It begins in its container's.
 #[derive(Clone, Debug)]
@@ -26,19 +28,20 @@ impl Namespaces {
         }
     }
 
-    /// These, with new ones in place of those that `flags` name.
+    /// These, with new ones of `owner` in place of those that `flags` name.
     pub(crate) fn unshared(
         &self,
         flags: CloneFlags,
+        owner: &UserNamespace,
         kernel: &Kernel,
         container: &Container,
     ) -> Namespaces {
         let mut new = self.clone();
         if flags.contains(CloneFlags::NEWUTS) {
-            new.uts = Arc::new(UtsNamespace::new(self.uts.get()));
+            new.uts = Arc::new(UtsNamespace::new(self.uts.get(), owner.clone()));
         }
         if flags.contains(CloneFlags::NEWIPC) {
-            new.ipc = Arc::new(Ipc::new(container.memory(), kernel.clocks()));
+            new.ipc = Arc::new(Ipc::new(container.memory(), kernel.clocks(), owner.clone()));
         }
         new
     }
@@ -64,10 +67,24 @@ impl TaskCx {
 
     /// Goes into new namespaces, of those `flags` that are kept here (unshare(2)).
     pub fn unshare_namespaces(&mut self, flags: CloneFlags) {
+        let owner = &self.creds_ref().user_ns;
         let new = self
             .namespaces
-            .unshared(flags, self.kernel(), self.container());
+            .unshared(flags, owner, self.kernel(), self.container());
         self.enter_namespaces(new);
+    }
+
+    /// What it is in a new user namespace of its own (`CLONE_NEWUSER`).
+    ///
+    /// # Errors
+    /// Those of [`Creds::in_new_user_namespace`].
+    pub fn creds_in_new_namespace(&self) -> Result<Creds, Errno> {
+        let root = self.root();
+        let top = self.mounts.root();
+        let chrooted =
+            !Arc::ptr_eq(&root.mount, &top.mount) || !Arc::ptr_eq(&root.dentry, &top.dentry);
+        let number = NamespaceId::new().get();
+        self.creds_ref().in_new_user_namespace(number, chrooted)
     }
 
     /// Goes into these (setns(2)).

@@ -22,6 +22,14 @@ pub(crate) enum Reach<'a> {
 }
 
 impl ThreadGroup {
+    /// What a program in its user namespace is told user `uid` is.
+    pub(crate) fn shown_uid(&self, uid: u32) -> u32 {
+        match self.any_thread() {
+            Some(task) => task.creds().user_ns.shown_uid(uid),
+            None => uid,
+        }
+    }
+
     /// Sends a signal to the process as a whole.
     ///
     /// # Errors
@@ -212,7 +220,7 @@ fn may_signal(
         || creds.euid == target.ruid
         || creds.ruid == target.suid
         || creds.ruid == target.ruid
-        || creds.has(Capability::Kill)
+        || creds.has_in(&target.user_ns, Capability::Kill)
         || (signal == Some(Signal::CONT) && same_session())
 }
 
@@ -264,14 +272,16 @@ impl TaskCx {
         }
     }
 
-    fn own_info(&self, signal: Signal, code: i32) -> SigInfo {
-        SigInfo::user(signal, code, self.task().tgid(), self.creds_ref().ruid)
+    /// What `group` is told of a signal of this task's.
+    fn own_info(&self, group: &ThreadGroup, signal: Signal, code: i32) -> SigInfo {
+        let uid = group.shown_uid(self.creds_ref().ruid);
+        SigInfo::user(signal, code, self.task().tgid(), uid)
     }
 
     fn send_checked(&self, group: &ThreadGroup, signal: Option<Signal>) -> Result<(), Errno> {
         self.may_signal(group, signal)?;
         match signal {
-            Some(s) => group.send(s, self.own_info(s, 0)),
+            Some(s) => group.send(s, self.own_info(group, s, 0)),
             None => Ok(()),
         }
     }
@@ -328,7 +338,7 @@ impl TaskCx {
             let mut sent = self.may_signal_in(&tree, &g, signal);
             if let (Ok(()), Some(s)) = (sent, signal) {
                 let goes_on;
-                (goes_on, sent) = g.queue(Reach::Many, s, self.own_info(s, 0), false);
+                (goes_on, sent) = g.queue(Reach::Many, s, self.own_info(&g, s, 0), false);
                 if goes_on {
                     continued.push(g);
                 }
@@ -361,9 +371,11 @@ impl TaskCx {
         let signal = wanted(signal)?;
         self.may_signal(task.group(), signal)?;
         match signal {
-            Some(s) => task
-                .group()
-                .send_to(&task, s, self.own_info(s, abi::libc::SI_TKILL)),
+            Some(s) => task.group().send_to(
+                &task,
+                s,
+                self.own_info(task.group(), s, abi::libc::SI_TKILL),
+            ),
             None => Ok(()),
         }
     }
@@ -394,6 +406,11 @@ impl TaskCx {
             return Err(Errno::ESRCH);
         }
         self.may_signal(task.group(), signal)?;
+        let own = &self.creds_ref().user_ns;
+        if info.says_who() && task.creds().user_ns != *own {
+            let uid = own.uid(info.uid()).unwrap_or(auth::NO_ID);
+            info.set_uid(task.group().shown_uid(uid));
+        }
         match (signal, thread) {
             (None, _) => Ok(()),
             (Some(s), Some(_)) => task.group().send_to(&task, s, info),
@@ -480,7 +497,7 @@ impl Kernel {
                 Signal::CHLD,
                 code,
                 group.tgid(),
-                uid,
+                parent.shown_uid(uid),
                 status,
                 ticks(time.user),
                 ticks(time.system),

@@ -53,12 +53,19 @@ fn kernel() -> (Arc<Kernel>, Arc<Container>) {
     })
     .unwrap();
     let config = ContainerConfig {
-        ipc: Arc::new(ipc::Ipc::new(&memory, &clocks)),
+        ipc: Arc::new(ipc::Ipc::new(
+            &memory,
+            &clocks,
+            auth::UserNamespace::default(),
+        )),
         memory,
         memory_limit: 1 << 30,
         memory_cap: None,
         pids_limit: None,
-        uts: Arc::new(UtsNamespace::new(Uts::default())),
+        uts: Arc::new(UtsNamespace::new(
+            Uts::default(),
+            auth::UserNamespace::default(),
+        )),
         network: vfs::nsfs::NamespaceId::new().get(),
         devices: vfs::DeviceRegistry::new(),
     };

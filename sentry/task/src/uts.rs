@@ -1,5 +1,6 @@
 //! What uname(2) says.
 
+use auth::UserNamespace;
 use sync::{Mutex, ranks};
 use vfs::nsfs::NamespaceId;
 
@@ -7,14 +8,16 @@ use vfs::nsfs::NamespaceId;
 #[derive(Debug)]
 pub struct UtsNamespace {
     id: NamespaceId,
+    owner: UserNamespace,
     uts: Mutex<Uts, ranks::Leaf>,
 }
 
 impl UtsNamespace {
-    /// One with these.
-    pub fn new(uts: Uts) -> UtsNamespace {
+    /// One with these, which belongs to `owner`.
+    pub fn new(uts: Uts, owner: UserNamespace) -> UtsNamespace {
         UtsNamespace {
             id: NamespaceId::new(),
+            owner,
             uts: Mutex::new(uts),
         }
     }
@@ -22,6 +25,11 @@ impl UtsNamespace {
     /// The number of its file in `/proc/PID/ns`.
     pub fn id(&self) -> u64 {
         self.id.get()
+    }
+
+    /// The user namespace whose it is.
+    pub fn owner(&self) -> &UserNamespace {
+        &self.owner
     }
 
     /// What uname(2) says.

@@ -33,8 +33,8 @@ pub fn check_mode(creds: &Creds, attr: &Attr, mask: u32) -> Result<(), Errno> {
 
 /// Whether a capability stands in for the mode bits.
 fn capable(creds: &Creds, attr: &Attr, mask: u32) -> bool {
-    let search = creds.has(Capability::DacReadSearch);
-    let all = creds.has(Capability::DacOverride);
+    let search = creds.has_over(attr.uid, attr.gid, Capability::DacReadSearch);
+    let all = creds.has_over(attr.uid, attr.gid, Capability::DacOverride);
     if attr.kind == FileType::Directory {
         return all || (search && mask & WRITE == 0);
     }
@@ -84,7 +84,8 @@ pub(crate) fn mount_writable(path: &VfsPath) -> Result<(), Errno> {
 
 /// `EPERM` unless the caller owns the file or has `CAP_FOWNER`.
 pub(crate) fn owner_or_capable(creds: &Creds, attr: &Attr) -> Result<(), Errno> {
-    if creds.fsuid == attr.uid || creds.has(Capability::Fowner) {
+    let named = || creds.user_ns.uid_name(attr.uid).is_some();
+    if creds.fsuid == attr.uid || (creds.has_own(Capability::Fowner) && named()) {
         Ok(())
     } else {
         Err(Errno::EPERM)
@@ -95,6 +96,10 @@ pub(crate) fn owner_or_capable(creds: &Creds, attr: &Attr) -> Result<(), Errno> 
 pub(crate) fn may_create(cx: &dyn Ctx, creds: &Creds, dir: &VfsPath) -> Result<(), Errno> {
     if dir.dentry.is_deleted() {
         return Err(Errno::ENOENT);
+    }
+    // The file system could not tell whose it is.
+    if !dir.mount.owner().names(creds.fsuid, creds.fsgid) {
+        return Err(Errno::EOVERFLOW);
     }
     permission(cx, creds, dir, WRITE | EXEC)
 }
@@ -117,7 +122,7 @@ pub(crate) fn may_remove(
     if dir_attr.perm & STICKY != 0 && creds.fsuid != dir_attr.uid && !creds.has(Capability::Fowner)
     {
         let attr = victim.attr(cx)?;
-        if creds.fsuid != attr.uid {
+        if creds.fsuid != attr.uid && !creds.has_over(attr.uid, attr.gid, Capability::Fowner) {
             return Err(Errno::EPERM);
         }
     }
@@ -177,7 +182,7 @@ fn real_ids(creds: &Arc<Creds>) -> Arc<Creds> {
     let keeps = creds.securebits.contains(Securebits::NO_SETUID_FIXUP);
     let effective = match creds.ruid {
         _ if keeps => creds.effective,
-        0 => creds.permitted,
+        uid if creds.is_root(uid) => creds.permitted,
         _ => CapSet::EMPTY,
     };
     let ids = (creds.fsuid, creds.fsgid) == (creds.ruid, creds.rgid);

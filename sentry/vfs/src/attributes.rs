@@ -43,6 +43,11 @@ pub fn perm_after_write(creds: &Creds, attr: &Attr) -> Option<u32> {
     set.perm
 }
 
+/// Whether `creds` may have a file with `attr` run as its group.
+fn in_group_or_capable(creds: &Creds, attr: &Attr) -> bool {
+    creds.in_group(attr.gid) || creds.has_over(attr.uid, attr.gid, Capability::Fsetid)
+}
+
 /// chmod(2) of what is at `at`.
 ///
 /// # Errors
@@ -56,7 +61,7 @@ pub fn chmod(cx: &dyn Ctx, at: &VfsPath, mode: u32) -> Result<(), Errno> {
     let attr = at.attr(cx)?;
     owner_or_capable(&creds, &attr)?;
     let mut perm = mode & 0o7777;
-    if !creds.in_group(attr.gid) && !creds.has(Capability::Fsetid) {
+    if !in_group_or_capable(&creds, &attr) {
         perm &= !SETGID;
     }
     let set = SetAttr {
@@ -69,15 +74,16 @@ pub fn chmod(cx: &dyn Ctx, at: &VfsPath, mode: u32) -> Result<(), Errno> {
     Ok(())
 }
 
-/// chown(2) of what is at `at`; [`NO_ID`] leaves an id as it is.
+/// chown(2) of what is at `at`, with ids as the caller calls them; [`NO_ID`] leaves an id as it is.
 ///
 /// # Errors
-/// `EROFS`, `EPERM`.
+/// `EROFS`, `EPERM`; `EINVAL` where nobody is called so.
 pub fn chown(cx: &dyn Ctx, at: &VfsPath, uid: u32, gid: u32) -> Result<(), Errno> {
     access::mount_writable(at)?;
     let creds = cx.creds();
+    let (uid, gid) = creds.user_ns.ids(uid, gid)?;
     let attr = at.attr(cx)?;
-    let capable = creds.has(Capability::Chown);
+    let capable = creds.has_over(attr.uid, attr.gid, Capability::Chown);
     let owner = creds.fsuid == attr.uid;
     if uid != NO_ID && !capable && !(owner && uid == attr.uid) {
         return Err(Errno::EPERM);
@@ -93,7 +99,7 @@ pub fn chown(cx: &dyn Ctx, at: &VfsPath, uid: u32, gid: u32) -> Result<(), Errno
     };
     if attr.kind != FileType::Directory {
         let mut perm = attr.perm & !SETUID;
-        let in_group = creds.in_group(attr.gid) || creds.has(Capability::Fsetid);
+        let in_group = in_group_or_capable(&creds, &attr);
         if attr.perm & GROUP_EXEC != 0 || !in_group {
             perm &= !SETGID;
         }

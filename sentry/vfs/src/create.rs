@@ -40,7 +40,8 @@ fn new_with_perm(
         }
     }
     let both = SETGID | GROUP_EXEC;
-    if !is_dir && perm & both == both && !creds.in_group(gid) && !creds.has(Capability::Fsetid) {
+    let fsetid = creds.has_over(dir_attr.uid, dir_attr.gid, Capability::Fsetid);
+    if !is_dir && perm & both == both && !creds.in_group(gid) && !fsetid {
         perm &= !SETGID;
     }
     Ok(NewFile {

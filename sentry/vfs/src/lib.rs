@@ -30,6 +30,7 @@ mod epoll;
 mod fdtable;
 mod file;
 mod file_io;
+mod filecaps;
 mod leases;
 mod locks;
 pub mod notify;

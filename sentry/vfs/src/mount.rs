@@ -2,6 +2,7 @@
 
 use crate::{Dentry, FileType, Inode, MountFlags, VfsPath, notify};
 use abi::time::Timespec;
+use auth::UserNamespace;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use sync::{RwLock, ranks};
@@ -21,6 +22,8 @@ pub struct MountSpec {
     pub flags: MountFlags,
     /// The file system's own options, comma-separated, after `rw` or `ro` (`size=64k,mode=755`).
     pub options: String,
+    /// The user namespace that it was mounted in first.
+    pub owner: UserNamespace,
 }
 
 impl MountSpec {
@@ -33,7 +36,34 @@ impl MountSpec {
             top: Vec::new(),
             flags: MountFlags::empty(),
             options: String::new(),
+            owner: UserNamespace::default(),
         }
+    }
+}
+
+bitflags::bitflags! {
+    /// What cannot be changed of a mount.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct MountLocks: u32 {
+        /// It stays read-only.
+        const RDONLY = 1;
+        /// It stays without set-id.
+        const NOSUID = 2;
+        /// It stays without devices.
+        const NODEV = 4;
+        /// It stays without programs.
+        const NOEXEC = 8;
+        /// Access times stay as they are.
+        const ATIME = 16;
+        /// It stays where it is.
+        const PLACE = 32;
+    }
+}
+
+impl MountLocks {
+    /// Those of what `flags` forbid.
+    fn from_flags(flags: MountFlags) -> MountLocks {
+        MountLocks::from_bits_truncate(flags.bits() & 0xf)
     }
 }
 
@@ -47,6 +77,9 @@ pub struct Mount {
     top: Vec<u8>,
     options: String,
     flags: AtomicU32,
+    owner: UserNamespace,
+    /// What of it cannot be changed where it is.
+    locks: AtomicU32,
     point: RwLock<Option<VfsPath>, ranks::Leaf>,
 }
 
@@ -71,6 +104,8 @@ impl Mount {
             top: spec.top,
             options: spec.options,
             flags: AtomicU32::new(spec.flags.bits()),
+            owner: spec.owner,
+            locks: AtomicU32::new(0),
             point: RwLock::new(None),
         })
     }
@@ -86,6 +121,8 @@ impl Mount {
             top: self.top.clone(),
             options: self.options.clone(),
             flags: AtomicU32::new(self.flags.load(Ordering::Relaxed)),
+            owner: self.owner.clone(),
+            locks: AtomicU32::new(self.locks.load(Ordering::Relaxed)),
             point: RwLock::new(None),
         })
     }
@@ -155,6 +192,74 @@ impl Mount {
     /// Changes the per-mount flags (`MS_REMOUNT`).
     pub fn set_flags(&self, flags: MountFlags) {
         self.flags.store(flags.bits(), Ordering::Relaxed);
+    }
+
+    /// The user namespace that the file system was mounted in.
+    #[inline]
+    pub fn owner(&self) -> &UserNamespace {
+        &self.owner
+    }
+
+    /// Whether devices on it cannot be opened: on most, anybody could have made them in a user
+    /// namespace of their own.
+    pub fn refuses_devices(&self) -> bool {
+        self.flags().contains(MountFlags::NODEV)
+            || (!self.owner.is_first() && self.fstype != "devpts")
+    }
+
+    /// Whether set-id bits have an effect for a program in `ns`.
+    pub fn honours_set_id(&self, ns: &UserNamespace) -> bool {
+        !self.flags().contains(MountFlags::NOSUID) && ns.is_within(&self.owner)
+    }
+
+    /// Keeps it as it is, in a namespace of mounts for the less privileged: what flags forbid stays
+    /// forbidden, and with `place` what is below it stays hidden.
+    pub(crate) fn lock_down(&self, place: bool) {
+        let mut locks = MountLocks::ATIME | MountLocks::from_flags(self.flags());
+        locks.set(MountLocks::PLACE, place);
+        self.locks.fetch_or(locks.bits(), Ordering::Relaxed);
+    }
+
+    fn locks(&self) -> MountLocks {
+        MountLocks::from_bits_truncate(self.locks.load(Ordering::Relaxed))
+    }
+
+    /// Whether it cannot be moved or unmounted (`MNT_LOCKED`).
+    pub fn is_locked(&self) -> bool {
+        self.locks().contains(MountLocks::PLACE)
+    }
+
+    /// Lets it be moved and unmounted.
+    pub(crate) fn unlock_place(&self) {
+        self.locks
+            .fetch_and(!MountLocks::PLACE.bits(), Ordering::Relaxed);
+    }
+
+    /// Whether what is locked of it lets another mount of its type have `flags`.
+    pub(crate) fn may_be_seen_with(&self, flags: MountFlags) -> bool {
+        let locks = self.locks() & (MountLocks::RDONLY | MountLocks::ATIME);
+        self.allows(locks, flags)
+    }
+
+    /// Takes over what of `other` is locked that concerns its content.
+    pub(crate) fn lock_as(&self, other: &Mount) {
+        let locks = other.locks() & (MountLocks::RDONLY | MountLocks::ATIME);
+        self.locks.fetch_or(locks.bits(), Ordering::Relaxed);
+    }
+
+    /// Whether its flags can become these (`can_change_locked_flags`).
+    pub fn may_become(&self, flags: MountFlags) -> bool {
+        self.allows(self.locks(), flags)
+    }
+
+    fn allows(&self, locks: MountLocks, flags: MountFlags) -> bool {
+        /// What is said of access times.
+        const ATIME: MountFlags = MountFlags::NOATIME
+            .union(MountFlags::NODIRATIME)
+            .union(MountFlags::STRICTATIME);
+        let kept = locks & !(MountLocks::PLACE | MountLocks::ATIME);
+        MountLocks::from_flags(flags).contains(kept)
+            && (!locks.contains(MountLocks::ATIME) || self.flags() & ATIME == flags & ATIME)
     }
 
     /// Whether nothing may be changed through it.

@@ -3,6 +3,7 @@
 use crate::nsfs::NamespaceId;
 use crate::{Mount, MountFlags, MountSpec, VfsPath};
 use abi::Errno;
+use auth::UserNamespace;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use sync::{RwLock, ranks};
@@ -11,6 +12,7 @@ use sync::{RwLock, ranks};
 #[derive(Debug)]
 pub struct MountNamespace {
     id: NamespaceId,
+    owner: UserNamespace,
     table: RwLock<Table, ranks::Mounts>,
 }
 
@@ -41,6 +43,7 @@ impl MountNamespace {
         table.all.insert(top.id(), top);
         Arc::new(MountNamespace {
             id: NamespaceId::new(),
+            owner: UserNamespace::default(),
             table: RwLock::new(table),
         })
     }
@@ -48,6 +51,16 @@ impl MountNamespace {
     /// The number of its file in `/proc/PID/ns`.
     pub fn id(&self) -> u64 {
         self.id.get()
+    }
+
+    /// The user namespace whose it is.
+    pub fn owner(&self) -> &UserNamespace {
+        &self.owner
+    }
+
+    /// Whether `mount` is one of its.
+    pub fn has(&self, mount: &Mount) -> bool {
+        self.table.read().all.contains_key(&mount.id())
     }
 
     /// The top of the tree.
@@ -71,10 +84,19 @@ impl MountNamespace {
             .cloned()
     }
 
+    /// `EINVAL` where `at` is on a mount of another namespace (`check_mnt`).
+    fn check(&self, at: &VfsPath) -> Result<(), Errno> {
+        if self.has(&at.mount) {
+            Ok(())
+        } else {
+            Err(Errno::EINVAL)
+        }
+    }
+
     /// Mounts a file system on `at`.
     ///
     /// # Errors
-    /// `ENOTDIR` unless both or neither are directories, `ENOENT` where `at` was removed.
+    /// `EINVAL` where `at` is on a mount of another namespace, `ENOTDIR` unless both or neither are directories, `ENOENT` where `at` was removed.
     pub fn mount(&self, at: &VfsPath, spec: MountSpec) -> Result<Arc<Mount>, Errno> {
         let mount = Mount::detached(spec);
         self.attach(at, &mount)?;
@@ -84,15 +106,23 @@ impl MountNamespace {
     /// Makes `from` visible at `at` also; with `recursive`, what is mounted below `from` too.
     ///
     /// # Errors
-    /// As [`MountNamespace::mount`].
+    /// As [`MountNamespace::mount`]; `EINVAL` where what is hidden below `from` would be seen.
     pub fn bind(&self, from: &VfsPath, at: &VfsPath, recursive: bool) -> Result<Arc<Mount>, Errno> {
+        self.check(from)?;
         // Chosen before the new mount exists, so that it is not copied into itself.
-        let below: Vec<Arc<Mount>> = if recursive {
-            self.mounts_below(from)
-        } else {
-            Vec::new()
-        };
+        let mut below: Vec<Arc<Mount>> = self.mounts_below(from);
+        if !recursive {
+            let locked = |m: &Arc<Mount>| {
+                let point = m.mountpoint();
+                m.is_locked() && point.is_some_and(|p| Arc::ptr_eq(&p.mount, &from.mount))
+            };
+            if below.iter().any(locked) {
+                return Err(Errno::EINVAL);
+            }
+            below.clear();
+        }
         let mount = from.mount.bound(from.dentry.clone());
+        mount.unlock_place();
         self.attach(at, &mount)?;
         let mut copies: Vec<(u64, Arc<Mount>)> = vec![(from.mount.id(), mount.clone())];
         for old in below {
@@ -137,7 +167,12 @@ impl MountNamespace {
         }
     }
 
-    fn attach(&self, at: &VfsPath, mount: &Arc<Mount>) -> Result<(), Errno> {
+    /// Puts a mount that is nowhere yet on `at`.
+    ///
+    /// # Errors
+    /// As [`MountNamespace::mount`].
+    pub fn attach(&self, at: &VfsPath, mount: &Arc<Mount>) -> Result<(), Errno> {
+        self.check(at)?;
         if at.is_dir() != mount.root().is_dir() {
             return Err(Errno::ENOTDIR);
         }
@@ -157,11 +192,13 @@ impl MountNamespace {
     /// Moves a mount (`MS_MOVE`): `from` must be the root of one.
     ///
     /// # Errors
-    /// `EINVAL` where `from` is no mount's root, `ELOOP` where `to` lies inside it.
+    /// `EINVAL` where `from` is no mount's root or locked, `ELOOP` where `to` lies inside it.
     pub fn move_mount(&self, from: &VfsPath, to: &VfsPath) -> Result<(), Errno> {
-        if !from.is_mount_root() || from.mount.mountpoint().is_none() {
+        if !from.is_mount_root() || from.mount.mountpoint().is_none() || from.mount.is_locked() {
             return Err(Errno::EINVAL);
         }
+        self.check(from)?;
+        self.check(to)?;
         let mut up = Some(to.clone());
         while let Some(at) = up {
             if Arc::ptr_eq(&at.mount, &from.mount) {
@@ -193,9 +230,9 @@ impl MountNamespace {
     /// with all that is mounted below it, and lives on for who uses it.
     ///
     /// # Errors
-    /// `EINVAL` where `at` is no mount's root, or the top; `EBUSY` where it is in use.
+    /// `EINVAL` where `at` is no mount's root, or the top, or locked; `EBUSY` where it is in use.
     pub fn umount(&self, at: VfsPath, detach: bool) -> Result<(), Errno> {
-        if !at.is_mount_root() || at.mount.mountpoint().is_none() {
+        if !at.is_mount_root() || at.mount.mountpoint().is_none() || at.mount.is_locked() {
             return Err(Errno::EINVAL);
         }
         let mount = at.mount.clone();
@@ -229,13 +266,41 @@ impl MountNamespace {
         Ok(())
     }
 
-    /// Changes the per-mount flags of the mount whose root `at` is; `EINVAL` where it is none.
+    /// Changes the per-mount flags of the mount whose root `at` is; `EINVAL` where it is none,
+    /// `EPERM` where they are locked.
     pub fn remount(&self, at: &VfsPath, flags: MountFlags) -> Result<(), Errno> {
         if !at.is_mount_root() {
             return Err(Errno::EINVAL);
         }
+        self.check(at)?;
+        if !at.mount.may_become(flags) {
+            return Err(Errno::EPERM);
+        }
         at.mount.set_flags(flags);
         Ok(())
+    }
+
+    /// Whether a file system of type `fstype` that is mounted with `flags` shows no more than one
+    /// that is mounted already, whole and with nothing locked on it; what of that one is locked is
+    /// so of `new`, too (`mount_too_revealing`).
+    pub fn shows_no_more(&self, new: &Mount, flags: MountFlags) -> bool {
+        let list = self.list();
+        let whole = |m: &&Arc<Mount>| {
+            m.fstype() == new.fstype() && m.place() == b"/" && m.may_be_seen_with(flags)
+        };
+        let covered = |m: &Arc<Mount>| {
+            list.iter().any(|child| {
+                let point = child.mountpoint();
+                child.is_locked() && point.is_some_and(|p| Arc::ptr_eq(&p.mount, m))
+            })
+        };
+        match list.iter().filter(whole).find(|m| !covered(m)) {
+            Some(seen) => {
+                new.lock_as(seen);
+                true
+            }
+            None => false,
+        }
     }
 
     /// All mounts in the order of mounting, for /proc/PID/mounts and mountinfo.
@@ -252,14 +317,19 @@ impl MountNamespace {
         covered(&self.table.read(), at)
     }
 
-    /// A copy with mounts of its own (`CLONE_NEWNS`), and the place in it that corresponds to
-    /// each of `places` (root and working directory of the task).
-    pub fn copy(&self, places: &mut [&mut VfsPath]) -> Arc<MountNamespace> {
+    /// A copy with mounts of its own for `owner` (`CLONE_NEWNS`), and the place in it that
+    /// corresponds to each of `places` (root and working directory of the task). For another owner
+    /// than this one's the mounts are locked.
+    pub fn copy(&self, owner: &UserNamespace, places: &mut [&mut VfsPath]) -> Arc<MountNamespace> {
         let list = self.list();
         let top = self.table.read().top;
         let mut copies: BTreeMap<u64, Arc<Mount>> = BTreeMap::new();
         for m in &list {
-            copies.insert(m.id(), m.bound(m.root().clone()));
+            let copy = m.bound(m.root().clone());
+            if *owner != self.owner {
+                copy.lock_down(m.id() != top);
+            }
+            copies.insert(m.id(), copy);
         }
         let mut table = Table::default();
         for m in &list {
@@ -289,6 +359,7 @@ impl MountNamespace {
         }
         Arc::new(MountNamespace {
             id: NamespaceId::new(),
+            owner: owner.clone(),
             table: RwLock::new(table),
         })
     }

@@ -4,6 +4,7 @@ use crate::anon::plain_attr;
 use crate::{Attr, File, FileOps, FileType, OpenFlags};
 use abi::Errno;
 use abi::time::Timespec;
+use auth::UserNamespace;
 use ctx::{Ctx, SysErr, SysResult, UserMemoryExt};
 use std::any::Any;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ pub const NS_GET_USERNS: u32 = 0xb701;
 /// `_IO(0xb7, 4)`
 const NS_GET_OWNER_UID: u32 = 0xb704;
 /// `_IO(0xb7, 2)`
-const NS_GET_PARENT: u32 = 0xb702;
+pub const NS_GET_PARENT: u32 = 0xb702;
 /// `_IO(0xb7, 3)`
 const NS_GET_NSTYPE: u32 = 0xb703;
 
@@ -75,9 +76,7 @@ pub static USER: NamespaceKind = kind("user", 0x1000_0000, true);
 /// Of host names.
 pub static UTS: NamespaceKind = kind("uts", 0x0400_0000, false);
 
-/// The one of users: the kinds of which there is one have the numbers of Linux's first.
-pub const USER_ID: u64 = 0xefff_fffd;
-/// The one of control groups.
+/// The one of control groups: the kinds of which there is one have the numbers of Linux's first.
 pub const CGROUP_ID: u64 = 0xefff_fffb;
 /// The one of clocks.
 pub const TIME_ID: u64 = 0xefff_fffa;
@@ -131,7 +130,10 @@ impl FileOps for NamespaceFile {
     fn ioctl(&self, cx: &dyn Ctx, _file: &File, request: u32, arg: u64) -> SysResult<u64> {
         match request {
             NS_GET_OWNER_UID if self.kind.flag == USER.flag => {
-                cx.memory().write_obj(arg, &0u32)?;
+                let ns = self.held.downcast_ref::<UserNamespace>();
+                let owner = ns.ok_or(Errno::EINVAL)?.owner();
+                let told = cx.creds().user_ns.shown_uid(owner);
+                cx.memory().write_obj(arg, &told)?;
                 Ok(0)
             }
             NS_GET_OWNER_UID => Err(Errno::EINVAL.into()),

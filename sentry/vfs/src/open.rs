@@ -214,9 +214,7 @@ fn open_place(
         FileType::Symlink => return Err(Errno::ELOOP.into()),
         FileType::Directory if mask & WRITE != 0 => return Err(Errno::EISDIR.into()),
         FileType::Regular if flags.contains(OpenFlags::TRUNC) => access::mount_writable(&place)?,
-        FileType::CharDevice | FileType::BlockDevice
-            if place.mount.flags().contains(MountFlags::NODEV) =>
-        {
+        FileType::CharDevice | FileType::BlockDevice if place.mount.refuses_devices() => {
             return Err(Errno::EACCES.into());
         }
         _ => {}

@@ -33,7 +33,7 @@ pub fn check_chdir(cx: &dyn FsCtx, at: &VfsPath) -> Result<(), Errno> {
 /// As [`chdir`]; `EPERM` without `CAP_SYS_CHROOT`.
 pub fn chroot(cx: &dyn FsCtx, path: &[u8]) -> Result<VfsPath, SysErr> {
     let at = chdir(cx, path)?;
-    if cx.creds().has(Capability::SysChroot) {
+    if cx.creds().has_own(Capability::SysChroot) {
         Ok(at)
     } else {
         Err(Errno::EPERM.into())

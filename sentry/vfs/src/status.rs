@@ -4,18 +4,19 @@ use crate::{Attr, File, FileType, FsCtx, LookupFlags, MountFlags, Start, VfsPath
 use abi::stat::{Stat, Statfs, Statx, StatxTimestamp};
 use abi::time::Timespec;
 use abi::{Errno, libc};
+use auth::UserNamespace;
 use ctx::{Ctx, SysErr};
 use std::sync::Arc;
 
-/// As `struct stat`.
-pub fn to_stat(a: &Attr) -> Stat {
+/// As `struct stat`, for a program in `ns`.
+pub fn to_stat(a: &Attr, ns: &UserNamespace) -> Stat {
     Stat {
         dev: a.dev,
         ino: a.ino,
         nlink: a.nlink,
         mode: a.mode(),
-        uid: a.uid,
-        gid: a.gid,
+        uid: ns.shown_uid(a.uid),
+        gid: ns.shown_gid(a.gid),
         rdev: a.rdev,
         size: a.size as i64,
         blksize: i64::from(a.blksize),
@@ -33,8 +34,8 @@ const BTIME: u32 = 0x800;
 const MNT_ID: u32 = 0x1000;
 const ATTR_MOUNT_ROOT: u64 = 0x2000;
 
-/// As `struct statx`, for the file at `at`.
-pub fn to_statx(a: &Attr, at: &VfsPath) -> Statx {
+/// As `struct statx`, for the file at `at` and a program in `ns`.
+pub fn to_statx(a: &Attr, at: &VfsPath, ns: &UserNamespace) -> Statx {
     let time = |t: Timespec| StatxTimestamp {
         sec: t.sec,
         nsec: t.nsec as u32,
@@ -49,8 +50,8 @@ pub fn to_statx(a: &Attr, at: &VfsPath) -> Statx {
             0
         },
         nlink: u32::try_from(a.nlink).unwrap_or(u32::MAX),
-        uid: a.uid,
-        gid: a.gid,
+        uid: ns.shown_uid(a.uid),
+        gid: ns.shown_gid(a.gid),
         mode: a.mode() as u16,
         pad0: 0,
         ino: a.ino,
@@ -78,7 +79,7 @@ pub fn to_statx(a: &Attr, at: &VfsPath) -> Statx {
 /// Those of walking.
 pub fn stat(cx: &dyn FsCtx, start: Start, path: &[u8], flags: LookupFlags) -> Result<Stat, SysErr> {
     let at = walk::resolve(cx, start, path, flags)?;
-    Ok(to_stat(&at.attr(cx)?))
+    Ok(to_stat(&at.attr(cx)?, &cx.creds().user_ns))
 }
 
 /// statx(2).
@@ -92,12 +93,12 @@ pub fn statx(
     flags: LookupFlags,
 ) -> Result<Statx, SysErr> {
     let at = walk::resolve(cx, start, path, flags)?;
-    Ok(to_statx(&at.attr(cx)?, &at))
+    Ok(to_statx(&at.attr(cx)?, &at, &cx.creds().user_ns))
 }
 
 /// fstat(2).
 pub fn fstat(cx: &dyn Ctx, file: &File) -> Result<Stat, Errno> {
-    Ok(to_stat(&file.attr(cx)?))
+    Ok(to_stat(&file.attr(cx)?, &cx.creds().user_ns))
 }
 
 /// statfs(2) of what is at `at`.

@@ -1,6 +1,7 @@
 //! Extended attributes (xattr(7)).
 
 use crate::access::{self, READ, WRITE, owner_or_capable};
+use crate::filecaps;
 use crate::notify::{self, Happened};
 use crate::{FileType, VfsPath};
 use abi::Errno;
@@ -30,12 +31,14 @@ fn check(cx: &dyn Ctx, at: &VfsPath, name: &[u8], write: bool) -> Result<(), Err
         };
     }
     if name.starts_with(b"security.") {
-        let cap = if name == b"security.capability" {
-            Capability::Setfcap
-        } else {
-            Capability::SysAdmin
+        let may = || -> Result<bool, Errno> {
+            if name != filecaps::NAME {
+                return Ok(creds.has_in(at.mount.owner(), Capability::SysAdmin));
+            }
+            let attr = at.attr(cx)?;
+            Ok(creds.has_over(attr.uid, attr.gid, Capability::Setfcap))
         };
-        return if !write || creds.has(cap) {
+        return if !write || may()? {
             Ok(())
         } else {
             Err(Errno::EPERM)
@@ -67,7 +70,11 @@ fn check(cx: &dyn Ctx, at: &VfsPath, name: &[u8], write: bool) -> Result<(), Err
 /// Those of getxattr(2) but for `ERANGE` of a short buffer, which the caller sees.
 pub fn get_xattr(cx: &dyn Ctx, at: &VfsPath, name: &[u8]) -> Result<Vec<u8>, Errno> {
     check(cx, at, name, false)?;
-    at.inode().get_xattr(cx, name)
+    let value = at.inode().get_xattr(cx, name)?;
+    if name == filecaps::NAME {
+        return filecaps::to_show(&cx.creds().user_ns, &value);
+    }
+    Ok(value)
 }
 
 /// setxattr(2).
@@ -88,6 +95,14 @@ pub fn set_xattr(
         return Err(Errno::E2BIG);
     }
     check(cx, at, name, true)?;
+    let kept;
+    let value = match name {
+        filecaps::NAME => {
+            kept = filecaps::to_keep(&cx.creds(), at, value)?;
+            &kept
+        }
+        _ => value,
+    };
     at.inode().set_xattr(cx, name, value, flags)?;
     notify::place(at, Happened::ATTRIB);
     Ok(())

@@ -24,6 +24,13 @@ pub fn run(args: &[String]) -> i32 {
             );
             0
         }
+        "caps" => {
+            let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+            for line in text.lines().filter(|l| l.starts_with("Cap")) {
+                println!("{line}");
+            }
+            0
+        }
         "limits" => crate::limits::run(&args[1..]),
         "env" => {
             let mut vars: Vec<_> = std::env::vars().collect();

@@ -54,7 +54,10 @@ impl DevPts {
         for option in options.split(',').filter(|o| !o.is_empty()) {
             let octal = |v: &str| u32::from_str_radix(v, 8).map_err(|_| Errno::EINVAL);
             match option.split_once('=') {
-                Some(("gid", v)) => gid = Some(v.parse().map_err(|_| Errno::EINVAL)?),
+                Some(("gid", v)) => {
+                    let id = v.parse().map_err(|_| Errno::EINVAL)?;
+                    gid = Some(cx.creds().user_ns.gid(id).ok_or(Errno::EINVAL)?);
+                }
                 Some(("mode", v)) => mode = octal(v)? & 0o777,
                 Some(("ptmxmode", v)) => ptmx_mode = octal(v)? & 0o777,
                 None if option == "newinstance" => {}

@@ -11,19 +11,19 @@ use vfs::{FileType, Inode};
 pub(crate) struct SysvDir;
 
 /// Makes the table of one kind.
-type Table = fn(&ipc::Ipc) -> String;
+type Table = fn(&ipc::Ipc, &auth::UserNamespace) -> String;
 
 const FILES: &[(&str, Table)] = &[
-    ("msg", |ipc| ipc.msg.table()),
-    ("sem", |ipc| ipc.sem.table()),
-    ("shm", |ipc| ipc.shm.table()),
+    ("msg", |ipc, ns| ipc.msg.table(ns)),
+    ("sem", |ipc, ns| ipc.sem.table(ns)),
+    ("shm", |ipc, ns| ipc.shm.table(ns)),
 ];
 
 struct File(Table);
 
 impl Text for File {
     fn read(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
-        Ok((self.0)(&proc.seen_by(cx).ipc).into_bytes())
+        Ok((self.0)(&proc.seen_by(cx).ipc, &cx.creds().user_ns).into_bytes())
     }
 }
 

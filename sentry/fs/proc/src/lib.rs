@@ -6,6 +6,7 @@
 
 mod cpuinfo;
 mod fds;
+mod idmaps;
 mod ipc;
 mod locks;
 mod memory;

@@ -77,6 +77,10 @@ pub(crate) trait Text: Send + Sync {
     fn write(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx, _data: &[u8]) -> Result<(), Errno> {
         Err(Errno::EACCES)
     }
+    /// What a description of it is, where that keeps more than a text.
+    fn open(&self, _cx: &dyn Ctx, _flags: OpenFlags) -> Result<Option<Arc<dyn FileOps>>, Errno> {
+        Ok(None)
+    }
     /// Whether lseek(2) finds an end (which is at 0) rather than failing.
     fn has_end(&self) -> bool {
         false
@@ -85,9 +89,14 @@ pub(crate) trait Text: Send + Sync {
     fn perm(&self) -> u32 {
         0o444
     }
-    /// Whether the permission bits hold for all, root being the owner whatever it is capable of.
-    fn ignores_capabilities(&self) -> bool {
-        false
+    /// Whose it is, where that is not as its directory says.
+    fn owner(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Option<(u32, u32)> {
+        None
+    }
+    /// Whether the permission bits hold for all, whatever they are capable of; then, what `cx` may
+    /// do by them.
+    fn fixed_permission(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Option<u32> {
+        None
     }
 }
 
@@ -165,13 +174,24 @@ pub(crate) fn number(id: i32, name: &[u8]) -> u64 {
 
 impl Inode for Node {
     fn attr(&self, cx: &dyn Ctx) -> Result<Attr, Errno> {
-        let (uid, gid) = match &self.owner {
-            Owner::Root => (0, 0),
-            Owner::Task(t) => {
-                let c = t.creds();
-                (c.euid, c.egid)
-            }
+        let own = match &self.kind {
+            Kind::Text(t) => t.owner(&self.proc, cx),
+            _ => None,
         };
+        let (uid, gid) = own.unwrap_or_else(|| match &self.owner {
+            Owner::Root => (0, 0),
+            // What a process that is not dumpable says of itself is some root's.
+            Owner::Task(t) => match (&self.kind, t.mm().map(|mm| mm.exec_info())) {
+                (Kind::Text(_), Some(info)) if info.dumpable != 1 => (
+                    info.user_ns.uid(0).unwrap_or(0),
+                    info.user_ns.gid(0).unwrap_or(0),
+                ),
+                _ => {
+                    let c = t.creds();
+                    (c.euid, c.egid)
+                }
+            },
+        });
         let (perm, nlink) = match &self.kind {
             Kind::Directory(d) => (d.perm(), d.links()),
             Kind::Text(t) => (t.perm(), 1),
@@ -217,20 +237,11 @@ impl Inode for Node {
     fn permission(&self, cx: &dyn Ctx, mask: u32) -> Result<(), Errno> {
         match &self.kind {
             Kind::Directory(d) => d.check(&self.proc),
-            Kind::Text(t) if t.ignores_capabilities() => {
-                let creds = cx.creds();
-                let granted = match creds.euid {
-                    0 => t.perm() >> 6,
-                    _ if creds.in_group(0) => t.perm() >> 3,
-                    _ => t.perm(),
-                };
-                if mask & !granted & 7 == 0 {
-                    Ok(())
-                } else {
-                    Err(Errno::EACCES)
-                }
-            }
-            _ => Ok(()),
+            Kind::Text(t) => match t.fixed_permission(&self.proc, cx) {
+                Some(granted) if mask & !granted & 7 != 0 => Err(Errno::EACCES),
+                _ => Ok(()),
+            },
+            Kind::Link(_) => Ok(()),
         }
     }
 
@@ -259,7 +270,7 @@ impl Inode for Node {
         self: Arc<Self>,
         cx: &dyn Ctx,
         _at: &VfsPath,
-        _flags: OpenFlags,
+        flags: OpenFlags,
     ) -> Result<Arc<dyn FileOps>, SysErr> {
         match &self.kind {
             Kind::Directory(_) => Ok(Arc::new(Open {
@@ -267,6 +278,9 @@ impl Inode for Node {
                 text: Vec::new(),
             })),
             Kind::Text(t) => {
+                if let Some(open) = t.open(cx, flags)? {
+                    return Ok(open);
+                }
                 // One consistent text for all reads of this description.
                 let text = t.read(&self.proc, cx)?;
                 Ok(Arc::new(Open {

@@ -37,7 +37,10 @@ const ALL: &[Namespace] = &[
     ("pid_for_children", &nsfs::PID, |t| {
         fixed(t.kernel().pid_namespace())
     }),
-    ("user", &nsfs::USER, |_| fixed(nsfs::USER_ID)),
+    ("user", &nsfs::USER, |t| {
+        let users = t.creds().user_ns.clone();
+        Some((users.number(), Arc::new(users)))
+    }),
     ("mnt", &nsfs::MNT, |t| {
         let mounts = t.mounts()?;
         Some((mounts.id(), mounts))

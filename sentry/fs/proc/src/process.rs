@@ -2,7 +2,7 @@
 
 use crate::node::{Directory, Entry, Target, Text, directory, link, number, text};
 use crate::tree::number_of;
-use crate::{Owner, Proc, fds, memory, ns, status};
+use crate::{Owner, Proc, fds, idmaps, memory, ns, status};
 use abi::Errno;
 use ctx::Ctx;
 use std::any::Any;
@@ -31,7 +31,6 @@ const TEXTS: &[TextFile] = &[
     ("comm", 0o644, status::comm),
     ("coredump_filter", 0o644, status::coredump_filter),
     ("environ", 0o400, memory::environ),
-    ("gid_map", 0o644, all_ids),
     ("io", 0o400, status::io),
     ("limits", 0o444, status::limits),
     ("maps", 0o444, memory::maps),
@@ -40,15 +39,11 @@ const TEXTS: &[TextFile] = &[
     ("oom_score", 0o444, status::oom_score),
     ("oom_score_adj", 0o644, status::oom_score_adj),
     ("personality", 0o400, status::personality),
-    ("projid_map", 0o644, all_ids),
-    ("setgroups", 0o644, |_, _| Ok(b"allow\n".to_vec())),
     ("schedstat", 0o444, status::schedstat),
     ("smaps", 0o444, memory::smaps),
     ("smaps_rollup", 0o444, memory::smaps_rollup),
     ("stat", 0o444, status::stat),
     ("statm", 0o444, memory::statm),
-    ("status", 0o444, status::status),
-    ("uid_map", 0o644, all_ids),
     ("wchan", 0o444, |_, _| Ok(b"0".to_vec())),
 ];
 
@@ -67,11 +62,6 @@ const PRIVATE: &[&str] = &[
 static THREAD_IO: TextFile = ("io", 0o400, |_, task| {
     Ok(status::io_text(task.io().counts()))
 });
-
-/// There is one user namespace, the first: ids are as they are.
-fn all_ids(_proc: &Proc, _task: &Task) -> Result<Vec<u8>, Errno> {
-    Ok(format!("{:>10} {:>10} {:>10}\n", 0, 0, u32::MAX).into_bytes())
-}
 
 const LINKS: &[(&str, Place)] = &[
     ("cwd", Place::Cwd),
@@ -99,6 +89,13 @@ impl Directory for ProcessDir {
                     file,
                 }),
             ));
+        }
+        if let Some(file) = idmaps::find(&self.task, name) {
+            return Ok(text(proc, ino, owner, file));
+        }
+        if name == b"status" {
+            let task = self.task.clone();
+            return Ok(text(proc, ino, owner, Arc::new(Status(task))));
         }
         if let Some((_, place)) = LINKS.iter().find(|(n, _)| n.as_bytes() == name) {
             let target = TaskLink {
@@ -137,6 +134,8 @@ impl Directory for ProcessDir {
             .iter()
             .map(|(n, ..)| Entry::new(*n, FileType::Regular))
             .collect();
+        all.extend(idmaps::names().map(|n| Entry::new(n, FileType::Regular)));
+        all.push(Entry::new("status", FileType::Regular));
         all.extend(LINKS.iter().map(|(n, _)| Entry::new(*n, FileType::Symlink)));
         all.push(Entry::new("fd", FileType::Directory));
         all.push(Entry::new("fdinfo", FileType::Directory));
@@ -177,19 +176,22 @@ impl Text for TaskText {
             "comm" => Err(Errno::EINVAL),
             "coredump_filter" => status::set_coredump_filter(&self.task, data),
             "oom_score_adj" => status::set_oom_score_adj(&self.task, cx, data),
-            "gid_map" | "projid_map" | "uid_map" => Err(Errno::EPERM),
-            "setgroups" => match data.strip_suffix(b"\n").unwrap_or(data) {
-                // As it is.
-                b"allow" => Ok(()),
-                b"deny" => Err(Errno::EPERM),
-                _ => Err(Errno::EINVAL),
-            },
             _ => Err(Errno::EACCES),
         }
     }
 
     fn perm(&self) -> u32 {
         self.file.1
+    }
+}
+
+/// `status`, which says ids as its reader calls them.
+struct Status(Arc<Task>);
+
+impl Text for Status {
+    fn read(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        proc.check_alive(&self.0)?;
+        status::status(proc, &self.0, &cx.creds().user_ns)
     }
 }
 

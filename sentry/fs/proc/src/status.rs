@@ -2,6 +2,7 @@
 
 use crate::Proc;
 use abi::Errno;
+use auth::UserNamespace;
 use ctx::{Ctx, Resource};
 use std::fmt::Write;
 use task::resource_from_number;
@@ -63,7 +64,7 @@ pub(crate) fn set_oom_score_adj(task: &Task, cx: &dyn Ctx, data: &[u8]) -> Resul
     if !(-1000..=1000).contains(&value) {
         return Err(Errno::EINVAL);
     }
-    let privileged = cx.creds().effective.has(auth::Capability::SysResource);
+    let privileged = cx.creds().has(auth::Capability::SysResource);
     task.group().set_oom_score_adj(value, privileged)
 }
 
@@ -144,8 +145,8 @@ pub(crate) fn stat(proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
     Ok(s)
 }
 
-/// `status`
-pub(crate) fn status(proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
+/// `status`, as a program in `ns` reads it.
+pub(crate) fn status(proc: &Proc, task: &Task, ns: &UserNamespace) -> Result<Vec<u8>, Errno> {
     let group = task.group();
     let c = task.creds();
     let letter = char::from(task.state_letter());
@@ -165,10 +166,13 @@ pub(crate) fn status(proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
         "PPid:\t{}\nTracerPid:\t0",
         proc.kernel.parent(task.tgid())
     );
-    let _ = writeln!(s, "Uid:\t{}\t{}\t{}\t{}", c.ruid, c.euid, c.suid, c.fsuid);
-    let _ = writeln!(s, "Gid:\t{}\t{}\t{}\t{}", c.rgid, c.egid, c.sgid, c.fsgid);
+    let [r, e, v, f] = [c.ruid, c.euid, c.suid, c.fsuid].map(|id| ns.shown_uid(id));
+    let _ = writeln!(s, "Uid:\t{r}\t{e}\t{v}\t{f}");
+    let [r, e, v, f] = [c.rgid, c.egid, c.sgid, c.fsgid].map(|id| ns.shown_gid(id));
+    let _ = writeln!(s, "Gid:\t{r}\t{e}\t{v}\t{f}");
     let _ = writeln!(s, "FDSize:\t{}", task.fds().map_or(0, |f| f.size().max(64)));
-    let groups: Vec<String> = c.groups.iter().map(u32::to_string).collect();
+    let groups = c.groups.iter().map(|id| ns.shown_gid(*id).to_string());
+    let groups: Vec<String> = groups.collect();
     let _ = writeln!(s, "Groups:\t{} ", groups.join(" "));
     s.push_str("Kthread:\t0\n");
     if let Some(mm) = task.mm() {

@@ -6,6 +6,7 @@
 use crate::node::{Directory, Entry, Text, directory, number, text};
 use crate::{Owner, Proc};
 use abi::Errno;
+use auth::Capability;
 use ctx::Ctx;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -84,8 +85,8 @@ const SYS: &[(&str, Value)] = &[
         Numbers(|p| vec![&p.ipc.limits.mq_queues_max]),
     ),
     ("fs/nr_open", Numbers(|_| vec![&sysctl::NR_OPEN])),
-    ("fs/overflowgid", Fixed(|_| "65534\n".into())),
-    ("fs/overflowuid", Fixed(|_| "65534\n".into())),
+    ("fs/overflowgid", Numbers(|_| vec![&sysctl::OVERFLOW_GID])),
+    ("fs/overflowuid", Numbers(|_| vec![&sysctl::OVERFLOW_UID])),
     ("fs/pipe-max-size", Size(&sysctl::PIPE_MAX_SIZE)),
     ("fs/protected_fifos", Fixed(|_| "0\n".into())),
     (
@@ -112,8 +113,14 @@ const SYS: &[(&str, Value)] = &[
     ("kernel/ngroups_max", Fixed(|_| "65536\n".into())),
     ("kernel/osrelease", Fixed(|p| uts(p, |u| u.release))),
     ("kernel/ostype", Fixed(|p| uts(p, |u| u.sysname))),
-    ("kernel/overflowgid", Fixed(|_| "65534\n".into())),
-    ("kernel/overflowuid", Fixed(|_| "65534\n".into())),
+    (
+        "kernel/overflowgid",
+        Numbers(|_| vec![&sysctl::OVERFLOW_GID]),
+    ),
+    (
+        "kernel/overflowuid",
+        Numbers(|_| vec![&sysctl::OVERFLOW_UID]),
+    ),
     ("kernel/pid_max", Fixed(|_| "4194304\n".into())),
     ("kernel/random/boot_id", Fixed(|_| boot_id())),
     ("kernel/random/entropy_avail", Fixed(|_| "256\n".into())),
@@ -151,6 +158,10 @@ const SYS: &[(&str, Value)] = &[
         Numbers(|_| vec![&sysctl::WMEM_DEFAULT]),
     ),
     ("net/core/wmem_max", Numbers(|_| vec![&sysctl::WMEM_MAX])),
+    (
+        "user/max_user_namespaces",
+        Numbers(|_| vec![&sysctl::USER_NAMESPACES]),
+    ),
     (
         "vm/max_map_count",
         Numbers(|_| vec![&sysctl::MAX_MAP_COUNT]),
@@ -336,8 +347,16 @@ impl Directory for SysDir {
             };
             return Ok(directory(proc, ino, Owner::Root, Arc::new(below)));
         }
-        let (_, value) = SYS.iter().find(|(p, _)| *p == path).ok_or(Errno::ENOENT)?;
-        Ok(text(proc, ino, Owner::Root, Arc::new(File(*value))))
+        let (known, value) = SYS.iter().find(|(p, _)| *p == path).ok_or(Errno::ENOENT)?;
+        Ok(text(
+            proc,
+            ino,
+            Owner::Root,
+            Arc::new(File {
+                path: known,
+                value: *value,
+            }),
+        ))
     }
 
     fn list(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<Entry>, Errno> {
@@ -356,7 +375,23 @@ impl Directory for SysDir {
     }
 }
 
-struct File(Value);
+struct File {
+    path: &'static str,
+    value: Value,
+}
+
+impl File {
+    /// The user and the group that may change it: the root of whose it is.
+    fn root(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> (u32, u32) {
+        let of_ipc = ["kernel/msg", "kernel/sem", "kernel/shm", "fs/mqueue/"];
+        if !of_ipc.iter().any(|p| self.path.starts_with(p)) {
+            return (0, 0);
+        }
+        let seen = proc.seen_by(cx);
+        let ns = seen.ipc.owner();
+        (ns.uid(0).unwrap_or(0), ns.gid(0).unwrap_or(0))
+    }
+}
 
 impl Text for File {
     fn has_end(&self) -> bool {
@@ -364,22 +399,34 @@ impl Text for File {
     }
 
     fn read(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
-        Ok(self.0.show(&proc.seen_by(cx)).into_bytes())
+        Ok(self.value.show(&proc.seen_by(cx)).into_bytes())
     }
 
     fn write(&self, proc: &Arc<Proc>, cx: &dyn Ctx, data: &[u8]) -> Result<(), Errno> {
-        self.0.set(&proc.seen_by(cx), data)
+        self.value.set(&proc.seen_by(cx), data)
     }
 
     fn perm(&self) -> u32 {
-        match self.0 {
+        match self.value {
             Fixed(_) => 0o444,
             _ => 0o644,
         }
     }
 
-    fn ignores_capabilities(&self) -> bool {
-        true
+    fn fixed_permission(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Option<u32> {
+        let creds = cx.creds();
+        let (uid, gid) = self.root(proc, cx);
+        Some(match self.perm() {
+            // It bounds what is inside, too.
+            perm if self.path.starts_with("user/") && !creds.has(Capability::SysResource) => perm,
+            perm if uid == creds.euid => perm >> 6,
+            perm if creds.in_group(gid) => perm >> 3,
+            perm => perm,
+        })
+    }
+
+    fn owner(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Option<(u32, u32)> {
+        Some(self.root(proc, cx))
     }
 }
 

@@ -38,8 +38,8 @@ impl Tmpfs {
     ) -> Arc<dyn Inode> {
         let new = NewFile {
             perm: options.mode.unwrap_or(0o1777),
-            uid: options.uid,
-            gid: options.gid,
+            uid: options.uid.unwrap_or(0),
+            gid: options.gid.unwrap_or(0),
         };
         let fs = Tmpfs::instance(memory, devices, options);
         fs.inodes.store(1, Ordering::Relaxed);

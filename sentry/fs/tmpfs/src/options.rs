@@ -12,10 +12,10 @@ pub struct Options {
     pub inodes: Option<u64>,
     /// Permission bits of the root; 1777 where not given.
     pub mode: Option<u32>,
-    /// Owner of the root.
-    pub uid: u32,
-    /// Group of the root.
-    pub gid: u32,
+    /// Owner of the root, where given.
+    pub uid: Option<u32>,
+    /// Group of the root, where given.
+    pub gid: Option<u32>,
     /// Pages and inodes of an instance that is mounted without saying.
     pub usual: Option<u64>,
 }
@@ -43,8 +43,8 @@ impl Options {
                 }
                 "nr_inodes" => options.inodes = no_limit(bytes(value, memory)?),
                 "mode" => options.mode = Some(octal(value)? & 0o7777),
-                "uid" => options.uid = value.parse().map_err(|_| Errno::EINVAL)?,
-                "gid" => options.gid = value.parse().map_err(|_| Errno::EINVAL)?,
+                "uid" => options.uid = Some(value.parse().map_err(|_| Errno::EINVAL)?),
+                "gid" => options.gid = Some(value.parse().map_err(|_| Errno::EINVAL)?),
                 // Said of memory that we place ourselves, or of no effect on 64 bits.
                 "huge" | "mpol" | "noswap" | "inode32" | "inode64" | "rw" | "ro" => {}
                 _ => return Err(Errno::EINVAL),
@@ -67,7 +67,7 @@ impl Options {
             parts.push(format!("mode={mode:03o}"));
         }
         for (name, id) in [("uid", self.uid), ("gid", self.gid)] {
-            if id != 0 {
+            if let Some(id) = id.filter(|id| *id != 0) {
                 parts.push(format!("{name}={id}"));
             }
         }

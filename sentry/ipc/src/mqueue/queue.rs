@@ -5,6 +5,7 @@
 //! notification is sent only for a message that nobody waited for.
 
 use abi::Errno;
+use auth::UserNamespace;
 use ctx::{Ctx, Restart, SysErr, Wake};
 use signal::{SigInfo, Signal};
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +22,8 @@ pub type Sender = Arc<dyn Fn(Signal, SigInfo) + Send + Sync>;
 pub struct Notification {
     /// The signal and its value; `None` for `SIGEV_NONE`.
     pub signal: Option<(Signal, u64)>,
+    /// In whose words it says who sent the message.
+    pub told: UserNamespace,
     /// Delivers it.
     pub sender: Sender,
 }
@@ -252,7 +255,8 @@ impl Messages {
 impl Notification {
     fn send(&self, cx: &dyn Ctx) {
         if let Some((signal, value)) = self.signal {
-            let info = SigInfo::message(signal, cx.pid(), cx.creds().ruid, value);
+            let sender = self.told.shown_uid(cx.creds().ruid);
+            let info = SigInfo::message(signal, cx.pid(), sender, value);
             (self.sender)(signal, info);
         }
     }

@@ -54,6 +54,16 @@ impl Ucred {
             gid: c.egid,
         }
     }
+
+    /// As a program in `ns` is told it.
+    #[must_use]
+    pub fn shown_in(self, ns: &auth::UserNamespace) -> Ucred {
+        Ucred {
+            pid: self.pid,
+            uid: ns.shown_uid(self.uid),
+            gid: ns.shown_gid(self.gid),
+        }
+    }
 }
 
 /// Ancillary data.

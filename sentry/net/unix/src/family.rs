@@ -74,8 +74,8 @@ impl Socket for UnixSocket {
     fn recv(&self, cx: &dyn Ctx, flags: RecvFlags, dst: &mut Dst<'_>) -> SysResult<Received> {
         self.receive(cx, flags, dst)
     }
-    fn option(&self, _cx: &dyn Ctx, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
-        self.get(level, name)
+    fn option(&self, cx: &dyn Ctx, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
+        self.get(cx, level, name)
     }
     fn set_option(&self, _cx: &dyn Ctx, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
         self.set(level, name, value)

@@ -4,6 +4,7 @@ use crate::UnixSocket;
 use crate::socket::Connection;
 use abi::time::Timeval;
 use abi::{Errno, libc};
+use ctx::Ctx;
 use net::Ucred;
 use std::time::Duration;
 use zerocopy::{FromBytes, IntoBytes};
@@ -13,7 +14,7 @@ const SEND_LEAST: usize = 4608;
 const RECEIVE_LEAST: usize = 2304;
 
 impl UnixSocket {
-    pub(crate) fn get(&self, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
+    pub(crate) fn get(&self, cx: &dyn Ctx, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
         if level != libc::SOL_SOCKET {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -44,7 +45,8 @@ impl UnixSocket {
                     uid: u32::MAX,
                     gid: u32::MAX,
                 };
-                return Ok(s.peer_creds.unwrap_or(none).as_bytes().to_vec());
+                let peer = s.peer_creds.map(|c| c.shown_in(&cx.creds().user_ns));
+                return Ok(peer.unwrap_or(none).as_bytes().to_vec());
             }
             libc::SO_SNDTIMEO => return Ok(timeval(s.options.send_timeout)),
             libc::SO_RCVTIMEO => return Ok(timeval(s.options.receive_timeout)),

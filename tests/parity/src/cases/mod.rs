@@ -53,6 +53,8 @@ mod terminals;
 mod threads;
 mod time;
 mod transfers;
+mod user_namespaces;
+mod user_namespaces_files;
 mod waits;
 
 pub use rounds::exec_round;
@@ -122,6 +124,10 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
     (
         "seccomp",
         &[seccomp::CASES, seccomp_notify::CASES, seccomp_tasks::CASES],
+    ),
+    (
+        "users",
+        &[user_namespaces::CASES, user_namespaces_files::CASES],
     ),
     ("time", &[time::CASES]),
     ("terminals", &[terminals::CASES]),

@@ -120,7 +120,7 @@ fn moves_and_copies() {
     assert_eq!(place(cx, "/b/sub").unwrap().text(), b"/b/sub");
 
     let mut cwd = place(cx, "/b").unwrap();
-    let copy = w.mounts.copy(&mut [&mut cwd]);
+    let copy = w.mounts.copy(w.mounts.owner(), &mut [&mut cwd]);
     let own = vfs::KernelFsCtx::new(w.clocks.clone(), copy.clone());
     assert_eq!(list(&own, "/b"), ["sub"]);
     copy.umount(place(&own, "/b").unwrap(), true).unwrap();
