@@ -14,7 +14,7 @@ macro_rules! numbers {
 }
 
 /// One more than the highest number known here.
-pub const COUNT: usize = 463;
+pub const COUNT: usize = 468;
 
 numbers! {
     read = 0,
@@ -391,4 +391,9 @@ numbers! {
     lsm_set_self_attr = 460,
     lsm_list_modules = 461,
     mseal = 462,
+    setxattrat = 463,
+    getxattrat = 464,
+    listxattrat = 465,
+    removexattrat = 466,
+    open_tree_attr = 467,
 }

@@ -7,6 +7,7 @@ pub mod contract;
 mod debug;
 mod error;
 mod exec;
+mod filesystems;
 pub mod kernel;
 mod log;
 mod mounts;

@@ -1,6 +1,7 @@
 //! The container's file tree, from the launcher's message.
 
 use crate::error::BootError;
+use crate::filesystems;
 use crate::process::DonatedFds;
 use crate::update::{self, Current};
 use abi::Errno;
@@ -14,12 +15,12 @@ use hostmem::MemoryFile;
 use net_unix::AbstractNames;
 use std::cell::RefCell;
 use std::sync::Arc;
-use syscalls::{MountArgs, MountMaker, Services};
+use syscalls::{FileSystemType, MountArgs, MountMaker, Services};
 use task::{Container, Kernel, TaskCx};
 use time::Clocks;
 use vfs::{
     DeviceRegistry, FileType, Inode, KernelFsCtx, LookupFlags, MountFlags, MountNamespace,
-    MountSpec, NewFile, NewKind, OpenFlags, Start, VfsPath,
+    MountSpec, NewFile, NewKind, OpenFlags, Start, SuperFlags, VfsPath,
 };
 
 /// What every file system is made of.
@@ -80,7 +81,7 @@ pub(crate) fn root(
 
 /// File systems of which a container has one.
 pub(crate) struct Trees {
-    pub(crate) proc: Arc<dyn Inode>,
+    pub(crate) proc: MountSpec,
     pub(crate) sysfs: Arc<dyn Inode>,
     pub(crate) cgroup: Arc<dyn Inode>,
     pub(crate) mqueue: Arc<dyn Inode>,
@@ -111,7 +112,7 @@ impl Trees {
             tasks: Arc::new(move || counted.task_count()),
         };
         Trees {
-            proc: fs_proc::root(kernel, container),
+            proc: fs_proc::mount_spec(kernel, container, fs_proc::Options::default()),
             sysfs: machine.sysfs(clocks),
             cgroup: group.cgroup2(clocks),
             mqueue: container.ipc().mqueues.root(),
@@ -127,23 +128,26 @@ pub(crate) fn services(
     limits: &Current,
 ) -> Services {
     let mut services = Services::new(container, clocks, unix_names);
-    for name in ["proc", "sysfs", "cgroup2", "mqueue"] {
+    for (name, parameters) in filesystems::TREES {
         let limits = limits.clone();
         let make: MountMaker = Arc::new(move |cx: &TaskCx, args: &MountArgs<'_>| {
             let trees = Trees::new(cx.kernel(), cx.container(), &limits);
-            let root = match name {
-                "proc" => trees.proc,
+            let root = match *name {
+                "proc" => return filesystems::proc(cx, args),
                 "sysfs" => trees.sysfs,
                 "cgroup2" => trees.cgroup,
                 _ => cx.ipc().mqueues.root(),
             };
-            let mut spec = MountSpec::new(root, name);
-            spec.source = args.source.to_vec();
-            spec.flags = args.flags;
-            Ok(spec)
+            Ok(MountSpec::new(root, name))
         });
-        services.add_filesystem(name, make);
+        let kind = FileSystemType {
+            parameters,
+            escapes: false,
+            make,
+        };
+        services.add_filesystem(name, kind);
     }
+    filesystems::add(&mut services);
     services
 }
 
@@ -176,6 +180,9 @@ impl Builder<'_> {
                 self.plain(fstype, dest)?;
                 let mut spec = self.kernel(fstype, &mount.data).map_err(failed("mount"))?;
                 spec.source = device.clone().into_bytes();
+                // Of its own file system, read-only is the whole.
+                spec.super_flags
+                    .set(SuperFlags::RDONLY, mount.flags.readonly);
                 (spec, true)
             }
             MountSource::Bind {
@@ -233,7 +240,7 @@ impl Builder<'_> {
             ))
         };
         match fstype {
-            "proc" => Ok(MountSpec::new(self.trees.proc.clone(), "proc")),
+            "proc" => Ok(self.trees.proc.clone()),
             "tmpfs" | "devtmpfs" => tmpfs(data),
             "devpts" => {
                 let pts = DevPts::new(self.cx, data)?;
@@ -243,7 +250,7 @@ impl Builder<'_> {
                 }
                 self.pts.replace(Some(pts.clone()));
                 let mut spec = MountSpec::new(pts.root(), "devpts");
-                spec.options = data.to_owned();
+                spec.fs = pts;
                 Ok(spec)
             }
             "mqueue" => Ok(MountSpec::new(self.trees.mqueue.clone(), "mqueue")),
@@ -252,6 +259,7 @@ impl Builder<'_> {
             "cgroup" | "cgroup2" => {
                 let mut spec = MountSpec::new(self.trees.cgroup.clone(), "cgroup2");
                 spec.flags |= MountFlags::RDONLY;
+                spec.super_flags |= SuperFlags::RDONLY;
                 Ok(spec)
             }
             _ => Err(Errno::ENODEV),

@@ -79,7 +79,7 @@ pub(crate) fn statx(
         return Err(Errno::EINVAL.into());
     }
     let (start, name) = path_at_or_null(cx, dirfd, name, flags & libc::AT_EMPTY_PATH != 0)?;
-    let statx = vfs::statx(cx, start, &name, lookup(flags))?;
+    let statx = vfs::statx(cx, start, &name, lookup(flags), mask)?;
     cx.memory().write_obj(buf, &statx)?;
     Ok(0)
 }

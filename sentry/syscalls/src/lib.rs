@@ -25,8 +25,13 @@ mod file_open;
 mod file_stat;
 mod file_times;
 mod file_xattr;
+mod fs_context;
+mod fs_params;
+mod fs_setup;
 mod handles;
 mod mount;
+mod mount_stat;
+mod mount_trees;
 
 mod epoll;
 mod event_fds;
@@ -66,7 +71,8 @@ mod timers;
 mod info;
 mod refused;
 
-pub use services::{MountArgs, MountMaker, Services};
+pub use fs_params::{Parameter, ParameterKind, parameter};
+pub use services::{FileSystemType, MountArgs, MountMaker, Services};
 pub use task::Handler;
 
 /// The calls, as the kernel takes them.

@@ -1,5 +1,6 @@
 //! What calls need beyond the kernel.
 
+use crate::fs_params::{Parameter, ParameterKind as K, parameter};
 use abi::Errno;
 use fs_tmpfs::{Memfds, Options, Tmpfs};
 use net_unix::AbstractNames;
@@ -9,25 +10,35 @@ use task::{Container, TaskCx};
 use time::Clocks;
 use vfs::{MountFlags, MountSpec};
 
-/// What mount(2) says to a file system.
+/// What mount(2) and fsconfig(2) say to a file system.
 pub struct MountArgs<'a> {
-    /// Its first argument.
+    /// What is mounted, where the file system wants to know.
     pub source: &'a [u8],
-    /// Per-mount flags.
-    pub flags: MountFlags,
-    /// Options of the file system, comma-separated.
+    /// Parameters, of those that it takes, with values of their kinds.
+    pub parameters: &'a [(String, Option<String>)],
+    /// The same, as mount(2) has them.
     pub options: &'a str,
 }
 
-/// Makes a mount of a file system.
+/// Makes a file system. Flags and source of the mount are others' to say.
 pub type MountMaker =
     Arc<dyn Fn(&TaskCx, &MountArgs<'_>) -> Result<MountSpec, Errno> + Send + Sync>;
+
+/// A type of file systems that can be mounted.
+pub struct FileSystemType {
+    /// What it takes.
+    pub parameters: &'static [Parameter],
+    /// Whether mount(2)'s data has `\,` for a comma in a value.
+    pub escapes: bool,
+    /// Makes one.
+    pub make: MountMaker,
+}
 
 /// What calls need beyond the kernel. One a container.
 pub struct Services {
     pub(crate) memfds: Memfds,
     pub(crate) unix_names: Arc<AbstractNames>,
-    pub(crate) filesystems: BTreeMap<&'static str, MountMaker>,
+    filesystems: BTreeMap<&'static str, Arc<FileSystemType>>,
 }
 
 impl Services {
@@ -43,13 +54,26 @@ impl Services {
             unix_names,
             filesystems: BTreeMap::new(),
         };
-        services.add_filesystem("tmpfs", Arc::new(tmpfs));
+        services.add_filesystem(
+            "tmpfs",
+            FileSystemType {
+                parameters: TMPFS,
+                escapes: false,
+                make: Arc::new(tmpfs),
+            },
+        );
         services
     }
 
     /// Lets mount(2) know another file system.
-    pub fn add_filesystem(&mut self, name: &'static str, maker: MountMaker) {
-        self.filesystems.insert(name, maker);
+    pub fn add_filesystem(&mut self, name: &'static str, kind: FileSystemType) {
+        self.filesystems.insert(name, Arc::new(kind));
+    }
+
+    /// The type of that name.
+    pub(crate) fn filesystem(&self, name: &[u8]) -> Option<Arc<FileSystemType>> {
+        let name = std::str::from_utf8(name).ok()?;
+        self.filesystems.get(name).cloned()
     }
 
     /// Hands them to the container. Without them, the calls that need them panic: boot does this
@@ -65,6 +89,24 @@ impl Services {
     }
 }
 
+/// tmpfs(5)
+const TMPFS: &[Parameter] = &[
+    parameter("gid", K::Id),
+    parameter(
+        "huge",
+        K::One(&["never", "always", "within_size", "advise"]),
+    ),
+    parameter("inode32", K::Flag),
+    parameter("inode64", K::Flag),
+    parameter("mode", K::Mode),
+    parameter("mpol", K::Text),
+    parameter("noswap", K::Flag),
+    parameter("nr_blocks", K::Size { percent: false }),
+    parameter("nr_inodes", K::Size { percent: false }),
+    parameter("size", K::Size { percent: true }),
+    parameter("uid", K::Id),
+];
+
 fn tmpfs(cx: &TaskCx, args: &MountArgs<'_>) -> Result<MountSpec, Errno> {
     let container = cx.container();
     let creds = cx.creds_ref();
@@ -77,15 +119,11 @@ fn tmpfs(cx: &TaskCx, args: &MountArgs<'_>) -> Result<MountSpec, Errno> {
         Some(id) => creds.user_ns.gid(id).ok_or(Errno::EINVAL)?,
         None => creds.fsgid,
     });
-    let spec = Tmpfs::mount_spec(
+    Ok(Tmpfs::mount_spec(
         container.memory(),
         container.devices(),
         options,
         cx.kernel().clocks(),
-        args.flags,
-    );
-    Ok(MountSpec {
-        source: args.source.to_vec(),
-        ..spec
-    })
+        MountFlags::empty(),
+    ))
 }

@@ -46,6 +46,20 @@ impl FsContext {
         copy
     }
 
+    /// Moves the directories that are `old` to `new` (pivot_root(2)).
+    pub(crate) fn move_root(&self, old: &VfsPath, new: &VfsPath) {
+        let mut gone = Vec::new();
+        let mut inner = self.0.write();
+        let Inner { cwd, root, .. } = &mut *inner;
+        for place in [cwd, root] {
+            if place == old {
+                gone.push(std::mem::replace(place, new.clone()));
+            }
+        }
+        drop(inner);
+        drop(gone);
+    }
+
     /// The working directory.
     pub fn cwd(&self) -> VfsPath {
         self.0.read().cwd.clone()

@@ -8,7 +8,7 @@ use ipc::Ipc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use vfs::nsfs::NamespaceId;
-use vfs::{FsCtx, MountNamespace};
+use vfs::{FsCtx, MountNamespace, VfsPath};
 
 /// Those a task is in. It begins in its container's.
 #[derive(Clone, Debug)]
@@ -122,6 +122,16 @@ impl TaskCx {
     pub(crate) fn undo_semaphores(&self) {
         let group = self.group();
         self.ipc().sem.process_ended(group.serial(), group.tgid());
+    }
+
+    /// Moves all tasks of the container that stand at `old`, or have it for their root, to `new`
+    /// (pivot_root(2)).
+    pub fn move_roots(&self, old: &VfsPath, new: &VfsPath) {
+        for task in self.container().all_tasks() {
+            if let Some(fs) = task.fs() {
+                fs.move_root(old, new);
+            }
+        }
     }
 
     /// Sees `mounts` from their top on (setns(2)).

@@ -3,6 +3,7 @@
 //! Where one must be treated as a place (`stat /proc/self/fd/3`), it gets a dentry of its own on
 //! a mount that nobody can reach.
 
+use crate::nsfs::NamespaceFile;
 use crate::{
     Attr, Dentry, File, FileOps, FileType, Inode, Mount, MountSpec, OpenFlags, SetAttr, VfsPath,
 };
@@ -71,12 +72,22 @@ pub(crate) fn place_of(file: &Arc<File>) -> VfsPath {
         return path.clone();
     }
     static MOUNT: OnceLock<Arc<Mount>> = OnceLock::new();
-    let mount = MOUNT.get_or_init(|| Mount::detached(MountSpec::new(Arc::new(Top), "anon")));
+    static NAMESPACES: OnceLock<Arc<Mount>> = OnceLock::new();
+    let made = |kind| move || Mount::detached(MountSpec::new(Arc::new(Top), kind));
+    let mount = match file.ops_as::<NamespaceFile>() {
+        Some(_) => NAMESPACES.get_or_init(made("nsfs")),
+        None => MOUNT.get_or_init(made("anon")),
+    };
     let inode: Arc<dyn Inode> = Arc::new(AnonInode(file.clone()));
     VfsPath {
         mount: mount.clone(),
         dentry: Dentry::root(inode),
     }
+}
+
+/// The open file behind an inode made by [`place_of`].
+pub(crate) fn file_of(inode: &Arc<dyn Inode>) -> Option<&Arc<File>> {
+    inode.as_any().downcast_ref().map(|a: &AnonInode| &a.0)
 }
 
 /// The name of an inode made by [`place_of`].
@@ -127,6 +138,14 @@ impl Inode for AnonInode {
             namelen: 255,
             ..Statfs::default()
         })
+    }
+
+    fn takes_mounts(&self) -> bool {
+        self.can_be_bound()
+    }
+
+    fn can_be_bound(&self) -> bool {
+        self.0.ops_as::<NamespaceFile>().is_some()
     }
 
     fn as_any(&self) -> &dyn Any {

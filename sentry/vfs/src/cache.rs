@@ -57,12 +57,12 @@ pub(crate) fn forget(dentry: &Arc<Dentry>) {
 }
 
 /// Keeps nothing of the file system with this root any more.
-pub(crate) fn forget_tree(root: &Dentry) {
+pub(crate) fn forget_tree(tree: u64) {
     let mut gone = Vec::new();
     let mut clock = CLOCK.lock();
     let Clock { slots, free, .. } = &mut *clock;
     for (slot, place) in slots.iter_mut().enumerate() {
-        if let Some(d) = place.take_if(|d| d.tree() == root.tree()) {
+        if let Some(d) = place.take_if(|d| d.tree() == tree) {
             d.slot.store(NO_SLOT, Ordering::Relaxed);
             free.push(slot as u32);
             gone.push(d);

@@ -6,7 +6,6 @@
 //!
 //! Lock order: directory lock (parent, then child) -> children -> place.
 
-use crate::file::Opening;
 use crate::{Caching, FileType, Inode, cache, notify};
 use abi::Errno;
 use ctx::Ctx;
@@ -24,6 +23,8 @@ pub struct Dentry {
     inode: Arc<dyn Inode>,
     kind: FileType,
     caching: Caching,
+    /// Names below it change without us (it is the upper tree of an overlay).
+    changes_elsewhere: AtomicBool,
     /// Which file system it is of: a number for each root.
     tree: u64,
     /// Held by what changes this directory, so that its inode's operations come one at a time.
@@ -33,6 +34,8 @@ pub struct Dentry {
     deleted: AtomicBool,
     linkable: AtomicBool,
     mounted: AtomicU32,
+    /// Places below it that something is mounted on, where names are never kept otherwise.
+    mounted_below: AtomicU32,
     /// Open descriptions that write (positive), or executions that forbid it (negative).
     writers: AtomicI32,
     /// Open descriptions of a regular file that read alone.
@@ -101,6 +104,9 @@ impl Dentry {
             kind: inode.kind(),
             tree,
             caching: inode.caching(),
+            changes_elsewhere: AtomicBool::new(
+                parent.as_ref().is_some_and(|p| p.is_changed_elsewhere()),
+            ),
             inode,
             directory: Mutex::new(()),
             children: RwLock::new(Children::default()),
@@ -111,6 +117,7 @@ impl Dentry {
             deleted: AtomicBool::new(false),
             linkable: AtomicBool::new(false),
             mounted: AtomicU32::new(0),
+            mounted_below: AtomicU32::new(0),
             writers: AtomicI32::new(0),
             readers: AtomicU32::new(0),
             used: AtomicBool::new(false),
@@ -177,11 +184,21 @@ impl Dentry {
     }
 
     pub(crate) fn mounted_by(&self, one_more: bool) {
-        if one_more {
-            self.mounted.fetch_add(1, Ordering::AcqRel);
-        } else {
-            self.mounted.fetch_sub(1, Ordering::AcqRel);
+        let count = |at: &AtomicU32| match one_more {
+            true => at.fetch_add(1, Ordering::AcqRel),
+            false => at.fetch_sub(1, Ordering::AcqRel),
+        };
+        count(&self.mounted);
+        let mut above = self.parent();
+        while let Some(dir) = above.filter(|d| d.caching == Caching::Never) {
+            count(&dir.mounted_below);
+            above = dir.parent();
         }
+    }
+
+    /// Whether it must be found again, since something is mounted on it or below.
+    fn must_stay(&self) -> bool {
+        self.is_mountpoint() || self.mounted_below.load(Ordering::Acquire) > 0
     }
 
     /// Whether `other` is this dentry or lies below it.
@@ -232,15 +249,8 @@ impl Dentry {
         self.readers.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// What was counted so is open no more.
-    pub(crate) fn end(&self, opening: Opening) {
-        match opening {
-            Opening::Uncounted => {}
-            Opening::Reader => {
-                self.readers.fetch_sub(1, Ordering::AcqRel);
-            }
-            Opening::Writer => self.drop_writer(),
-        }
+    pub(crate) fn drop_reader(&self) {
+        self.readers.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// How many descriptions read alone, and how many write (negative: while it is executed).
@@ -251,9 +261,43 @@ impl Dentry {
         )
     }
 
-    /// Whether its file system's files change through us alone.
+    /// From now on names below it change without us: what is known of them is asked again.
+    pub fn changes_elsewhere(self: &Arc<Self>) {
+        let mut left = vec![self.clone()];
+        while let Some(dentry) = left.pop() {
+            dentry.changes_elsewhere.store(true, Ordering::Relaxed);
+            let children = dentry.children.read();
+            left.extend(children.names.values().filter_map(|c| match c {
+                Child::Live(weak) => weak.upgrade(),
+                Child::Absent => None,
+            }));
+        }
+    }
+
+    fn is_changed_elsewhere(&self) -> bool {
+        self.changes_elsewhere.load(Ordering::Relaxed)
+    }
+
+    /// How names below it may be cached, and whether files change through us alone.
+    #[inline]
     pub(crate) fn caching(&self) -> Caching {
-        self.caching
+        match self.caching {
+            Caching::Exclusive if self.is_changed_elsewhere() => Caching::Revalidate,
+            caching => caching,
+        }
+    }
+
+    /// Whether `name` still leads to `child` where it may not be taken for granted.
+    fn still_leads(&self, cx: &dyn Ctx, name: &[u8], child: &Dentry) -> Result<bool, Errno> {
+        if !self.is_changed_elsewhere() {
+            return self.inode.revalidate(cx, name, &child.inode);
+        }
+        let address = |i: &Arc<dyn Inode>| Arc::as_ptr(i).cast::<u8>();
+        match self.inode.lookup(cx, name) {
+            Ok(found) => Ok(address(&found) == address(&child.inode)),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     /// Locks the directory against changes by others.
@@ -273,18 +317,18 @@ impl Dentry {
         cx: &dyn Ctx,
         name: &[u8],
     ) -> Result<Option<Arc<Dentry>>, Errno> {
-        match (self.cached(name), self.caching) {
+        match (self.cached(name), self.caching()) {
             (Cached::Live(d), Caching::Exclusive) => return Ok(Some(d)),
             (Cached::Absent, Caching::Exclusive) => return Ok(None),
             // Where it has gone stale it is asked again under the lock: a rename may have been in
             // between.
             (Cached::Live(d), Caching::Revalidate)
-                if d.is_mountpoint() || self.inode.revalidate(cx, name, &d.inode)? =>
+                if d.is_mountpoint() || self.still_leads(cx, name, &d)? =>
             {
                 return Ok(Some(d));
             }
             // What is mounted on must be found again, or the mount would be lost.
-            (Cached::Live(d), Caching::Never) if d.is_mountpoint() => return Ok(Some(d)),
+            (Cached::Live(d), Caching::Never) if d.must_stay() => return Ok(Some(d)),
             (_, Caching::Never) => return self.look_in_fs(cx, name),
             _ => {}
         }
@@ -300,18 +344,18 @@ impl Dentry {
         name: &[u8],
     ) -> Result<Option<Arc<Dentry>>, Errno> {
         match self.cached(name) {
-            Cached::Live(d) => match self.caching {
+            Cached::Live(d) => match self.caching() {
                 Caching::Exclusive => return Ok(Some(d)),
                 Caching::Revalidate => {
-                    if d.is_mountpoint() || self.inode.revalidate(cx, name, &d.inode)? {
+                    if d.is_mountpoint() || self.still_leads(cx, name, &d)? {
                         return Ok(Some(d));
                     }
                     self.drop_stale(&d, name);
                 }
-                Caching::Never if d.is_mountpoint() => return Ok(Some(d)),
+                Caching::Never if d.must_stay() => return Ok(Some(d)),
                 Caching::Never => {}
             },
-            Cached::Absent if self.caching == Caching::Exclusive => return Ok(None),
+            Cached::Absent if self.caching() == Caching::Exclusive => return Ok(None),
             Cached::Absent | Cached::Unknown => {}
         }
         self.look_in_fs(cx, name)
@@ -364,7 +408,7 @@ impl Dentry {
     }
 
     fn note_absent(&self, name: &[u8]) {
-        if self.caching != Caching::Exclusive {
+        if self.caching() != Caching::Exclusive {
             return;
         }
         let mut children = self.children.write();

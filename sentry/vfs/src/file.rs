@@ -333,7 +333,7 @@ impl Drop for File {
             leases::description_gone(self);
         }
         if let Some(path) = &self.path {
-            path.dentry.end(self.counted);
+            path.end(self.counted);
         }
     }
 }

@@ -107,6 +107,8 @@ bitflags::bitflags! {
         const NO_XDEV = 1 << 6;
         /// `RESOLVE_NO_MAGICLINKS`
         const NO_MAGICLINKS = 1 << 7;
+        /// What the walk goes through is not used by it (umount2(2): `MNT_EXPIRE`).
+        const NO_USE = 1 << 8;
     }
 }
 

@@ -305,6 +305,16 @@ pub trait Inode: Send + Sync + Any {
         Ok(true)
     }
 
+    /// Whether something can be mounted on it: not on what is made up at each look-up.
+    fn takes_mounts(&self) -> bool {
+        true
+    }
+
+    /// Whether it can be bound to a place though it is in no tree (a namespace's file).
+    fn can_be_bound(&self) -> bool {
+        false
+    }
+
     /// The endpoint of a bound socket, where this is one's name.
     fn socket(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         None

@@ -21,8 +21,14 @@ mod cache;
 mod dentry;
 mod device;
 mod mount;
+mod mount_locks;
+mod mounting;
 mod namespace;
 mod path;
+mod propagation;
+mod rootfs;
+mod superblock;
+mod tree;
 
 mod dirents;
 pub mod dnotify;
@@ -76,14 +82,17 @@ pub use locks::{
     own_lock, unlock_range,
 };
 pub use mount::{Mount, MountSpec};
+pub use mounting::AttributeChange;
 pub use namespace::MountNamespace;
 pub use open::{DenyWrite, open, open_at, open_exec};
 pub use path::VfsPath;
 pub use pipe::{Fifo, PIPE_BUF, Pipe};
 pub use place::{chdir, check_chdir, chroot};
 pub use poll::{PollItem, Polled, poll_wait};
+pub use propagation::Propagation;
 pub use remove::{rmdir, unlink};
 pub use rename::rename;
 pub use status::{fstat, fstatfs, readlink, stat, statfs, statx, to_stat, to_statx};
+pub use superblock::{FileSystem, FixedOptions, SuperBlock, SuperFlags};
 pub use walk::{Last, Parent, Start};
 pub use xattr::{get_xattr, list_xattr, remove_xattr, set_xattr};

@@ -1,11 +1,16 @@
 //! One mount of a file system.
 
-use crate::{Dentry, FileType, Inode, MountFlags, VfsPath, notify};
+use crate::propagation::PeerGroup;
+use crate::superblock::{FileSystem, FixedOptions, SuperBlock, SuperFlags};
+use crate::{Dentry, FileType, Inode, MountFlags, MountNamespace, VfsPath};
+use abi::Errno;
 use abi::time::Timespec;
 use auth::UserNamespace;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use sync::{RwLock, ranks};
+use ctx::Ctx;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use sync::{Mutex, MutexGuard, RwLock, ranks};
 
 /// What is to be mounted.
 #[derive(Clone)]
@@ -20,9 +25,11 @@ pub struct MountSpec {
     pub top: Vec<u8>,
     /// Per-mount flags.
     pub flags: MountFlags,
-    /// The file system's own options, comma-separated, after `rw` or `ro` (`size=64k,mode=755`).
-    pub options: String,
-    /// The user namespace that it was mounted in first.
+    /// Flags of the file system.
+    pub super_flags: SuperFlags,
+    /// The file system as a whole.
+    pub fs: Arc<dyn FileSystem>,
+    /// The user namespace that it is mounted in first.
     pub owner: UserNamespace,
 }
 
@@ -35,35 +42,10 @@ impl MountSpec {
             source: fstype.as_bytes().to_vec(),
             top: Vec::new(),
             flags: MountFlags::empty(),
-            options: String::new(),
+            super_flags: SuperFlags::empty(),
+            fs: Arc::new(FixedOptions(String::new())),
             owner: UserNamespace::default(),
         }
-    }
-}
-
-bitflags::bitflags! {
-    /// What cannot be changed of a mount.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    struct MountLocks: u32 {
-        /// It stays read-only.
-        const RDONLY = 1;
-        /// It stays without set-id.
-        const NOSUID = 2;
-        /// It stays without devices.
-        const NODEV = 4;
-        /// It stays without programs.
-        const NOEXEC = 8;
-        /// Access times stay as they are.
-        const ATIME = 16;
-        /// It stays where it is.
-        const PLACE = 32;
-    }
-}
-
-impl MountLocks {
-    /// Those of what `flags` forbid.
-    fn from_flags(flags: MountFlags) -> MountLocks {
-        MountLocks::from_bits_truncate(flags.bits() & 0xf)
     }
 }
 
@@ -71,65 +53,106 @@ impl MountLocks {
 pub struct Mount {
     id: u64,
     root: Arc<Dentry>,
-    fstype: String,
+    superblock: Arc<SuperBlock>,
     source: Vec<u8>,
-    /// Where in its file system the tree of `root` begins.
-    top: Vec<u8>,
-    options: String,
     flags: AtomicU32,
-    owner: UserNamespace,
-    /// What of it cannot be changed where it is.
-    locks: AtomicU32,
+    /// What of it cannot be changed where it is: see `mount_locks`.
+    pub(crate) locks: AtomicU32,
+    /// Open descriptions that write through it.
+    writers: AtomicU32,
+    /// `MNT_EXPIRE` has been asked for, and nobody has come by since.
+    expiring: AtomicBool,
     point: RwLock<Option<VfsPath>, ranks::Leaf>,
+    /// What is mounted on places in it, by the address of the dentry, which the mount that is
+    /// found by it keeps alive.
+    children: RwLock<BTreeMap<usize, Arc<Mount>>, ranks::Leaf>,
+    links: Mutex<Links, ranks::Leaf>,
+}
+
+/// What a mount belongs to.
+#[derive(Default)]
+pub(crate) struct Links {
+    pub(crate) namespace: Weak<MountNamespace>,
+    pub(crate) peers: Option<Arc<PeerGroup>>,
+    pub(crate) master: Option<Arc<PeerGroup>>,
+    pub(crate) unbindable: bool,
 }
 
 impl std::fmt::Debug for Mount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Mount({}, {})", self.id, self.fstype)
+        write!(f, "Mount({}, {})", self.id, self.fstype())
     }
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
+/// What the number of a mount that is never used again is above, as in Linux.
+const UNIQUE: u64 = 1 << 31;
+
+fn key(dentry: &Arc<Dentry>) -> usize {
+    Arc::as_ptr(dentry).addr()
+}
+
 impl Mount {
     /// A mount that is not attached anywhere.
     pub fn detached(spec: MountSpec) -> Arc<Mount> {
-        let root = Dentry::root(spec.root);
-        notify::mounted(root.tree());
-        Arc::new(Mount {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            root,
-            fstype: spec.fstype,
-            source: spec.source,
-            top: spec.top,
-            options: spec.options,
-            flags: AtomicU32::new(spec.flags.bits()),
-            owner: spec.owner,
-            locks: AtomicU32::new(0),
-            point: RwLock::new(None),
-        })
+        let root = Dentry::root(spec.root.clone());
+        let (source, flags) = (spec.source.clone(), spec.flags);
+        let superblock = SuperBlock::new(&root, spec);
+        Mount::of(superblock, root, source, flags, 0)
     }
 
     /// Another mount of the same file system, with `root` as its top.
     pub(crate) fn bound(&self, root: Arc<Dentry>) -> Arc<Mount> {
-        notify::mounted(root.tree());
+        Mount::of(
+            self.superblock.clone(),
+            root,
+            self.source.clone(),
+            self.flags(),
+            self.locks.load(Ordering::Relaxed),
+        )
+    }
+
+    fn of(
+        superblock: Arc<SuperBlock>,
+        root: Arc<Dentry>,
+        source: Vec<u8>,
+        flags: MountFlags,
+        locks: u32,
+    ) -> Arc<Mount> {
         Arc::new(Mount {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             root,
-            fstype: self.fstype.clone(),
-            source: self.source.clone(),
-            top: self.top.clone(),
-            options: self.options.clone(),
-            flags: AtomicU32::new(self.flags.load(Ordering::Relaxed)),
-            owner: self.owner.clone(),
-            locks: AtomicU32::new(self.locks.load(Ordering::Relaxed)),
+            superblock,
+            source,
+            flags: AtomicU32::new(flags.bits()),
+            locks: AtomicU32::new(locks),
+            writers: AtomicU32::new(0),
+            expiring: AtomicBool::new(false),
             point: RwLock::new(None),
+            children: RwLock::default(),
+            links: Mutex::default(),
         })
     }
 
     /// Its number (`/proc/PID/mountinfo`, first column).
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Its number, as statmount(2) and `STATX_MNT_ID_UNIQUE` have it.
+    pub fn unique_id(&self) -> u64 {
+        UNIQUE + self.id
+    }
+
+    /// What it shares with other mounts of its file system.
+    pub fn superblock(&self) -> &Arc<SuperBlock> {
+        &self.superblock
+    }
+
+    /// The device number of its files.
+    pub fn device(&self, cx: &dyn Ctx) -> u64 {
+        self.root.inode().attr(cx).map_or(0, |a| a.dev)
     }
 
     /// Its top.
@@ -148,7 +171,7 @@ impl Mount {
 
     /// File system type.
     pub fn fstype(&self) -> &str {
-        &self.fstype
+        self.superblock.fstype()
     }
 
     /// Source, as given to mount(2).
@@ -158,13 +181,16 @@ impl Mount {
 
     /// Where in its file system its top is (`/proc/PID/mountinfo`, fourth column).
     pub fn place(&self) -> Vec<u8> {
+        if let Some(name) = crate::anon::name_of(self.root.inode()) {
+            return name;
+        }
         let mut names = Vec::new();
         let mut at = self.root.clone();
         while let Some(parent) = at.parent() {
             names.push(at.name());
             at = parent;
         }
-        let mut text = self.top.clone();
+        let mut text = self.superblock.top().to_vec();
         if text.ends_with(b"/") {
             text.pop();
         }
@@ -179,8 +205,8 @@ impl Mount {
     }
 
     /// The file system's own options.
-    pub fn options(&self) -> &str {
-        &self.options
+    pub fn options(&self) -> String {
+        self.superblock.fs().options()
     }
 
     /// Per-mount flags.
@@ -189,83 +215,46 @@ impl Mount {
         MountFlags::from_bits_truncate(self.flags.load(Ordering::Relaxed))
     }
 
-    /// Changes the per-mount flags (`MS_REMOUNT`).
+    /// Changes the per-mount flags.
     pub fn set_flags(&self, flags: MountFlags) {
-        self.flags.store(flags.bits(), Ordering::Relaxed);
+        self.flags.store(flags.bits(), Ordering::SeqCst);
     }
 
-    /// The user namespace that the file system was mounted in.
-    #[inline]
-    pub fn owner(&self) -> &UserNamespace {
-        &self.owner
-    }
-
-    /// Whether devices on it cannot be opened: on most, anybody could have made them in a user
-    /// namespace of their own.
-    pub fn refuses_devices(&self) -> bool {
-        self.flags().contains(MountFlags::NODEV)
-            || (!self.owner.is_first() && self.fstype != "devpts")
-    }
-
-    /// Whether set-id bits have an effect for a program in `ns`.
-    pub fn honours_set_id(&self, ns: &UserNamespace) -> bool {
-        !self.flags().contains(MountFlags::NOSUID) && ns.is_within(&self.owner)
-    }
-
-    /// Keeps it as it is, in a namespace of mounts for the less privileged: what flags forbid stays
-    /// forbidden, and with `place` what is below it stays hidden.
-    pub(crate) fn lock_down(&self, place: bool) {
-        let mut locks = MountLocks::ATIME | MountLocks::from_flags(self.flags());
-        locks.set(MountLocks::PLACE, place);
-        self.locks.fetch_or(locks.bits(), Ordering::Relaxed);
-    }
-
-    fn locks(&self) -> MountLocks {
-        MountLocks::from_bits_truncate(self.locks.load(Ordering::Relaxed))
-    }
-
-    /// Whether it cannot be moved or unmounted (`MNT_LOCKED`).
-    pub fn is_locked(&self) -> bool {
-        self.locks().contains(MountLocks::PLACE)
-    }
-
-    /// Lets it be moved and unmounted.
-    pub(crate) fn unlock_place(&self) {
-        self.locks
-            .fetch_and(!MountLocks::PLACE.bits(), Ordering::Relaxed);
-    }
-
-    /// Whether what is locked of it lets another mount of its type have `flags`.
-    pub(crate) fn may_be_seen_with(&self, flags: MountFlags) -> bool {
-        let locks = self.locks() & (MountLocks::RDONLY | MountLocks::ATIME);
-        self.allows(locks, flags)
-    }
-
-    /// Takes over what of `other` is locked that concerns its content.
-    pub(crate) fn lock_as(&self, other: &Mount) {
-        let locks = other.locks() & (MountLocks::RDONLY | MountLocks::ATIME);
-        self.locks.fetch_or(locks.bits(), Ordering::Relaxed);
-    }
-
-    /// Whether its flags can become these (`can_change_locked_flags`).
-    pub fn may_become(&self, flags: MountFlags) -> bool {
-        self.allows(self.locks(), flags)
-    }
-
-    fn allows(&self, locks: MountLocks, flags: MountFlags) -> bool {
-        /// What is said of access times.
-        const ATIME: MountFlags = MountFlags::NOATIME
-            .union(MountFlags::NODIRATIME)
-            .union(MountFlags::STRICTATIME);
-        let kept = locks & !(MountLocks::PLACE | MountLocks::ATIME);
-        MountLocks::from_flags(flags).contains(kept)
-            && (!locks.contains(MountLocks::ATIME) || self.flags() & ATIME == flags & ATIME)
+    /// As [`Mount::set_flags`], unless that would take from those that write.
+    ///
+    /// # Errors
+    /// `EBUSY`.
+    pub fn change_flags(&self, flags: MountFlags) -> Result<(), Errno> {
+        let old = self.flags();
+        self.set_flags(flags);
+        if (flags - old).contains(MountFlags::RDONLY) && self.writers.load(Ordering::SeqCst) > 0 {
+            self.set_flags(old);
+            return Err(Errno::EBUSY);
+        }
+        Ok(())
     }
 
     /// Whether nothing may be changed through it.
     #[inline]
     pub fn is_read_only(&self) -> bool {
         self.flags().contains(MountFlags::RDONLY)
+            || self.superblock.flags().contains(SuperFlags::RDONLY)
+    }
+
+    /// Counts an open description that writes; `EROFS` where that may not be.
+    pub(crate) fn add_writer(&self) -> Result<(), Errno> {
+        self.writers.fetch_add(1, Ordering::SeqCst);
+        self.superblock.add_writer();
+        if self.is_read_only() {
+            self.drop_writer();
+            return Err(Errno::EROFS);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn drop_writer(&self) {
+        self.writers.fetch_sub(1, Ordering::SeqCst);
+        self.superblock.drop_writer();
     }
 
     /// The place it is mounted on; `None` at the top of the tree and when detached.
@@ -273,8 +262,69 @@ impl Mount {
         self.point.read().clone()
     }
 
-    pub(crate) fn set_mountpoint(&self, point: Option<VfsPath>) -> Option<VfsPath> {
-        std::mem::replace(&mut *self.point.write(), point)
+    pub(crate) fn links(&self) -> MutexGuard<'_, Links> {
+        self.links.lock()
+    }
+
+    /// The namespace it is in.
+    pub fn namespace(&self) -> Option<Arc<MountNamespace>> {
+        self.links.lock().namespace.upgrade()
+    }
+
+    /// Whether it is in that namespace.
+    pub fn is_in(&self, namespace: &MountNamespace) -> bool {
+        std::ptr::eq(self.links.lock().namespace.as_ptr(), namespace)
+    }
+
+    /// What is mounted on `dentry` of it.
+    #[inline]
+    pub(crate) fn child_on(&self, dentry: &Arc<Dentry>) -> Option<Arc<Mount>> {
+        self.children.read().get(&key(dentry)).cloned()
+    }
+
+    /// What is mounted on places in it, oldest first.
+    pub(crate) fn children(&self) -> Vec<Arc<Mount>> {
+        let mut all: Vec<Arc<Mount>> = self.children.read().values().cloned().collect();
+        all.sort_unstable_by_key(|m| m.id);
+        all
+    }
+
+    pub(crate) fn has_children(&self) -> bool {
+        !self.children.read().is_empty()
+    }
+
+    /// Puts it on `at`. With the trees locked.
+    pub(crate) fn put_on(self: &Arc<Self>, at: VfsPath) {
+        at.dentry.mounted_by(true);
+        let old = at
+            .mount
+            .children
+            .write()
+            .insert(key(&at.dentry), self.clone());
+        debug_assert!(old.is_none(), "one mount stands on a place");
+        *self.point.write() = Some(at);
+    }
+
+    /// Takes it from where it is. With the trees locked; what it returns must not be dropped
+    /// under that lock.
+    pub(crate) fn take_off(self: &Arc<Self>) -> Option<VfsPath> {
+        let at = self.point.write().take()?;
+        at.mount.children.write().remove(&key(&at.dentry));
+        at.dentry.mounted_by(false);
+        Some(at)
+    }
+
+    /// Marks it for `MNT_EXPIRE`; whether it was so already.
+    pub(crate) fn expire(&self) -> bool {
+        self.expiring.swap(true, Ordering::Relaxed)
+    }
+
+    /// Somebody has come by.
+    #[inline]
+    pub(crate) fn entered(&self) {
+        if self.expiring.load(Ordering::Relaxed) {
+            self.expiring.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Whether a read now must set the access time (relatime and its relatives).
@@ -301,17 +351,9 @@ impl Mount {
 
     /// The name of a file that has no place in any tree, where `at` is one.
     pub(crate) fn anonymous_name(&self, at: &VfsPath) -> Option<Vec<u8>> {
-        crate::anon::name_of(at.inode())
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        // Nobody can reach the file system any more (or only through a bind mount, which looks
-        // names up again): its dentries need not be kept.
-        if self.root.parent().is_none() {
-            crate::cache::forget_tree(&self.root);
+        if self.mountpoint().is_some() {
+            return None;
         }
-        notify::unmounted(self.root.tree());
+        crate::anon::name_of(at.inode())
     }
 }

@@ -13,10 +13,10 @@
 
 use crate::{Dentry, File, FileType, Inode, OpenFlags, VfsPath};
 use ctx::Ctx;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use sync::{Mutex, RwLock, ranks};
+use sync::{RwLock, ranks};
 
 bitflags::bitflags! {
     /// What happened, with the bits of inotify(7).
@@ -369,26 +369,8 @@ fn end(watched: &Watched, what: Happened) {
     }
 }
 
-/// How many mounts show each file system.
-static MOUNTS: Mutex<BTreeMap<u64, usize>, ranks::Leaf> = Mutex::new(BTreeMap::new());
-
-/// The file system with number `tree` is mounted once more.
-pub(crate) fn mounted(tree: u64) {
-    *MOUNTS.lock().entry(tree).or_default() += 1;
-}
-
-/// It is mounted once less; those who watch it are told when that was the last.
+/// The file system with number `tree` is mounted no more: those who watch it are told.
 pub(crate) fn unmounted(tree: u64) {
-    {
-        let mut mounts = MOUNTS.lock();
-        if let Some(count) = mounts.get_mut(&tree) {
-            *count -= 1;
-            if *count > 0 {
-                return;
-            }
-            mounts.remove(&tree);
-        }
-    }
     if !watched() {
         return;
     }

@@ -126,7 +126,7 @@ fn open_or_create(
         if flags.contains(OpenFlags::EXCL) {
             return Err(Errno::EEXIST.into());
         }
-        let place = cx.mounts().cross(VfsPath {
+        let place = crate::tree::topmost(VfsPath {
             mount: dir.mount.clone(),
             dentry: child,
         });
@@ -243,9 +243,6 @@ fn finish(
         return Ok(File::new(ops, Some(place), flags, creds.clone()));
     }
     let truncates = flags.contains(OpenFlags::TRUNC);
-    if flags.writable() || truncates {
-        access::mount_writable(&place)?;
-    }
     let counted = Counted::new(&place, flags.writable())?;
     let nonblocking = flags.contains(OpenFlags::NONBLOCK);
     break_leases(cx, &place, flags.writable(), nonblocking)?;
@@ -262,16 +259,16 @@ fn finish(
 }
 
 /// A place that is counted as open, until it is dropped or an open description is.
-struct Counted<'p>(&'p Dentry, Opening);
+struct Counted<'p>(&'p VfsPath, Opening);
 
 impl Counted<'_> {
     fn new(place: &VfsPath, writer: bool) -> Result<Counted<'_>, Errno> {
         if writer {
-            place.dentry.add_writer()?;
-            return Ok(Counted(&place.dentry, Opening::Writer));
+            place.add_writer()?;
+            return Ok(Counted(place, Opening::Writer));
         }
         place.dentry.add_reader();
-        Ok(Counted(&place.dentry, Opening::Reader))
+        Ok(Counted(place, Opening::Reader))
     }
 
     /// It is the description's to end.

@@ -1,5 +1,6 @@
 //! Places in the mounted tree.
 
+use crate::file::Opening;
 use crate::{Attr, Dentry, FileType, Inode, Mount};
 use abi::Errno;
 use ctx::Ctx;
@@ -72,6 +73,45 @@ impl VfsPath {
         self.inode().attr(cx)
     }
 
+    /// Somebody begins to write there.
+    ///
+    /// # Errors
+    /// `EROFS`, and `ETXTBSY` while it is being executed.
+    pub(crate) fn add_writer(&self) -> Result<(), Errno> {
+        self.mount.add_writer()?;
+        let added = self.dentry.add_writer();
+        added.inspect_err(|_| self.mount.drop_writer())
+    }
+
+    /// What was counted as `opening` is open no more.
+    pub(crate) fn end(&self, opening: Opening) {
+        match opening {
+            Opening::Uncounted => {}
+            Opening::Reader => self.dentry.drop_reader(),
+            Opening::Writer => self.drop_writer(),
+        }
+    }
+
+    /// Somebody who writes there has ended.
+    pub(crate) fn drop_writer(&self) {
+        self.dentry.drop_writer();
+        self.mount.drop_writer();
+    }
+
+    /// The uppermost of what is mounted on it; itself where there is nothing.
+    pub fn topmost(self) -> VfsPath {
+        crate::tree::topmost(self)
+    }
+
+    /// The same in a mount of its own that nobody sees: what keeps it keeps the file system, and
+    /// not the mount it was found by.
+    pub fn apart(&self) -> VfsPath {
+        VfsPath {
+            mount: self.mount.bound(self.dentry.clone()),
+            dentry: self.dentry.clone(),
+        }
+    }
+
     /// Whether it is the root of its mount.
     pub fn is_mount_root(&self) -> bool {
         Arc::ptr_eq(&self.dentry, self.mount.root())
@@ -96,15 +136,25 @@ impl VfsPath {
     /// it; one that cannot be reached from `root` has `(unreachable)` before it.
     pub fn path_from(&self, root: &VfsPath) -> Vec<u8> {
         let (reached, mut text) = self.walk_up(Some(root));
+        self.note_deleted(&mut text);
         if !reached {
             text.splice(0..0, *b"(unreachable)");
         }
         text
     }
 
+    /// The absolute path as seen from `root`, whether its name is gone or not; `None` for what
+    /// cannot be reached from there.
+    pub fn path_below(&self, root: &VfsPath) -> Option<Vec<u8>> {
+        let (reached, text) = self.walk_up(Some(root));
+        reached.then_some(text)
+    }
+
     /// The absolute path from the top of the tree it is in.
     pub fn text(&self) -> Vec<u8> {
-        self.walk_up(None).1
+        let mut text = self.walk_up(None).1;
+        self.note_deleted(&mut text);
+        text
     }
 
     fn walk_up(&self, root: Option<&VfsPath>) -> (bool, Vec<u8>) {
@@ -139,9 +189,12 @@ impl VfsPath {
             back.push(b'/');
         }
         back.reverse();
-        if self.dentry.is_deleted() {
-            back.extend_from_slice(b" (deleted)");
-        }
         (reached, back)
+    }
+
+    fn note_deleted(&self, text: &mut Vec<u8>) {
+        if self.dentry.is_deleted() && self.mount.anonymous_name(self).is_none() {
+            text.extend_from_slice(b" (deleted)");
+        }
     }
 }

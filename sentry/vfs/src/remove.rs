@@ -1,7 +1,7 @@
 //! Removed names: unlink(2) and rmdir(2).
 
 use crate::access;
-use crate::{FileType, FsCtx, Last, LookupFlags, Start, VfsPath, notify, walk};
+use crate::{FileType, FsCtx, Last, LookupFlags, Start, VfsPath, notify, tree, walk};
 use abi::Errno;
 use ctx::SysErr;
 
@@ -33,7 +33,7 @@ pub fn unlink(cx: &dyn FsCtx, start: Start, path: &[u8]) -> Result<(), SysErr> {
             dentry: child,
         };
         access::may_remove(cx, &cx.creds(), dir, &victim, false)?;
-        if victim.dentry.is_mountpoint() {
+        if victim.dentry.is_mountpoint() && cx.mounts().has_on(&victim.dentry) {
             return Err(Errno::EBUSY.into());
         }
         removal = notify::removing(cx, &victim);
@@ -43,6 +43,7 @@ pub fn unlink(cx: &dyn FsCtx, start: Start, path: &[u8]) -> Result<(), SysErr> {
     }
     // The file may end here, and that may take time.
     let kind = gone.kind();
+    tree::place_gone(&gone.dentry);
     drop(gone);
     if let Some(removal) = removal {
         removal.done();
@@ -73,7 +74,7 @@ pub fn rmdir(cx: &dyn FsCtx, start: Start, path: &[u8]) -> Result<(), SysErr> {
         dentry: child,
     };
     access::may_remove(cx, &cx.creds(), dir, &victim, true)?;
-    if victim.dentry.is_mountpoint() {
+    if victim.dentry.is_mountpoint() && cx.mounts().has_on(&victim.dentry) {
         return Err(Errno::EBUSY.into());
     }
     let removal = notify::removing(cx, &victim);
@@ -83,6 +84,7 @@ pub fn rmdir(cx: &dyn FsCtx, start: Start, path: &[u8]) -> Result<(), SysErr> {
         dir.dentry.removed(&victim.dentry, name);
     }
     drop(locked);
+    tree::place_gone(&victim.dentry);
     drop(victim);
     if let Some(removal) = removal {
         removal.done();

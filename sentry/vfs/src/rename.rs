@@ -1,9 +1,9 @@
 //! renameat2(2).
 
 use crate::access::{self, WRITE};
-use crate::{Dentry, FsCtx, Last, LookupFlags, Parent, Start, VfsPath, notify, walk};
+use crate::{Dentry, FsCtx, Last, LookupFlags, Parent, Start, VfsPath, notify, tree, walk};
 use abi::Errno;
-use auth::{Capability, Creds};
+use auth::Creds;
 use ctx::SysErr;
 use std::sync::Arc;
 use sync::{Mutex, MutexGuard, ranks};
@@ -34,9 +34,6 @@ pub fn rename(
         return Err(Errno::EINVAL.into());
     }
     let creds = cx.creds();
-    if flags & WHITEOUT != 0 && !creds.has(Capability::Mknod) {
-        return Err(Errno::EPERM.into());
-    }
     let from = walk::resolve_parent(cx, old_start, old_path, LookupFlags::empty())?;
     let to = walk::resolve_parent(cx, new_start, new_path, LookupFlags::empty())?;
     if !Arc::ptr_eq(&from.dir.mount, &to.dir.mount) {
@@ -66,6 +63,9 @@ pub fn rename(
     else {
         return Ok(());
     };
+    if let Some(replaced) = target.as_ref().filter(|_| flags & EXCHANGE == 0) {
+        tree::place_gone(&replaced.dentry);
+    }
     let exchanged = target.filter(|_| flags & EXCHANGE != 0);
     let (old, new) = ((&from.dir, &old_name[..]), (&to.dir, &new_name[..]));
     notify::moved(&source, old, new, removal);
@@ -170,7 +170,8 @@ fn rename_locked(
             }
         }
     }
-    if source.dentry.is_mountpoint() || target.as_ref().is_some_and(|t| t.dentry.is_mountpoint()) {
+    let mounts = cx.mounts();
+    if mounts.has_on(&source.dentry) || target.as_ref().is_some_and(|t| mounts.has_on(&t.dentry)) {
         return Err(Errno::EBUSY.into());
     }
     // Nothing may be made in a directory that is about to be replaced.

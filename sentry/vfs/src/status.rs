@@ -1,6 +1,8 @@
 //! stat(2), statx(2), statfs(2), readlink(2).
 
-use crate::{Attr, File, FileType, FsCtx, LookupFlags, MountFlags, Start, VfsPath, walk};
+use crate::{
+    Attr, File, FileType, FsCtx, LookupFlags, MountFlags, Start, SuperFlags, VfsPath, walk,
+};
 use abi::stat::{Stat, Statfs, Statx, StatxTimestamp};
 use abi::time::Timespec;
 use abi::{Errno, libc};
@@ -32,17 +34,21 @@ pub fn to_stat(a: &Attr, ns: &UserNamespace) -> Stat {
 const BASIC: u32 = 0x7ff;
 const BTIME: u32 = 0x800;
 const MNT_ID: u32 = 0x1000;
+const MNT_ID_UNIQUE: u32 = 0x4000;
 const ATTR_MOUNT_ROOT: u64 = 0x2000;
 
-/// As `struct statx`, for the file at `at` and a program in `ns`.
-pub fn to_statx(a: &Attr, at: &VfsPath, ns: &UserNamespace) -> Statx {
+/// As `struct statx`, for the file at `at` and a program in `ns`; `wanted` is the caller's
+/// `STATX_*`.
+pub fn to_statx(a: &Attr, at: &VfsPath, wanted: u32, ns: &UserNamespace) -> Statx {
     let time = |t: Timespec| StatxTimestamp {
         sec: t.sec,
         nsec: t.nsec as u32,
         reserved: 0,
     };
+    let unique = wanted & MNT_ID_UNIQUE != 0;
+    let id = if unique { MNT_ID_UNIQUE } else { MNT_ID };
     Statx {
-        mask: BASIC | MNT_ID | if a.btime.is_some() { BTIME } else { 0 },
+        mask: BASIC | id | if a.btime.is_some() { BTIME } else { 0 },
         blksize: a.blksize,
         attributes: if at.is_mount_root() {
             ATTR_MOUNT_ROOT
@@ -66,7 +72,11 @@ pub fn to_statx(a: &Attr, at: &VfsPath, ns: &UserNamespace) -> Statx {
         rdev_minor: libc::minor(a.rdev),
         dev_major: libc::major(a.dev),
         dev_minor: libc::minor(a.dev),
-        mnt_id: at.mount.id(),
+        mnt_id: if unique {
+            at.mount.unique_id()
+        } else {
+            at.mount.id()
+        },
         dio_mem_align: 0,
         dio_offset_align: 0,
         spare: [0; 12],
@@ -91,9 +101,10 @@ pub fn statx(
     start: Start,
     path: &[u8],
     flags: LookupFlags,
+    wanted: u32,
 ) -> Result<Statx, SysErr> {
     let at = walk::resolve(cx, start, path, flags)?;
-    Ok(to_statx(&at.attr(cx)?, &at, &cx.creds().user_ns))
+    Ok(to_statx(&at.attr(cx)?, &at, wanted, &cx.creds().user_ns))
 }
 
 /// fstat(2).
@@ -105,7 +116,8 @@ pub fn fstat(cx: &dyn Ctx, file: &File) -> Result<Stat, Errno> {
 pub fn statfs(cx: &dyn Ctx, at: &VfsPath) -> Result<Statfs, Errno> {
     let mut s = at.inode().statfs(cx)?;
     const VALID: i64 = 0x20;
-    let flags = at.mount.flags();
+    let mut flags = at.mount.flags();
+    flags.set(MountFlags::RDONLY, at.mount.is_read_only());
     // The first four are the mount flags' own bits.
     s.flags |= VALID | i64::from(flags.bits() & 0xf);
     for (flag, bit) in [
@@ -120,6 +132,8 @@ pub fn statfs(cx: &dyn Ctx, at: &VfsPath) -> Result<Statfs, Errno> {
     if !flags.intersects(MountFlags::NOATIME | MountFlags::STRICTATIME) {
         s.flags |= 0x1000;
     }
+    let shown = SuperFlags::SYNCHRONOUS | SuperFlags::MANDLOCK;
+    s.flags |= i64::from((at.mount.superblock().flags() & shown).bits());
     Ok(s)
 }
 

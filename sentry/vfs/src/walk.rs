@@ -1,7 +1,7 @@
 //! From a path to a place (path_resolution(7)).
 
 use crate::access::may_search;
-use crate::{FileType, FsCtx, Link, LookupFlags, MountFlags, MountNamespace, VfsPath};
+use crate::{FileType, FsCtx, Link, LookupFlags, MountFlags, VfsPath};
 use abi::Errno;
 use auth::Creds;
 use ctx::SysErr;
@@ -119,7 +119,6 @@ pub(crate) struct Walker<'a> {
     creds: &'a Creds,
     flags: LookupFlags,
     root: VfsPath,
-    mounts: Arc<MountNamespace>,
     links: u32,
     pub(crate) at: VfsPath,
 }
@@ -156,7 +155,6 @@ impl<'a> Walker<'a> {
             creds,
             flags,
             root,
-            mounts: cx.mounts(),
             links: 0,
             at,
         })
@@ -274,9 +272,12 @@ impl<'a> Walker<'a> {
     /// Onto what is mounted here.
     fn cross(&mut self) -> Result<(), Errno> {
         while self.at.dentry.is_mountpoint() {
-            let Some(mount) = self.mounts.mounted_on(&self.at) else {
+            let Some(mount) = self.at.mount.child_on(&self.at.dentry) else {
                 break;
             };
+            if !self.flags.contains(LookupFlags::NO_USE) {
+                mount.entered();
+            }
             let root = mount.root_path();
             self.check_crossing(&root)?;
             self.at = root;

@@ -21,6 +21,22 @@ pub fn register_terminals(registry: &DeviceRegistry, pts: &Arc<DevPts>, console:
     registry.register(FileType::CharDevice, makedev(5, 1), Arc::new(open_console));
 
     let pts = pts.clone();
-    let ptmx = move |cx: &dyn Ctx, _: &VfsPath, _: OpenFlags| -> Opened { pts.open_master(cx) };
+    let ptmx = move |cx: &dyn Ctx, at: &VfsPath, _: OpenFlags| -> Opened {
+        // The instance that is mounted beside it, where one is (a container's own).
+        match beside(cx, at)? {
+            Some(own) => own.open_master(cx),
+            None => pts.open_master(cx),
+        }
+    };
     registry.register(FileType::CharDevice, makedev(5, 2), Arc::new(ptmx));
+}
+
+/// The devpts on `pts` in the directory of `ptmx`.
+fn beside(cx: &dyn Ctx, ptmx: &VfsPath) -> Result<Option<Arc<DevPts>>, Errno> {
+    let mut at = ptmx.parent();
+    let Some(pts) = at.dentry.lookup(cx, b"pts")? else {
+        return Ok(None);
+    };
+    at.dentry = pts;
+    Ok(DevPts::at(&at.topmost()))
 }

@@ -9,17 +9,19 @@ use ctx::{Ctx, SysErr};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use sync::{Mutex, ranks};
 use vfs::{
-    Attr, Caching, DirSink, File, FileOps, FileType, FsCtx, Inode, OpenFlags, SetAttr, VfsPath,
+    Attr, Caching, DirSink, File, FileOps, FileSystem, FileType, FsCtx, Inode, OpenFlags, SetAttr,
+    VfsPath,
 };
 
 /// `DEVPTS_SUPER_MAGIC`
 const MAGIC: i64 = 0x1cd1;
 /// The number of terminals an instance may hold (`/proc/sys/kernel/pty/max`).
 const MAX: u32 = 4096;
+/// What `max=` can be at most (`NR_UNIX98_PTY_MAX`).
+const LIMIT: u32 = 1 << 20;
 const ROOT_INO: u64 = 1;
 const PTMX_INO: u64 = 2;
 
@@ -28,15 +30,16 @@ pub struct DevPts {
     me: Weak<DevPts>,
     device: u64,
     made: Timespec,
-    /// Group of new terminals (`gid=`), where it was given.
+    /// Owner and group of new terminals (`uid=`, `gid=`), where they were given.
+    uid: Option<u32>,
     gid: Option<u32>,
     /// Mode of new terminals (`mode=`).
     mode: u32,
     ptmx_mode: u32,
+    /// How many there may be.
+    max: u32,
     slaves: Mutex<BTreeMap<u32, Arc<SlaveInode>>, ranks::Leaf>,
 }
-
-static NEXT_DEVICE: AtomicU64 = AtomicU64::new(0x40);
 
 impl std::fmt::Debug for DevPts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -50,13 +53,23 @@ impl DevPts {
     /// # Errors
     /// `EINVAL` for an option that is none.
     pub fn new(cx: &dyn Ctx, options: &str) -> Result<Arc<DevPts>, Errno> {
-        let (mut gid, mut mode, mut ptmx_mode) = (None, 0o600, 0o000);
+        let (mut uid, mut gid, mut mode, mut ptmx_mode, mut max) = (None, None, 0o600, 0o000, MAX);
         for option in options.split(',').filter(|o| !o.is_empty()) {
             let octal = |v: &str| u32::from_str_radix(v, 8).map_err(|_| Errno::EINVAL);
             match option.split_once('=') {
+                Some(("uid", v)) => {
+                    let id = v.parse().map_err(|_| Errno::EINVAL)?;
+                    uid = Some(cx.creds().user_ns.uid(id).ok_or(Errno::EINVAL)?);
+                }
                 Some(("gid", v)) => {
                     let id = v.parse().map_err(|_| Errno::EINVAL)?;
                     gid = Some(cx.creds().user_ns.gid(id).ok_or(Errno::EINVAL)?);
+                }
+                Some(("max", v)) => {
+                    max = v.parse().map_err(|_| Errno::EINVAL)?;
+                    if max > LIMIT {
+                        return Err(Errno::EINVAL);
+                    }
                 }
                 Some(("mode", v)) => mode = octal(v)? & 0o777,
                 Some(("ptmxmode", v)) => ptmx_mode = octal(v)? & 0o777,
@@ -64,15 +77,17 @@ impl DevPts {
                 _ => return Err(Errno::EINVAL),
             }
         }
-        let device = NEXT_DEVICE.fetch_add(1, Ordering::Relaxed);
+        let device = vfs::anon::next_dev();
         let made = cx.clocks().wall();
         Ok(Arc::new_cyclic(|me| DevPts {
             me: me.clone(),
             device,
             made,
+            uid,
             gid,
             mode,
             ptmx_mode,
+            max,
             slaves: Mutex::default(),
         }))
     }
@@ -80,6 +95,12 @@ impl DevPts {
     /// The root directory.
     pub fn root(&self) -> Arc<dyn Inode> {
         Arc::new(Root { fs: self.handle() })
+    }
+
+    /// The instance whose root stands at `place`.
+    pub fn at(place: &VfsPath) -> Option<Arc<DevPts>> {
+        let root = place.inode().as_any().downcast_ref::<Root>()?;
+        Some(root.fs.clone())
     }
 
     fn handle(&self) -> Arc<DevPts> {
@@ -129,7 +150,7 @@ impl DevPts {
     }
 
     fn free_index(&self, taken: &BTreeMap<u32, Arc<SlaveInode>>) -> Result<u32, Errno> {
-        let mut all = 0..MAX;
+        let mut all = 0..self.max.min(MAX);
         all.find(|n| !taken.contains_key(n)).ok_or(Errno::ENOSPC)
     }
 
@@ -171,7 +192,7 @@ impl DevPts {
             kind: FileType::CharDevice,
             perm: self.mode,
             nlink: 1,
-            uid: creds.fsuid,
+            uid: self.uid.unwrap_or(creds.fsuid),
             gid: self.gid.unwrap_or(creds.fsgid),
             rdev: tty.device_number(),
             size: 0,
@@ -206,6 +227,25 @@ impl DevPts {
             ctime: self.made,
             btime: None,
         }
+    }
+}
+
+impl FileSystem for DevPts {
+    fn options(&self) -> String {
+        let mut all = Vec::new();
+        for (name, id) in [("uid", self.uid), ("gid", self.gid)] {
+            if let Some(id) = id {
+                all.push(format!("{name}={id}"));
+            }
+        }
+        all.push(format!(
+            "mode={:03o},ptmxmode={:03o}",
+            self.mode, self.ptmx_mode
+        ));
+        if self.max != MAX {
+            all.push(format!("max={}", self.max));
+        }
+        all.join(",")
     }
 }
 

@@ -45,6 +45,9 @@ pub(crate) struct Overlay {
     dev: u64,
     /// Device of the lower tree's root, for which `dev` stands.
     lower_dev: u64,
+    /// What is in the upper tree may have been copied there by another overlay, whose identities
+    /// are not ours.
+    again: bool,
     nodes: Mutex<HashMap<Identity, Weak<Node>>, ranks::Leaf>,
     /// Files with several names below that were copied up: the other names must find them.
     shared: Mutex<HashMap<Identity, Arc<Node>>, ranks::Leaf>,
@@ -75,9 +78,22 @@ pub fn mount(
         ..SetAttr::default()
     };
     upper.set_attr(cx, &set)?;
+    layered(cx, lower, upper, false)
+}
+
+/// As [`mount`], with the attributes of the upper root as they are; `again` says that the upper
+/// tree may have been that of an overlay before.
+pub(crate) fn layered(
+    cx: &dyn Ctx,
+    lower: Arc<dyn Inode>,
+    upper: Arc<dyn Inode>,
+    again: bool,
+) -> Result<Arc<dyn Inode>, Errno> {
+    let attr = lower.attr(cx)?;
     let fs = Arc::new(Overlay {
         dev: vfs::anon::next_dev(),
         lower_dev: attr.dev,
+        again,
         nodes: Mutex::default(),
         shared: Mutex::default(),
         hidden: Mount::detached(MountSpec::new(upper.clone(), "overlay")),
@@ -105,6 +121,7 @@ impl Overlay {
     pub(crate) fn above(&self, cx: &dyn Ctx, upper: &Arc<dyn Inode>) -> Result<Identity, Errno> {
         if let Ok(origin) = upper.get_xattr(cx, ORIGIN)
             && let Some(identity) = Identity::from_bytes(&origin)
+            && (!self.again || identity.dev == self.dev)
         {
             return Ok(identity);
         }

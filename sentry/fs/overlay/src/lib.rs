@@ -1,4 +1,4 @@
-//! A throw-away layer of files over others.
+//! A throw-away layer of files over others, and the overlays that guests mount ([`Stack`]).
 //!
 //! [`mount`] unites a *lower* tree, which is never changed, with an *upper* one, which takes all
 //! changes: a file is copied up when it is first opened for writing or its attributes change. A
@@ -22,5 +22,7 @@ mod listing;
 mod names;
 mod node;
 mod rename;
+mod stack;
 
 pub use fs::mount;
+pub use stack::Stack;

@@ -1,4 +1,4 @@
-//! `fd`, `fdinfo`, `mounts` and `mountinfo`.
+//! `fd` and `fdinfo`.
 
 use crate::node::{Directory, Entry, Target, Text, link, number, text};
 use crate::{Owner, Proc, locks};
@@ -7,7 +7,7 @@ use ctx::Ctx;
 use std::fmt::Write;
 use std::sync::Arc;
 use task::Task;
-use vfs::{File, FileType, Inode, Link, MountFlags};
+use vfs::{File, FileType, Inode, Link};
 
 /// `/proc/PID/fd`, or `/proc/PID/fdinfo`.
 pub(crate) struct FdDir {
@@ -71,6 +71,10 @@ impl Target for FdLink {
         })
     }
 
+    fn takes_mounts(&self) -> bool {
+        false
+    }
+
     fn perm(&self) -> u32 {
         let flags = self.0.flags();
         0o100 | if flags.readable() { 0o400 } else { 0 } | if flags.writable() { 0o200 } else { 0 }
@@ -104,77 +108,8 @@ impl Text for Info {
         s.push_str(&self.file.ops().fdinfo());
         Ok(s.into_bytes())
     }
-}
 
-/// Spaces, tabs, newlines and backslashes as octal, as getmntent(3) expects them.
-fn escaped(name: &[u8]) -> String {
-    let mut s = String::new();
-    for b in name {
-        match b {
-            b' ' | b'\t' | b'\n' | b'\\' => {
-                let _ = write!(s, "\\{b:03o}");
-            }
-            b => s.push(char::from(*b)),
-        }
+    fn takes_mounts(&self) -> bool {
+        false
     }
-    s
-}
-
-fn read_only(flags: MountFlags) -> &'static str {
-    if flags.contains(MountFlags::RDONLY) {
-        "ro"
-    } else {
-        "rw"
-    }
-}
-
-/// `mounts`
-pub(crate) fn mounts(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
-    let mut s = String::new();
-    for m in task.mounts().ok_or(Errno::EINVAL)?.list() {
-        let point = m.mountpoint().map_or_else(|| b"/".to_vec(), |p| p.text());
-        let options = [m.flags().options(), m.options().to_owned()];
-        let options: Vec<&str> = options
-            .iter()
-            .map(String::as_str)
-            .filter(|o| !o.is_empty())
-            .collect();
-        let _ = writeln!(
-            s,
-            "{} {} {} {} 0 0",
-            escaped(m.source()),
-            escaped(&point),
-            m.fstype(),
-            options.join(",")
-        );
-    }
-    Ok(s.into_bytes())
-}
-
-/// `mountinfo`
-pub(crate) fn mountinfo(_proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
-    let mut s = String::new();
-    for m in task.mounts().ok_or(Errno::EINVAL)?.list() {
-        let (point, parent) = match m.mountpoint() {
-            Some(p) => (p.text(), p.mount.id()),
-            None => (b"/".to_vec(), m.id()),
-        };
-        let mut own = vec![read_only(m.flags())];
-        if !m.options().is_empty() {
-            own.push(m.options());
-        }
-        let _ = writeln!(
-            s,
-            "{} {parent} 0:{} {} {} {} - {} {} {}",
-            m.id(),
-            m.id(),
-            escaped(&m.place()),
-            escaped(&point),
-            m.flags().options(),
-            m.fstype(),
-            escaped(m.source()),
-            own.join(","),
-        );
-    }
-    Ok(s.into_bytes())
 }

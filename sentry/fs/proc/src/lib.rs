@@ -10,8 +10,10 @@ mod idmaps;
 mod ipc;
 mod locks;
 mod memory;
+mod mounts;
 mod node;
 mod ns;
+mod options;
 mod process;
 mod status;
 mod sys;
@@ -20,9 +22,11 @@ mod tree;
 
 use abi::Errno;
 use ctx::Ctx;
+pub use options::{HidePid, Options};
 use std::sync::Arc;
+use sync::{RwLock, ranks};
 use task::{Container, Kernel, Namespaces};
-use vfs::Inode;
+use vfs::MountSpec;
 
 /// What all files of an instance share.
 pub(crate) struct Proc {
@@ -30,6 +34,7 @@ pub(crate) struct Proc {
     /// Whose names, memory and IPC objects it shows.
     pub(crate) container: Arc<Container>,
     pub(crate) dev: u64,
+    pub(crate) options: RwLock<Options, ranks::Leaf>,
 }
 
 impl Proc {
@@ -60,14 +65,19 @@ impl Proc {
     }
 }
 
-/// The root of a new instance, which shows the tasks of `kernel` and the rest as `container` has it.
-pub fn root(kernel: &Arc<Kernel>, container: &Arc<Container>) -> Arc<dyn Inode> {
+/// A new instance, which shows the tasks of `kernel` and the rest as `container` has it.
+pub fn mount_spec(kernel: &Arc<Kernel>, container: &Arc<Container>, options: Options) -> MountSpec {
     let proc = Arc::new(Proc {
         kernel: kernel.clone(),
         container: container.clone(),
-        dev: abi::stat::makedev(0, 5),
+        dev: vfs::anon::next_dev(),
+        options: RwLock::new(options),
     });
-    node::directory(&proc, 1, Owner::Root, Arc::new(tree::Top))
+    let root = node::directory(&proc, 1, Owner::Root, Arc::new(tree::Top));
+    MountSpec {
+        fs: proc,
+        ..MountSpec::new(root, "proc")
+    }
 }
 
 /// Sets what sysctl(8) calls `name` (`kernel.shmmax`) for `container`, as its root would.

@@ -7,11 +7,13 @@ use abi::stat::Statfs;
 use ctx::{Ctx, Dst, Src, SysErr, SysResult};
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use task::Task;
 use vfs::{
-    Attr, Caching, DirSink, File, FileOps, FileType, Inode, Link, OpenFlags, SetAttr, VfsPath,
-    Written,
+    Attr, Caching, DirSink, File, FileOps, FileType, Inode, Link, MountNamespace, OpenFlags,
+    SetAttr, VfsPath, Written,
 };
+use wait::{Events, Queue};
 
 /// `PROC_SUPER_MAGIC`
 const MAGIC: i64 = 0x9fa0;
@@ -52,7 +54,7 @@ pub(crate) trait Directory: Send + Sync {
     /// Lists the names, without `.` and `..`; numbered ones last and in order.
     fn list(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<Entry>, Errno>;
     /// Whether it may be searched at all.
-    fn check(&self, _proc: &Proc) -> Result<(), Errno> {
+    fn check(&self, _proc: &Proc, _cx: &dyn Ctx) -> Result<(), Errno> {
         Ok(())
     }
     /// The process whose directory this is.
@@ -98,6 +100,14 @@ pub(crate) trait Text: Send + Sync {
     fn fixed_permission(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Option<u32> {
         None
     }
+    /// The mounts whose changes who polls it is told of.
+    fn watched(&self) -> Option<Arc<MountNamespace>> {
+        None
+    }
+    /// Whether something can be mounted on it.
+    fn takes_mounts(&self) -> bool {
+        true
+    }
 }
 
 /// Where a symbolic link leads.
@@ -111,6 +121,14 @@ pub(crate) trait Target: Send + Sync {
     /// Permission bits.
     fn perm(&self) -> u32 {
         0o777
+    }
+    /// Length of the text, where it is always the same.
+    fn size(&self) -> u64 {
+        0
+    }
+    /// Whether something can be mounted on it.
+    fn takes_mounts(&self) -> bool {
+        true
     }
 }
 
@@ -197,6 +215,10 @@ impl Inode for Node {
             Kind::Text(t) => (t.perm(), 1),
             Kind::Link(l) => (l.perm(), 1),
         };
+        let size = match &self.kind {
+            Kind::Link(l) => l.size(),
+            _ => 0,
+        };
         let now = cx.clocks().wall();
         Ok(Attr {
             dev: self.proc.dev,
@@ -207,7 +229,7 @@ impl Inode for Node {
             uid,
             gid,
             rdev: 0,
-            size: 0,
+            size,
             blksize: 1024,
             blocks: 0,
             atime: now,
@@ -236,7 +258,7 @@ impl Inode for Node {
 
     fn permission(&self, cx: &dyn Ctx, mask: u32) -> Result<(), Errno> {
         match &self.kind {
-            Kind::Directory(d) => d.check(&self.proc),
+            Kind::Directory(d) => d.check(&self.proc, cx),
             Kind::Text(t) => match t.fixed_permission(&self.proc, cx) {
                 Some(granted) if mask & !granted & 7 != 0 => Err(Errno::EACCES),
                 _ => Ok(()),
@@ -276,16 +298,22 @@ impl Inode for Node {
             Kind::Directory(_) => Ok(Arc::new(Open {
                 node: self.clone(),
                 text: Vec::new(),
+                watch: None,
             })),
             Kind::Text(t) => {
                 if let Some(open) = t.open(cx, flags)? {
                     return Ok(open);
                 }
                 // One consistent text for all reads of this description.
+                let watch = t.watched().map(|mounts| Watch {
+                    seen: AtomicU64::new(mounts.changes()),
+                    mounts,
+                });
                 let text = t.read(&self.proc, cx)?;
                 Ok(Arc::new(Open {
                     node: self.clone(),
                     text,
+                    watch,
                 }))
             }
             Kind::Link(_) => Err(Errno::ELOOP.into()),
@@ -300,6 +328,14 @@ impl Inode for Node {
             namelen: 255,
             ..Statfs::default()
         })
+    }
+
+    fn takes_mounts(&self) -> bool {
+        match &self.kind {
+            Kind::Directory(_) => true,
+            Kind::Text(t) => t.takes_mounts(),
+            Kind::Link(l) => l.takes_mounts(),
+        }
     }
 
     fn refuses_new_names(&self) -> bool {
@@ -322,6 +358,13 @@ impl Inode for Node {
 struct Open {
     node: Arc<Node>,
     text: Vec<u8>,
+    watch: Option<Watch>,
+}
+
+/// The mounts that it shows, and the change of them that was told of last.
+struct Watch {
+    mounts: Arc<MountNamespace>,
+    seen: AtomicU64,
 }
 
 impl FileOps for Open {
@@ -367,6 +410,22 @@ impl FileOps for Open {
 
     fn size(&self, _cx: &dyn Ctx) -> Result<u64, Errno> {
         Ok(0)
+    }
+
+    // Who has looked has been told, as in Linux.
+    fn ready(&self, _file: &File) -> Events {
+        let Some(watch) = &self.watch else {
+            return Events::READABLE | Events::WRITABLE;
+        };
+        let now = watch.mounts.changes();
+        match watch.seen.swap(now, Ordering::AcqRel) == now {
+            true => Events::READABLE,
+            false => Events::READABLE | Events::ERR | Events::PRI,
+        }
+    }
+
+    fn queue(&self) -> Option<&Queue> {
+        self.watch.as_ref().map(|watch| watch.mounts.watchers())
     }
 
     fn seeks_from_end(&self) -> bool {

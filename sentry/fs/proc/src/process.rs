@@ -1,6 +1,8 @@
 //! `/proc/PID` and `/proc/PID/task/TID`.
 
+use crate::mounts::{self, MountsText};
 use crate::node::{Directory, Entry, Target, Text, directory, link, number, text};
+use crate::options::HidePid;
 use crate::tree::number_of;
 use crate::{Owner, Proc, fds, idmaps, memory, ns, status};
 use abi::Errno;
@@ -34,8 +36,6 @@ const TEXTS: &[TextFile] = &[
     ("io", 0o400, status::io),
     ("limits", 0o444, status::limits),
     ("maps", 0o444, memory::maps),
-    ("mountinfo", 0o444, fds::mountinfo),
-    ("mounts", 0o444, fds::mounts),
     ("oom_score", 0o444, status::oom_score),
     ("oom_score_adj", 0o644, status::oom_score_adj),
     ("personality", 0o400, status::personality),
@@ -70,8 +70,12 @@ const LINKS: &[(&str, Place)] = &[
 ];
 
 impl Directory for ProcessDir {
-    fn check(&self, proc: &Proc) -> Result<(), Errno> {
-        proc.check_alive(&self.task)
+    fn check(&self, proc: &Proc, cx: &dyn Ctx) -> Result<(), Errno> {
+        proc.check_alive(&self.task)?;
+        match proc.hides(cx, &self.task, HidePid::NoAccess) {
+            true => Err(Errno::EPERM),
+            false => Ok(()),
+        }
     }
 
     fn find(&self, proc: &Arc<Proc>, _cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
@@ -96,6 +100,13 @@ impl Directory for ProcessDir {
         if name == b"status" {
             let task = self.task.clone();
             return Ok(text(proc, ino, owner, Arc::new(Status(task))));
+        }
+        if let Some((_, kind)) = mounts::NAMES.iter().find(|(n, _)| n.as_bytes() == name) {
+            let text_of = MountsText {
+                task: self.task.clone(),
+                kind: *kind,
+            };
+            return Ok(text(proc, ino, owner, Arc::new(text_of)));
         }
         if let Some((_, place)) = LINKS.iter().find(|(n, _)| n.as_bytes() == name) {
             let target = TaskLink {
@@ -136,6 +147,11 @@ impl Directory for ProcessDir {
             .collect();
         all.extend(idmaps::names().map(|n| Entry::new(n, FileType::Regular)));
         all.push(Entry::new("status", FileType::Regular));
+        all.extend(
+            mounts::NAMES
+                .iter()
+                .map(|(n, _)| Entry::new(*n, FileType::Regular)),
+        );
         all.extend(LINKS.iter().map(|(n, _)| Entry::new(*n, FileType::Symlink)));
         all.push(Entry::new("fd", FileType::Directory));
         all.push(Entry::new("fdinfo", FileType::Directory));

@@ -2,6 +2,7 @@
 
 use crate::ipc::SysvDir;
 use crate::node::{Directory, Entry, Target, directory, link, number, text};
+use crate::options::HidePid;
 use crate::process::ProcessDir;
 use crate::sys::SysDir;
 use crate::system::SYSTEM;
@@ -15,11 +16,13 @@ use vfs::{FileType, Inode};
 pub(crate) struct Top;
 
 impl Directory for Top {
-    fn find(&self, proc: &Arc<Proc>, _cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+    fn find(&self, proc: &Arc<Proc>, cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
         let ino = number(0, name);
+        let only = proc.options().processes_only;
         match name {
             b"self" => return Ok(link(proc, ino, Owner::Root, Arc::new(SelfLink))),
             b"thread-self" => return Ok(link(proc, ino, Owner::Root, Arc::new(ThreadLink))),
+            _ if only && number_of(name).is_none() => return Err(Errno::ENOENT),
             b"mounts" => return Ok(link(proc, ino, Owner::Root, Arc::new(Fixed("self/mounts")))),
             b"sys" => {
                 return Ok(directory(proc, ino, Owner::Root, Arc::new(SysDir::top())));
@@ -32,6 +35,9 @@ impl Directory for Top {
         }
         let pid = number_of(name).ok_or(Errno::ENOENT)?;
         let task = proc.kernel.task(pid).ok_or(Errno::ENOENT)?;
+        if proc.hides(cx, &task, HidePid::Invisible) {
+            return Err(Errno::ENOENT);
+        }
         let dir = ProcessDir {
             task: task.clone(),
             thread: false,
@@ -44,20 +50,31 @@ impl Directory for Top {
         ))
     }
 
-    fn list(&self, proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<Entry>, Errno> {
-        let mut all: Vec<Entry> = SYSTEM
-            .iter()
-            .map(|(n, _)| Entry::new(*n, FileType::Regular))
-            .collect();
+    fn list(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<Entry>, Errno> {
+        let only = proc.options().processes_only;
+        let mut all: Vec<Entry> = match only {
+            true => Vec::new(),
+            false => SYSTEM
+                .iter()
+                .map(|(n, _)| Entry::new(*n, FileType::Regular))
+                .collect(),
+        };
         all.push(Entry::new("self", FileType::Symlink));
         all.push(Entry::new("thread-self", FileType::Symlink));
-        all.push(Entry::new("mounts", FileType::Symlink));
-        all.push(Entry::new("sys", FileType::Directory));
-        all.push(Entry::new("sysvipc", FileType::Directory));
+        if !only {
+            all.push(Entry::new("mounts", FileType::Symlink));
+            all.push(Entry::new("sys", FileType::Directory));
+            all.push(Entry::new("sysvipc", FileType::Directory));
+        }
+        let seen = |pid: &i32| {
+            let task = proc.kernel.task(*pid);
+            task.is_some_and(|t| !proc.hides(cx, &t, HidePid::Invisible))
+        };
         all.extend(
             proc.kernel
                 .pids()
                 .iter()
+                .filter(|pid| seen(pid))
                 .map(|p| Entry::numbered(*p, FileType::Directory)),
         );
         Ok(all)
@@ -96,6 +113,10 @@ impl Target for ThreadLink {
 struct Fixed(&'static str);
 
 impl Target for Fixed {
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+
     fn text(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
         Ok(self.0.as_bytes().to_vec())
     }

@@ -5,11 +5,12 @@ use crate::node::Node;
 use abi::Errno;
 use abi::page::PAGE_SIZE;
 use abi::stat::Statfs;
+use ctx::Ctx;
 use hostmem::MemoryFile;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use time::Clocks;
-use vfs::{DeviceRegistry, Inode, MountFlags, MountSpec, NewFile, NewKind};
+use vfs::{DeviceRegistry, FileSystem, Inode, MountFlags, MountSpec, NewFile, NewKind, SuperFlags};
 
 /// A tmpfs.
 pub struct Tmpfs {
@@ -17,6 +18,9 @@ pub struct Tmpfs {
     devices: Arc<DeviceRegistry>,
     dev: u64,
     options: Options,
+    /// Bytes, and inodes, that there may be; `u64::MAX` is no limit.
+    size: AtomicU64,
+    most_inodes: AtomicU64,
     bytes: AtomicU64,
     inodes: AtomicU64,
     next_ino: AtomicU64,
@@ -36,14 +40,13 @@ impl Tmpfs {
         options: Options,
         clocks: &Clocks,
     ) -> Arc<dyn Inode> {
-        let new = NewFile {
-            perm: options.mode.unwrap_or(0o1777),
-            uid: options.uid.unwrap_or(0),
-            gid: options.gid.unwrap_or(0),
-        };
-        let fs = Tmpfs::instance(memory, devices, options);
-        fs.inodes.store(1, Ordering::Relaxed);
-        Node::build(&fs, NewKind::Directory, &new, clocks.wall())
+        let new = options.root();
+        Tmpfs::instance(memory, devices, options).root_of(&new, clocks)
+    }
+
+    fn root_of(self: &Arc<Self>, new: &NewFile, clocks: &Clocks) -> Arc<Node> {
+        self.inodes.store(1, Ordering::Relaxed);
+        Node::build(self, NewKind::Directory, new, clocks.wall())
     }
 
     /// As [`Tmpfs::root`], ready to be mounted from `source` with `flags`.
@@ -54,12 +57,12 @@ impl Tmpfs {
         clocks: &Clocks,
         flags: MountFlags,
     ) -> MountSpec {
-        let text = options.text();
-        let root = Tmpfs::root(memory, devices, options, clocks);
+        let new = options.root();
+        let fs = Tmpfs::instance(memory, devices, options);
         MountSpec {
             flags,
-            options: text,
-            ..MountSpec::new(root, "tmpfs")
+            fs: fs.clone(),
+            ..MountSpec::new(fs.root_of(&new, clocks), "tmpfs")
         }
     }
 
@@ -72,6 +75,8 @@ impl Tmpfs {
             memory: memory.clone(),
             devices: devices.clone(),
             dev: vfs::anon::next_dev(),
+            size: AtomicU64::new(options.size.unwrap_or(u64::MAX)),
+            most_inodes: AtomicU64::new(options.inodes.unwrap_or(u64::MAX)),
             options,
             bytes: AtomicU64::new(0),
             inodes: AtomicU64::new(0),
@@ -97,7 +102,7 @@ impl Tmpfs {
 
     /// Takes `bytes` off what is left; `ENOSPC` where that is not enough.
     pub(crate) fn charge(&self, bytes: u64) -> Result<(), Errno> {
-        add_within(&self.bytes, bytes, self.options.size)
+        add_within(&self.bytes, bytes, &self.size)
     }
 
     pub(crate) fn uncharge(&self, bytes: u64) {
@@ -105,11 +110,21 @@ impl Tmpfs {
     }
 
     pub(crate) fn charge_inode(&self) -> Result<(), Errno> {
-        add_within(&self.inodes, 1, self.options.inodes)
+        add_within(&self.inodes, 1, &self.most_inodes)
     }
 
     pub(crate) fn uncharge_inode(&self) {
         self.inodes.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Its options with the limits that it has now.
+    fn limits(&self) -> Options {
+        let limit = |at: &AtomicU64| Some(at.load(Ordering::Relaxed)).filter(|l| *l != u64::MAX);
+        Options {
+            size: limit(&self.size),
+            inodes: limit(&self.most_inodes),
+            ..self.options.clone()
+        }
     }
 
     pub(crate) fn statfs(&self) -> Statfs {
@@ -117,16 +132,17 @@ impl Tmpfs {
         let left = |limit: Option<u64>, used: &AtomicU64| {
             limit.map_or(0, |l| l.saturating_sub(used.load(Ordering::Relaxed)))
         };
-        let free = left(self.options.size, &self.bytes) / PAGE_SIZE;
+        let now = self.limits();
+        let free = left(now.size, &self.bytes) / PAGE_SIZE;
         Statfs {
             kind: TMPFS_MAGIC,
             bsize: PAGE_SIZE as i64,
             frsize: PAGE_SIZE as i64,
-            blocks: self.options.size.unwrap_or(0) / PAGE_SIZE,
+            blocks: now.size.unwrap_or(0) / PAGE_SIZE,
             bfree: free,
             bavail: free,
-            files: self.options.inodes.unwrap_or(0),
-            ffree: left(self.options.inodes, &self.inodes),
+            files: now.inodes.unwrap_or(0),
+            ffree: left(now.inodes, &self.inodes),
             fsid: [self.dev as i32, 0],
             namelen: 255,
             ..Statfs::default()
@@ -134,8 +150,38 @@ impl Tmpfs {
     }
 }
 
-fn add_within(used: &AtomicU64, more: u64, limit: Option<u64>) -> Result<(), Errno> {
-    let limit = limit.unwrap_or(u64::MAX);
+impl FileSystem for Tmpfs {
+    fn options(&self) -> String {
+        self.limits().text()
+    }
+
+    /// Other limits, of those that are said; owner and mode stay, as in Linux.
+    fn reconfigure(&self, _cx: &dyn Ctx, _flags: SuperFlags, options: &str) -> Result<(), Errno> {
+        let usual = self.options.usual.unwrap_or(0);
+        let memory = usual.saturating_mul(2 * PAGE_SIZE);
+        let new = Options::parse_changes(options, memory)?;
+        let limits = [
+            (new.size, &self.size, &self.bytes),
+            (new.inodes, &self.most_inodes, &self.inodes),
+        ];
+        for (limit, now, used) in &limits {
+            let Some(limit) = limit else { continue };
+            let unlimited = now.load(Ordering::Relaxed) == u64::MAX;
+            if *limit != u64::MAX && (unlimited || used.load(Ordering::Relaxed) > *limit) {
+                return Err(Errno::EINVAL);
+            }
+        }
+        for (limit, now, _) in limits {
+            if let Some(limit) = limit {
+                now.store(limit, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn add_within(used: &AtomicU64, more: u64, limit: &AtomicU64) -> Result<(), Errno> {
+    let limit = limit.load(Ordering::Relaxed);
     let add = |now: u64| now.checked_add(more).filter(|sum| *sum <= limit);
     match used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
         Ok(_) => Ok(()),

@@ -2,6 +2,7 @@
 
 use abi::Errno;
 use abi::page::PAGE_SIZE;
+use vfs::NewFile;
 
 /// What a tmpfs is mounted with (tmpfs(5)).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Options {
     pub uid: Option<u32>,
     /// Group of the root, where given.
     pub gid: Option<u32>,
+    /// It is never swapped out, which nothing here is.
+    pub noswap: bool,
     /// Pages and inodes of an instance that is mounted without saying.
     pub usual: Option<u64>,
 }
@@ -37,31 +40,62 @@ impl Options {
         for option in text.split(',').filter(|o| !o.is_empty()) {
             let (key, value) = option.split_once('=').unwrap_or((option, ""));
             match key {
-                "size" => options.size = no_limit(bytes(value, memory)?),
+                "size" => options.size = no_limit(whole_pages(bytes(value, memory)?)?),
                 "nr_blocks" => {
                     options.size = no_limit(bytes(value, memory)?.saturating_mul(PAGE_SIZE))
                 }
                 "nr_inodes" => options.inodes = no_limit(bytes(value, memory)?),
                 "mode" => options.mode = Some(octal(value)? & 0o7777),
-                "uid" => options.uid = Some(value.parse().map_err(|_| Errno::EINVAL)?),
-                "gid" => options.gid = Some(value.parse().map_err(|_| Errno::EINVAL)?),
+                "uid" => options.uid = Some(id(value)?),
+                "gid" => options.gid = Some(id(value)?),
                 // Said of memory that we place ourselves, or of no effect on 64 bits.
-                "huge" | "mpol" | "noswap" | "inode32" | "inode64" | "rw" | "ro" => {}
+                "noswap" => options.noswap = true,
+                "huge" | "mpol" | "inode32" | "inode64" | "rw" | "ro" => {}
                 _ => return Err(Errno::EINVAL),
             }
         }
         Ok(options)
     }
 
+    /// What a remount changes: limits that are said, where `u64::MAX` stands for none.
+    ///
+    /// # Errors
+    /// As [`Options::parse`].
+    pub(crate) fn parse_changes(text: &str, memory: u64) -> Result<Options, Errno> {
+        let all = Options::parse(text, memory)?;
+        let said = |names: &[&str]| {
+            let mut keys = text
+                .split(',')
+                .map(|o| o.split_once('=').map_or(o, |(k, _)| k));
+            keys.any(|k| names.contains(&k))
+        };
+        let change =
+            |limit: Option<u64>, names: &[&str]| said(names).then_some(limit.unwrap_or(u64::MAX));
+        Ok(Options {
+            size: change(all.size, &["size", "nr_blocks"]),
+            inodes: change(all.inodes, &["nr_inodes"]),
+            ..all
+        })
+    }
+
+    /// What the root is made with.
+    pub(crate) fn root(&self) -> NewFile {
+        NewFile {
+            perm: self.mode.unwrap_or(0o1777),
+            uid: self.uid.unwrap_or(0),
+            gid: self.gid.unwrap_or(0),
+        }
+    }
+
     /// As /proc/mounts shows them.
     pub fn text(&self) -> String {
         let mut parts = Vec::new();
         let usual = self.usual;
-        if let Some(size) = self.size.filter(|s| usual != Some(s / PAGE_SIZE)) {
-            parts.push(format!("size={}k", size / 1024));
+        if self.size.map(|s| s / PAGE_SIZE) != usual {
+            parts.push(format!("size={}k", self.size.unwrap_or(0) / 1024));
         }
-        if let Some(inodes) = self.inodes.filter(|i| usual != Some(*i)) {
-            parts.push(format!("nr_inodes={inodes}"));
+        if self.inodes != usual {
+            parts.push(format!("nr_inodes={}", self.inodes.unwrap_or(0)));
         }
         if let Some(mode) = self.mode.filter(|m| *m != 0o1777) {
             parts.push(format!("mode={mode:03o}"));
@@ -71,6 +105,9 @@ impl Options {
                 parts.push(format!("{name}={id}"));
             }
         }
+        if self.noswap {
+            parts.push("noswap".to_owned());
+        }
         parts.join(",")
     }
 }
@@ -78,6 +115,22 @@ impl Options {
 /// Zero stands for no limit.
 fn no_limit(n: u64) -> Option<u64> {
     (n != 0).then_some(n)
+}
+
+fn whole_pages(bytes: u64) -> Result<u64, Errno> {
+    bytes
+        .checked_next_multiple_of(PAGE_SIZE)
+        .ok_or(Errno::EINVAL)
+}
+
+/// A number in decimal, in octal after `0`, or in hexadecimal after `0x`.
+fn id(s: &str) -> Result<u32, Errno> {
+    let parsed = match (s.strip_prefix("0x"), s.strip_prefix('0')) {
+        (Some(hex), _) => u32::from_str_radix(hex, 16),
+        (None, Some(octal)) if !octal.is_empty() => u32::from_str_radix(octal, 8),
+        _ => s.parse(),
+    };
+    parsed.map_err(|_| Errno::EINVAL)
 }
 
 fn octal(s: &str) -> Result<u32, Errno> {
@@ -112,7 +165,7 @@ mod tests {
         let o = Options::parse("size=64m,mode=0755,uid=5,inode64", 0).unwrap();
         assert_eq!(o.size, Some(64 << 20));
         assert_eq!(o.text(), "size=65536k,mode=755,uid=5");
-        assert_eq!(Options::parse("size=50%", 1000).unwrap().size, Some(500));
+        assert_eq!(Options::parse("size=50%", 16384).unwrap().size, Some(8192));
         assert_eq!(Options::parse("size=0", 0).unwrap().size, None);
         let usual = Options::parse("mode=700", 1 << 20).unwrap();
         assert_eq!((usual.size, usual.inodes), (Some(512 << 10), Some(128)));

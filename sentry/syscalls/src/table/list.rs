@@ -199,7 +199,7 @@ calls! {
     munlockall() => full(memory::munlockall);
     vhangup() => absent "terminals are the sandbox's";
     modify_ldt(func: Int, ptr: Ptr, bytecount: Size) => absent "as Linux without CONFIG_MODIFY_LDT_SYSCALL";
-    pivot_root(new_root: Path, put_old: Path) => partial(mount::pivot_root) "EPERM";
+    pivot_root(new_root: Path, put_old: Path) => full(mount::pivot_root);
     _sysctl(args: Ptr) => absent "gone from Linux";
     prctl(op: Prctl, arg2: Hex, arg3: Hex, arg4: Hex, arg5: Hex) => partial(control::prctl) "no PR_SET_MM, no speculation control";
     arch_prctl(op: Hex, addr: Hex) => partial(control::arch_prctl) "the FS and GS bases; no shadow stacks, no CPUID faulting";
@@ -209,8 +209,8 @@ calls! {
     sync() => full(file_io::sync);
     acct(filename: Path) => partial(refused::acct) "EPERM, or ENOSYS for the capable";
     settimeofday(tv: Timeval, tz: Ptr) => partial(clocks::settimeofday) "EPERM";
-    mount(source: Path, target: Path, filesystemtype: Path, mountflags: Hex, data: Ptr) => partial(mount::mount) "bind mounts, remounts, tmpfs and proc, for the capable";
-    umount2(target: Path, flags: Hex) => partial(mount::umount2) "for the capable";
+    mount(source: Path, target: Path, filesystemtype: Path, mountflags: Hex, data: Ptr) => partial(mount::mount) "the types in /proc/filesystems";
+    umount2(target: Path, flags: Hex) => full(mount::umount2);
     swapon(path: Path, swapflags: Hex) => partial(refused::eperm) "EPERM";
     swapoff(path: Path) => partial(refused::eperm) "EPERM";
     reboot(magic: Hex, magic2: Hex, op: Hex, arg: Ptr) => partial(refused::eperm) "EPERM";
@@ -383,12 +383,12 @@ calls! {
     io_uring_setup(entries: Uint, p: Ptr) => absent "io_uring";
     io_uring_enter(fd: Fd, to_submit: Uint, min_complete: Uint, flags: Hex, sig: Ptr, sigsz: Size) => absent "io_uring";
     io_uring_register(fd: Fd, opcode: Uint, arg: Ptr, nr_args: Uint) => absent "io_uring";
-    open_tree(dirfd: DirFd, pathname: Path, flags: Hex) => absent "the mount API of file descriptors";
-    move_mount(from_dirfd: DirFd, from_pathname: Path, to_dirfd: DirFd, to_pathname: Path, flags: Hex) => absent "the mount API of file descriptors";
-    fsopen(fsname: Path, flags: Hex) => absent "the mount API of file descriptors";
-    fsconfig(fd: Fd, cmd: Int, key: Path, value: Ptr, aux: Int) => absent "the mount API of file descriptors";
-    fsmount(fsfd: Fd, flags: Hex, attr_flags: Hex) => absent "the mount API of file descriptors";
-    fspick(dirfd: DirFd, pathname: Path, flags: Hex) => absent "the mount API of file descriptors";
+    open_tree(dirfd: DirFd, pathname: Path, flags: Hex) => full(mount_trees::open_tree);
+    move_mount(from_dirfd: DirFd, from_pathname: Path, to_dirfd: DirFd, to_pathname: Path, flags: Hex) => full(mount_trees::move_mount);
+    fsopen(fsname: Path, flags: Hex) => full(fs_context::fsopen);
+    fsconfig(fd: Fd, cmd: Int, key: Path, value: Ptr, aux: Int) => full(fs_context::fsconfig);
+    fsmount(fsfd: Fd, flags: Hex, attr_flags: Hex) => full(fs_context::fsmount);
+    fspick(dirfd: DirFd, pathname: Path, flags: Hex) => full(fs_context::fspick);
     pidfd_open(pid: Int, flags: Hex) => full(pidfds::pidfd_open);
     clone3(cl_args: Ptr, size: Size) => partial(process::clone3) "new namespaces as for clone, no cgroup";
     close_range(first: Uint, last: Uint, flags: Hex) => full(file_fd::close_range);
@@ -397,7 +397,7 @@ calls! {
     faccessat2(dirfd: DirFd, pathname: Path, mode: Access, flags: AtFlags) => full(file_attr::faccessat2);
     process_madvise(pidfd: Fd, iov: Ptr, vlen: Size, advice: Int, flags: Hex) => full(process_vm::process_madvise);
     epoll_pwait2(epfd: Fd, events: Ptr, maxevents: Int, timeout: Timespec, sigmask: Sigset, sigsetsize: Size) => full(epoll::epoll_pwait2);
-    mount_setattr(dirfd: DirFd, pathname: Path, flags: Hex, attr: Ptr, size: Size) => absent "the mount API of file descriptors";
+    mount_setattr(dirfd: DirFd, pathname: Path, flags: Hex, attr: Ptr, size: Size) => partial(mount_trees::mount_setattr) "no MOUNT_ATTR_IDMAP: EPERM";
     quotactl_fd(fd: Fd, op: Hex, id: Int, addr: Ptr) => absent "as Linux without CONFIG_QUOTA";
     landlock_create_ruleset(attr: Ptr, size: Size, flags: Hex) => absent "Landlock";
     landlock_add_rule(ruleset_fd: Fd, rule_type: Int, rule_attr: Ptr, flags: Hex) => absent "Landlock";
@@ -412,10 +412,15 @@ calls! {
     futex_wake(uaddr: Ptr, mask: Hex, nr: Int, flags: Hex) => full(futexes_two::futex_wake);
     futex_wait(uaddr: Ptr, val: Uint, mask: Hex, flags: Hex, timeout: Timespec, clockid: Clock) => full(futexes_two::futex_wait);
     futex_requeue(waiters: Ptr, flags: Hex, nr_wake: Int, nr_requeue: Int) => full(futexes_two::futex_requeue);
-    statmount(req: Ptr, buf: Ptr, bufsize: Size, flags: Hex) => absent "the mount API of file descriptors";
-    listmount(req: Ptr, mnt_ids: Ptr, nr_mnt_ids: Size, flags: Hex) => absent "the mount API of file descriptors";
+    statmount(req: Ptr, buf: Ptr, bufsize: Size, flags: Hex) => partial(mount_stat::statmount) "the caller's namespace alone";
+    listmount(req: Ptr, mnt_ids: Ptr, nr_mnt_ids: Size, flags: Hex) => partial(mount_stat::listmount) "the caller's namespace alone";
     lsm_get_self_attr(attr: Uint, ctx: Ptr, size: Ptr, flags: Hex) => absent "security modules";
     lsm_set_self_attr(attr: Uint, ctx: Ptr, size: Size, flags: Hex) => absent "security modules";
     lsm_list_modules(ids: Ptr, size: Ptr, flags: Hex) => absent "security modules";
     mseal(addr: Ptr, len: Size, flags: Hex) => absent "sealed mappings";
+    setxattrat(dirfd: DirFd, pathname: Path, at_flags: AtFlags, name: Path, args: Ptr, size: Size) => absent "extended attributes below a descriptor";
+    getxattrat(dirfd: DirFd, pathname: Path, at_flags: AtFlags, name: Path, args: Ptr, size: Size) => absent "extended attributes below a descriptor";
+    listxattrat(dirfd: DirFd, pathname: Path, at_flags: AtFlags, list: Ptr, size: Size) => absent "extended attributes below a descriptor";
+    removexattrat(dirfd: DirFd, pathname: Path, at_flags: AtFlags, name: Path) => absent "extended attributes below a descriptor";
+    open_tree_attr(dirfd: DirFd, pathname: Path, flags: Hex, attr: Ptr, size: Size) => partial(mount_trees::open_tree_attr) "no MOUNT_ATTR_IDMAP: EPERM";
 }

@@ -2,7 +2,8 @@
 
 use crate::common::*;
 use abi::Errno;
-use vfs::{FsCtx, MountFlags, OpenFlags as O};
+use sentry_fs_tmpfs::{Options, Tmpfs};
+use vfs::{FsCtx, MountFlags, OpenFlags as O, Propagation};
 
 #[test]
 fn mounts_cover_and_uncover() {
@@ -20,7 +21,8 @@ fn mounts_cover_and_uncover() {
     // Twice on one place.
     w.mount_tmpfs("/m", MountFlags::RDONLY);
     assert_eq!(mkdir(cx, "/m/x"), Err(Errno::EROFS));
-    assert_eq!(w.mounts.list().len(), 3);
+    // With the one at the bottom, which nobody sees.
+    assert_eq!(w.mounts.list().len(), 4);
     w.mounts.umount(place(cx, "/m").unwrap(), false).unwrap();
     assert_eq!(list(cx, "/m"), ["above"]);
     let held = open(cx, "/m/above", O::RDONLY).unwrap();
@@ -40,7 +42,7 @@ fn mounts_cover_and_uncover() {
     );
     assert_eq!(
         w.mounts.umount(place(cx, "/").unwrap(), false),
-        Err(Errno::EINVAL)
+        Err(Errno::EBUSY)
     );
 }
 
@@ -107,15 +109,16 @@ fn moves_and_copies() {
     mkdir(cx, "/a/sub").unwrap();
     let a = place(cx, "/a").unwrap();
     assert_eq!(
-        w.mounts.move_mount(&a, &place(cx, "/a/sub").unwrap()),
+        w.mounts
+            .move_mount(&a, &place(cx, "/a/sub").unwrap(), false, &cx.root()),
         Err(Errno::ELOOP)
     );
+    let (sub, b) = (place(cx, "/a/sub").unwrap(), place(cx, "/b").unwrap());
     assert_eq!(
-        w.mounts
-            .move_mount(&place(cx, "/a/sub").unwrap(), &place(cx, "/b").unwrap()),
+        w.mounts.move_mount(&sub, &b, false, &cx.root()),
         Err(Errno::EINVAL)
     );
-    w.mounts.move_mount(&a, &place(cx, "/b").unwrap()).unwrap();
+    w.mounts.move_mount(&a, &b, false, &cx.root()).unwrap();
     assert!(list(cx, "/a").is_empty());
     assert_eq!(place(cx, "/b/sub").unwrap().text(), b"/b/sub");
 
@@ -138,4 +141,99 @@ fn deep_trees_end_without_recursion() {
     }
     let root = w.cx.root();
     w.cx.set_cwd(root);
+}
+
+#[test]
+fn what_ends_frees_its_mounts() {
+    let w = World::new();
+    let cx = &w.cx;
+    for d in ["/a", "/b"] {
+        mkdir(cx, d).unwrap();
+    }
+    let a = place(cx, "/a").unwrap();
+    let before = w.memory.usage();
+    // A namespace, with mounts in it that know each other.
+    let copy = w.mounts.copy(&mut []);
+    let own = vfs::KernelFsCtx::new(w.clocks.clone(), copy.clone());
+    let spec = Tmpfs::mount_spec(
+        &w.memory,
+        &w.devices,
+        Options::default(),
+        &w.clocks,
+        MountFlags::empty(),
+    );
+    copy.mount(&place(&own, "/a").unwrap(), spec).unwrap();
+    put(&own, "/a/f", "data");
+    let shared = place(&own, "/a").unwrap();
+    copy.set_propagation(&shared, Propagation::Shared, false)
+        .unwrap();
+    copy.bind(&shared, &place(&own, "/b").unwrap(), true)
+        .unwrap();
+    assert!(w.memory.usage() > before);
+    drop((shared, own, copy));
+    assert_eq!(w.memory.usage(), before);
+    // A tree that a descriptor would hold.
+    w.mount_tmpfs("/a", MountFlags::empty());
+    put(cx, "/a/f", "data");
+    let tree = w
+        .mounts
+        .clone_tree(&place(cx, "/a").unwrap(), true)
+        .unwrap();
+    w.mounts.umount(place(cx, "/a").unwrap(), false).unwrap();
+    assert!(w.memory.usage() > before);
+    drop(tree);
+    assert_eq!(w.memory.usage(), before);
+    assert_eq!(place(cx, "/a").unwrap(), a);
+}
+
+#[test]
+fn what_is_mounted_shows_where_it_is_heard_of() {
+    let w = World::new();
+    let cx = &w.cx;
+    for d in ["/a", "/peer", "/slave"] {
+        mkdir(cx, d).unwrap();
+    }
+    w.mount_tmpfs("/a", MountFlags::empty());
+    mkdir(cx, "/a/x").unwrap();
+    let m = &w.mounts;
+    let share = |at: &str, kind| m.set_propagation(&place(cx, at).unwrap(), kind, false);
+    share("/a", Propagation::Shared).unwrap();
+    for d in ["/peer", "/slave"] {
+        m.bind(&place(cx, "/a").unwrap(), &place(cx, d).unwrap(), false)
+            .unwrap();
+    }
+    share("/slave", Propagation::Slave).unwrap();
+    let count = m.list().len();
+    w.mount_tmpfs("/peer/x", MountFlags::empty());
+    put(cx, "/a/x/f", "");
+    assert_eq!(m.list().len(), count + 3);
+    assert_eq!(list(cx, "/slave/x"), ["f"]);
+    // A copy of the namespace hears too, and what goes goes everywhere.
+    let copy = m.copy(&mut []);
+    assert_eq!(copy.list().len(), count + 3);
+    m.umount(place(cx, "/a/x").unwrap(), false).unwrap();
+    assert_eq!((m.list().len(), copy.list().len()), (count, count));
+    // What is mounted at a slave is its own.
+    w.mount_tmpfs("/slave/x", MountFlags::empty());
+    assert_eq!((m.list().len(), copy.list().len()), (count + 1, count));
+}
+
+#[test]
+fn the_root_is_left_and_taken_off() {
+    let w = World::new();
+    let mut cx = w.root();
+    mkdir(&cx, "/new").unwrap();
+    w.mount_tmpfs("/new", MountFlags::empty());
+    mkdir(&cx, "/new/old").unwrap();
+    let (root, new) = (cx.root(), place(&cx, "/new").unwrap());
+    let old = place(&cx, "/new/old").unwrap();
+    assert_eq!(w.mounts.pivot(&root, &root, &old), Err(Errno::EBUSY));
+    w.mounts.pivot(&root, &new, &old).unwrap();
+    cx.set_root(new.clone());
+    cx.set_cwd(new);
+    assert_eq!(list(&cx, "/old"), ["new"]);
+    assert_eq!(w.mounts.root(), place(&cx, "/").unwrap());
+    drop(root);
+    w.mounts.umount(place(&cx, "/old").unwrap(), true).unwrap();
+    assert!(list(&cx, "/old").is_empty());
 }
