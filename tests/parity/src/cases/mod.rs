@@ -31,13 +31,20 @@ mod memory_map;
 mod memory_more;
 mod memory_random;
 mod misc;
+mod mount_fds;
+mod mount_help;
+mod mounting;
+mod mounts_shown;
 mod mqueues;
 mod namespaces;
+mod overlays;
 mod paths;
 mod pipes;
+mod pivot_root;
 mod proc_figures;
 mod processes;
 mod programs;
+mod propagation;
 mod rounds;
 mod seccomp;
 mod seccomp_notify;
@@ -131,6 +138,17 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
     ),
     ("time", &[time::CASES]),
     ("terminals", &[terminals::CASES]),
+    (
+        "mounts",
+        &[
+            mounting::CASES,
+            mount_fds::CASES,
+            propagation::CASES,
+            pivot_root::CASES,
+            mounts_shown::CASES,
+            overlays::CASES,
+        ],
+    ),
     ("misc", &[misc::CASES, proc_figures::CASES, hostile::CASES]),
     (
         "generated",
