@@ -31,6 +31,11 @@ pub(crate) struct MountsText {
 }
 
 impl Text for MountsText {
+    fn check(&self, proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<(), Errno> {
+        proc.check_alive(&self.task)?;
+        self.task.mounts().map(drop).ok_or(Errno::EINVAL)
+    }
+
     fn read(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
         proc.check_alive(&self.task)?;
         let mounts = self.task.mounts().ok_or(Errno::EINVAL)?;

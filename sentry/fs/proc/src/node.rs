@@ -8,6 +8,7 @@ use ctx::{Ctx, Dst, Src, SysErr, SysResult};
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use sync::{Mutex, ranks};
 use task::Task;
 use vfs::{
     Attr, Caching, DirSink, File, FileOps, FileType, Inode, Link, MountNamespace, OpenFlags,
@@ -73,6 +74,10 @@ pub(crate) trait Directory: Send + Sync {
 
 /// What a regular file says, and what it does with what is written to it.
 pub(crate) trait Text: Send + Sync {
+    /// Whether it can be opened.
+    fn check(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<(), Errno> {
+        Ok(())
+    }
     /// Its contents now.
     fn read(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno>;
     /// Takes a whole write.
@@ -297,22 +302,21 @@ impl Inode for Node {
         match &self.kind {
             Kind::Directory(_) => Ok(Arc::new(Open {
                 node: self.clone(),
-                text: Vec::new(),
+                text: Mutex::default(),
                 watch: None,
             })),
             Kind::Text(t) => {
                 if let Some(open) = t.open(cx, flags)? {
                     return Ok(open);
                 }
-                // One consistent text for all reads of this description.
+                t.check(&self.proc, cx)?;
                 let watch = t.watched().map(|mounts| Watch {
                     seen: AtomicU64::new(mounts.changes()),
                     mounts,
                 });
-                let text = t.read(&self.proc, cx)?;
                 Ok(Arc::new(Open {
                     node: self.clone(),
-                    text,
+                    text: Mutex::default(),
                     watch,
                 }))
             }
@@ -357,7 +361,8 @@ impl Inode for Node {
 
 struct Open {
     node: Arc<Node>,
-    text: Vec<u8>,
+    /// What it said when it was read from the start last: what follows goes on with that.
+    text: Mutex<Option<Arc<Vec<u8>>>, ranks::Leaf>,
     watch: Option<Watch>,
 }
 
@@ -373,12 +378,15 @@ impl FileOps for Open {
             return Err(Errno::EISDIR.into());
         };
         // Reading from the start again shows the present state (top, free keep files open).
-        let fresh;
-        let text = if offset == 0 {
-            fresh = t.read(&self.node.proc, cx)?;
-            &fresh
-        } else {
-            &self.text
+        let known = self.text.lock().clone().filter(|_| offset > 0);
+        let text = match known {
+            Some(text) => text,
+            None => {
+                let text = Arc::new(t.read(&self.node.proc, cx)?);
+                let old = self.text.lock().replace(text.clone());
+                drop(old);
+                text
+            }
         };
         let from = usize::try_from(offset)
             .unwrap_or(usize::MAX)

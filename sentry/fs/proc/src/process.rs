@@ -169,11 +169,16 @@ struct TaskText {
 }
 
 impl Text for TaskText {
-    fn read(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+    fn check(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<(), Errno> {
         proc.check_alive(&self.task)?;
-        if PRIVATE.contains(&self.file.0) {
-            proc.may_look(cx, &self.task)?;
+        match PRIVATE.contains(&self.file.0) {
+            true => proc.may_look(cx, &self.task),
+            false => Ok(()),
         }
+    }
+
+    fn read(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        self.check(proc, cx)?;
         (self.file.2)(proc, &self.task)
     }
 
@@ -205,8 +210,12 @@ impl Text for TaskText {
 struct Status(Arc<Task>);
 
 impl Text for Status {
+    fn check(&self, proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<(), Errno> {
+        proc.check_alive(&self.0)
+    }
+
     fn read(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
-        proc.check_alive(&self.0)?;
+        self.check(proc, cx)?;
         status::status(proc, &self.0, &cx.creds().user_ns)
     }
 }

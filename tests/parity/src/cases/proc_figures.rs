@@ -3,7 +3,7 @@
 use crate::cases;
 use crate::out::Out;
 use crate::sys::{child, zeroed};
-use crate::util::{anon, as_user, wait_text};
+use crate::util::{anon, as_user, open, wait_text};
 use crate::{k, say, tell};
 use libc::*;
 use std::arch::x86_64::__cpuid_count;
@@ -17,10 +17,40 @@ cases!(
     fields_of_status,
     tables_of_the_system,
     who_may_look_into_a_process,
+    texts_that_change_while_they_are_read,
 );
 
 fn text(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// What is read in pieces is one text: that of its first piece.
+fn texts_that_change_while_they_are_read(o: Out) {
+    let fd = open(c"/proc/self/maps", O_RDONLY, 0).int();
+    for round in 0..3 {
+        for i in 0..60 {
+            let prot = if i % 2 == 0 { PROT_READ } else { PROT_NONE };
+            k!(SYS_mmap, 0, 8192, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        }
+        k!(SYS_lseek, fd, 0, SEEK_SET);
+        let mut all = String::new();
+        loop {
+            let mut piece = [0u8; 700];
+            let n = k!(SYS_read, fd, &mut piece[..], 700).int();
+            if n <= 0 {
+                break;
+            }
+            all.push_str(&String::from_utf8_lossy(&piece[..n as usize]));
+        }
+        let now = text("/proc/self/maps");
+        let whole = |line: &str| {
+            let mut words = line.split_whitespace();
+            let range = words.next().and_then(|r| r.split_once('-'));
+            let hex = |t: &str| u64::from_str_radix(t, 16).is_ok();
+            range.is_some_and(|(a, b)| hex(a) && hex(b)) && words.count() >= 4
+        };
+        tell!(o, "round" => round, "broken" => all.lines().filter(|l| !whole(l)).count(), "complete" => all.lines().count().abs_diff(now.lines().count()) < 4);
+    }
 }
 
 fn cpu_flags_are_those_of_cpuid(o: Out) {
