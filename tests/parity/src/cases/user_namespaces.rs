@@ -467,7 +467,8 @@ fn signals_across(o: Out) {
             crate::util::bit(SIGUSR1) | crate::util::bit(SIGCHLD),
         );
         read(r, 1);
-        tell!(o, "send" => k!(SYS_kill, pid, SIGUSR1));
+        // The child tells from then on, until it is done.
+        let sent = k!(SYS_kill, pid, SIGUSR1);
         let mut info = [0i32; 32];
         let got = k!(
             SYS_rt_sigtimedwait,
@@ -476,15 +477,15 @@ fn signals_across(o: Out) {
             0,
             8
         );
-        tell!(o, "queued" => got, "from" => info[5]);
-        let got = k!(
+        let from = info[5];
+        let gone = k!(
             SYS_rt_sigtimedwait,
             &crate::util::bit(SIGCHLD),
             &mut info,
             0,
             8
         );
-        tell!(o, "child" => got, "who" => info[5]);
+        tell!(o, "sent" => sent, "queued" => got, "from" => from, "child" => gone, "who" => info[5]);
         let mut wait = [0i32; 32];
         tell!(o, "wait" => k!(SYS_waitid, P_PID, pid, &mut wait, WEXITED, 0), "uid" => wait[5]);
     });
