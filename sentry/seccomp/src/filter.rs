@@ -78,6 +78,23 @@ impl Filter {
         self.count
     }
 
+    /// Its newest program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// It, or one that it was put on, the first of all being number 0.
+    pub fn number(&self, index: u64) -> Option<&Filter> {
+        let mut at = Some(self);
+        while let Some(filter) = at {
+            if u64::from(filter.count) == index.checked_add(1)? {
+                return Some(filter);
+            }
+            at = filter.previous.as_deref();
+        }
+        None
+    }
+
     /// Who decides about what the newest program hands over.
     pub fn supervisor(&self) -> Option<&Arc<dyn Supervisor>> {
         self.supervisor.as_ref()

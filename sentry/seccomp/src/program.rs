@@ -78,6 +78,8 @@ pub(crate) enum Op {
 #[derive(Debug)]
 pub struct Program {
     ops: Box<[Op]>,
+    /// What the guest gave.
+    source: Box<[Instruction]>,
     weight: usize,
     allowed: Allowed,
 }
@@ -93,11 +95,17 @@ impl Program {
     pub fn check(code: &[Instruction]) -> Result<Program, Errno> {
         let mut program = Program {
             ops: check::check(code)?,
+            source: code.into(),
             weight: check::weight(code),
             allowed: Allowed::default(),
         };
         program.allowed = program.allows_always();
         Ok(program)
+    }
+
+    /// The instructions it was made of.
+    pub fn instructions(&self) -> &[Instruction] {
+        &self.source
     }
 
     /// How many instructions Linux's translation of it has: what its limit counts.

@@ -77,6 +77,11 @@ impl Pending {
         ))
     }
 
+    /// What is told of those that are queued, in order.
+    pub fn infos(&self) -> impl Iterator<Item = SigInfo> {
+        self.queue.iter().map(|(_, info)| *info)
+    }
+
     /// Forgets all that are in `which`.
     pub fn discard(&mut self, which: SigSet) {
         if !(self.set & which).is_empty() {

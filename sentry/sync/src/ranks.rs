@@ -70,6 +70,8 @@ ranks! {
     ThreadGroup,
     /// One task's own state.
     Task,
+    /// What is kept of a task because it is traced.
+    Tracee,
     /// Pending signals of a task or group.
     Signals,
     /// Signal actions of a process.

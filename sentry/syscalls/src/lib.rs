@@ -59,6 +59,8 @@ mod namespaces;
 mod pidfds;
 mod process;
 mod process_vm;
+mod ptrace;
+mod ptrace_sets;
 mod sched;
 mod wait;
 

@@ -1,11 +1,13 @@
 //! wait4(2) and waitid(2).
 
 use crate::cpu::CpuTime;
+use crate::exit::After;
 use crate::tree::{Node, Tree};
 use crate::{ChildEvent, ExitStatus, TaskCx};
 use abi::Errno;
 use ctx::{Restart, SysResult, wait_for};
 use signal::Signal;
+use std::sync::Arc;
 use wait::Events;
 
 /// Which children.
@@ -103,7 +105,13 @@ impl TaskCx {
             (_, Some(n)) => n.children.iter().copied().collect(),
             (_, None) => return Err(Errno::ECHILD),
         };
-        let mut any = false;
+        let mut after = After::default();
+        let (mut any, traced) = self.find_tracee(&mut tree, which, flags, &mut after);
+        if traced.is_some() {
+            drop(tree);
+            after.settle(self.kernel());
+            return Ok(traced);
+        }
         for pid in children {
             let Some(n) = tree.nodes.get(&pid) else {
                 continue;
@@ -111,7 +119,21 @@ impl TaskCx {
             if !matches(pid, n) {
                 continue;
             }
+            // What its own process traces has been looked at.
+            let leader = tree.tasks.get(&pid);
+            let tracer = leader.and_then(|l| tree.tracer_of(l));
+            if tracer.is_some_and(|t| Arc::ptr_eq(t.group(), self.group())) {
+                continue;
+            }
             any = true;
+            let n = match tree.nodes.get(&pid) {
+                // Somebody else is to hear of its end first.
+                Some(n) if n.zombie.is_some() && (tracer.is_some() || tree.has_remains(pid)) => {
+                    continue;
+                }
+                Some(n) => n,
+                None => continue,
+            };
             if let Some(z) = n.zombie {
                 if !flags.contains(WaitFlags::EXITED) {
                     continue;
@@ -132,7 +154,7 @@ impl TaskCx {
                 let wanted = match event {
                     ChildEvent::Stopped(_) => flags.contains(WaitFlags::STOPPED),
                     ChildEvent::Continued => flags.contains(WaitFlags::CONTINUED),
-                    ChildEvent::Ended(_) => false,
+                    ChildEvent::Ended(_) | ChildEvent::Trapped(_) => false,
                 };
                 if !wanted {
                     continue;
@@ -158,17 +180,20 @@ impl TaskCx {
     }
 
     fn reap(&self, mut tree: sync::MutexGuard<'_, Tree>, pid: i32, waited: &Waited) {
-        let io = tree.nodes.get(&pid).map(|child| child.group.io());
+        self.account_for(&tree, pid, waited);
         let gone = tree.remove(pid);
-        {
-            let mut st = self.group().state.lock();
-            st.children_time = st.children_time + waited.time;
-            st.children_peak = st.children_peak.max(waited.peak_resident);
-            // Of this there is no count apart for children.
-            st.dead_io = st.dead_io + io.unwrap_or_default();
-        }
         drop(tree);
         drop(gone);
+    }
+
+    /// What a child has used is its parent's.
+    pub(crate) fn account_for(&self, tree: &Tree, pid: i32, waited: &Waited) {
+        let io = tree.nodes.get(&pid).map(|child| child.group.io());
+        let mut st = self.group().state.lock();
+        st.children_time = st.children_time + waited.time;
+        st.children_peak = st.children_peak.max(waited.peak_resident);
+        // Of this there is no count apart for children.
+        st.dead_io = st.dead_io + io.unwrap_or_default();
     }
 
     /// How a process ended, for those who hold a pidfd; `None` while it lives.

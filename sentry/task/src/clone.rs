@@ -1,10 +1,12 @@
 //! New tasks: fork(2), vfork(2), clone(2), clone3(2).
 
+use crate::exit::After;
 use crate::group::FORKS;
 use crate::limits::Limits;
 use crate::pidfd;
 use crate::run::Start;
 use crate::task::TaskState;
+use crate::tracer::{Event, TRAP_FLAG};
 use crate::users::Users;
 use crate::vfork::VforkDone;
 use crate::{Task, TaskCx, ThreadGroup};
@@ -164,6 +166,7 @@ impl TaskCx {
         // Signals come first. From here on, what is sent to many processes goes to the child, too.
         let makes_process = !args.flags.contains(CloneFlags::THREAD);
         let tid = self.tid();
+        let event = self.event_of(args);
         if makes_process {
             let mut st = self.group().state.lock();
             st.forking.push((tid, SigSet::EMPTY));
@@ -173,7 +176,7 @@ impl TaskCx {
             self.task.work.store(true, Ordering::SeqCst);
             Err(Restart::Always.into())
         } else {
-            self.make_task(args)
+            self.make_task(args, event.is_some())
         };
         if makes_process {
             let mut st = self.group().state.lock();
@@ -181,14 +184,36 @@ impl TaskCx {
         }
         let (child, vfork) = made?;
         FORKS.fetch_add(1, Ordering::Relaxed);
-        if let Some(done) = vfork {
-            self.park_killable(|| done.is_done());
+        if let Some(event) = event {
+            self.trace_event(event, child as u64);
+        }
+        if let Some(done) = vfork
+            && self.park_killable(|| done.is_done())
+        {
+            self.trace_event(Event::VforkDone, child as u64);
         }
         Ok(child as u64)
     }
 
-    /// The child's id, and what a vfork waits for.
-    fn make_task(&mut self, args: &CloneArgs) -> SysResult<(i32, Option<Arc<VforkDone>>)> {
+    /// What its tracer wants to hear of it.
+    fn event_of(&self, args: &CloneArgs) -> Option<Event> {
+        let event = if args.flags.contains(CloneFlags::VFORK) {
+            Event::Vfork
+        } else if args.exit_signal != Signal::CHLD.number() {
+            Event::Clone
+        } else {
+            Event::Fork
+        };
+        let hidden = args.flags.contains(CloneFlags::UNTRACED);
+        Some(event).filter(|e| !hidden && self.traces(*e))
+    }
+
+    /// The child's id, and what a vfork waits for. `traced` as this task is.
+    fn make_task(
+        &mut self,
+        args: &CloneArgs,
+        traced: bool,
+    ) -> SysResult<(i32, Option<Arc<VforkDone>>)> {
         let flags = args.flags;
         let limit = self.limit(Resource::Nproc);
         let creds = self.creds_ref();
@@ -210,7 +235,7 @@ impl TaskCx {
         } else {
             None
         };
-        if let Err(e) = self.publish(args, &child, &start) {
+        if let Err(e) = self.publish(args, traced, &child, &start) {
             abandon(start);
             return Err(e.into());
         }
@@ -305,6 +330,9 @@ impl TaskCx {
             state,
         );
         let mut regs = self.regs;
+        if self.forced_step {
+            regs.eflags &= !TRAP_FLAG;
+        }
         regs.rax = 0;
         regs.orig_rax = u64::MAX;
         if args.stack != 0 {
@@ -433,7 +461,13 @@ impl TaskCx {
     }
 
     /// Puts the task into the tree, and its id where the flags ask for it.
-    fn publish(&mut self, args: &CloneArgs, child: &Arc<Task>, start: &Start) -> Result<(), Errno> {
+    fn publish(
+        &mut self,
+        args: &CloneArgs,
+        traced: bool,
+        child: &Arc<Task>,
+        start: &Start,
+    ) -> Result<(), Errno> {
         let flags = args.flags;
         let tid = child.tid();
         let pidfd = if flags.contains(CloneFlags::PIDFD) {
@@ -446,7 +480,7 @@ impl TaskCx {
         } else {
             None
         };
-        let entered = self.enter_tree(flags, args.exit_signal, child);
+        let entered = self.enter_tree(flags, traced, args.exit_signal, child);
         if let Err(e) = entered {
             if let Some(fd) = pidfd {
                 let _ = self.fds.get().close(self, fd);
@@ -466,6 +500,7 @@ impl TaskCx {
     fn enter_tree(
         &self,
         flags: CloneFlags,
+        traced: bool,
         exit_signal: i32,
         child: &Arc<Task>,
     ) -> Result<(), Errno> {
@@ -519,6 +554,9 @@ impl TaskCx {
         }
         container.pause_new(&tree, child);
         tree.add_task(child.tid(), child);
+        if traced || flags.contains(CloneFlags::PTRACE) {
+            tree.link_child(child, &self.task);
+        }
         Ok(())
     }
 
@@ -536,6 +574,8 @@ impl TaskCx {
             .lock()
             .threads
             .retain(|t| !Arc::ptr_eq(t, child));
+        let mut after = After::default();
+        tree.unlink(child, &mut after);
         let task = tree.drop_task(child.tid());
         let gone = if child.tid() == child.tgid() {
             tree.remove(child.tid())
@@ -543,7 +583,7 @@ impl TaskCx {
             None
         };
         drop(tree);
-        drop((gone, task));
+        drop((gone, task, after));
         for (mm, fds, fs) in mm.into_iter().zip(fds).zip(fs).map(|((a, b), c)| (a, b, c)) {
             if mm.leave() {
                 mm.get().destroy();

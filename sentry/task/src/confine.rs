@@ -15,35 +15,52 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// The highest error that a filter can make a call fail with.
 const MAX_ERRNO: u16 = 4095;
 
-/// How a task is confined: a word, so that one look tells an unconfined one.
+/// What stands before a task's calls: a word, so that one look tells a task that is free. How it is
+/// confined, and whether it is traced (ptrace(2)).
 ///
-/// It changes with the group's lock held, and never back.
+/// It changes with the group's lock held, and but for tracing never back.
 #[derive(Debug, Default)]
 pub(crate) struct Mode(AtomicU32);
 
 impl Mode {
-    const NONE: u32 = 0;
-    const STRICT: u32 = u32::MAX;
+    const FREE: u32 = 0;
+    const TRACED: u32 = 1 << 31;
+    const STRICT: u32 = 1 << 30;
+    /// The rest is the number of programs.
+    const PROGRAMS: u32 = Mode::STRICT - 1;
 
     #[inline]
-    pub(crate) fn is_none(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Mode::NONE
+    pub(crate) fn is_free(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Mode::FREE
+    }
+
+    pub(crate) fn is_traced(&self) -> bool {
+        self.0.load(Ordering::SeqCst) & Mode::TRACED != 0
+    }
+
+    pub(crate) fn set_traced(&self, yes: bool) {
+        match yes {
+            true => self.0.fetch_or(Mode::TRACED, Ordering::SeqCst),
+            false => self.0.fetch_and(!Mode::TRACED, Ordering::SeqCst),
+        };
     }
 
     fn is_strict(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Mode::STRICT
+        self.0.load(Ordering::Relaxed) & Mode::STRICT != 0
     }
 
     /// How many programs its filter has.
     fn programs(&self) -> u32 {
-        match self.0.load(Ordering::Acquire) {
-            Mode::STRICT => 0,
-            count => count,
-        }
+        self.0.load(Ordering::Acquire) & Mode::PROGRAMS
+    }
+
+    fn is_confined(&self) -> bool {
+        self.0.load(Ordering::Acquire) & !Mode::TRACED != 0
     }
 
     fn set(&self, word: u32) {
-        self.0.store(word, Ordering::Release);
+        let traced = self.0.load(Ordering::Relaxed) & Mode::TRACED;
+        self.0.store(word | traced, Ordering::Release);
     }
 }
 
@@ -77,7 +94,7 @@ impl Task {
     }
 
     /// Its filter.
-    fn filter(&self) -> Option<Arc<Filter>> {
+    pub(crate) fn filter(&self) -> Option<Arc<Filter>> {
         self.state.lock().filter.clone()
     }
 
@@ -108,15 +125,31 @@ pub(crate) enum Ruling {
     Make,
     /// It is not; this is its result.
     Answer(u64),
+    /// It is not, and its result is where a tracer has put it.
+    Skip,
     /// It is not, and registers are as they were before it.
     Undo,
     /// A signal came before somebody decided.
     Interrupted,
 }
 
-/// Asks the filter, or what strict mode allows. Not called for tasks that are not confined.
+/// Asks the tracer, and then the filter, or what strict mode allows. Not called for tasks that are
+/// free.
 #[cold]
-pub(crate) fn rule(cx: &mut TaskCx, nr: u32, args: &[u64; 6]) -> Ruling {
+pub(crate) fn rule(cx: &mut TaskCx) -> Ruling {
+    if cx.task.is_traced() && cx.task.tracee.lock().suspends_seccomp() {
+        return Ruling::Make;
+    }
+    match cx.task.seccomp.is_confined() {
+        true => judge(cx, false),
+        false => Ruling::Make,
+    }
+}
+
+/// `traced`: it has been shown to the tracer already.
+fn judge(cx: &mut TaskCx, traced: bool) -> Ruling {
+    let nr = cx.regs.orig_rax as u32;
+    let args = cx.regs.args();
     if cx.task.seccomp.is_strict() {
         const ALLOWED: [usize; 4] = [nr::read, nr::write, nr::exit, nr::rt_sigreturn];
         if ALLOWED.contains(&(nr as usize)) {
@@ -137,7 +170,7 @@ pub(crate) fn rule(cx: &mut TaskCx, nr: u32, args: &[u64; 6]) -> Ruling {
     let call = Call {
         nr,
         ip: cx.regs.rip,
-        args: *args,
+        args,
     };
     let (verdict, by) = filter.judge(&call);
     let action = verdict.action();
@@ -157,8 +190,16 @@ pub(crate) fn rule(cx: &mut TaskCx, nr: u32, args: &[u64; 6]) -> Ruling {
             Some(supervisor) => supervise::ask(cx, &supervisor, call),
             None => Ruling::Answer(Errno::ENOSYS.to_return()),
         },
-        // Nobody is there who could decide.
-        Action::Trace => Ruling::Answer(Errno::ENOSYS.to_return()),
+        Action::Trace if traced => Ruling::Make,
+        Action::Trace => {
+            let data = verdict.data();
+            // Of what it made of the call the filter says again what it thinks.
+            match cx.trace_filtered(data) {
+                false => Ruling::Answer(Errno::ENOSYS.to_return()),
+                true if cx.is_killed() || cx.regs.orig_rax as i32 == -1 => Ruling::Skip,
+                true => judge(cx, true),
+            }
+        }
         Action::Trap => {
             let arch = seccomp::ARCH;
             let data = i32::from(verdict.data());

@@ -50,6 +50,8 @@ pub struct TaskCx {
     pub(crate) exit: Option<ExitStatus>,
     /// The task's filter when it was last looked at.
     pub(crate) filter: Option<Arc<seccomp::Filter>>,
+    /// The trap flag among its flags is its tracer's, not its own.
+    pub(crate) forced_step: bool,
 }
 
 impl TaskCx {
@@ -86,6 +88,7 @@ impl TaskCx {
             extended,
             exit: None,
             filter: None,
+            forced_step: false,
         }
     }
 

@@ -1,9 +1,10 @@
 //! Taking signals: what a task does before it goes back to guest code.
 
 use crate::cpu::Phase;
-use crate::group::Stop;
+use crate::group::{GroupState, Stop};
 use crate::run::Pending;
 use crate::send::begin_exit;
+use crate::tracer::{notify_seized, stop_completed, trap_wanted};
 use crate::{ChildEvent, ExitStatus, TaskCx};
 use abi::Errno;
 use ctx::Restart;
@@ -15,6 +16,8 @@ enum Next {
     Nothing,
     Exit(ExitStatus),
     Stopped,
+    /// For its tracer.
+    Trap,
     Paused,
     Signal(Signal, SigInfo),
 }
@@ -26,7 +29,7 @@ impl TaskCx {
         let st = self.group().state.lock();
         let found = st.exit.is_some()
             || st.exec.is_some_and(|tid| tid != me.tid())
-            || st.stop.is_some()
+            || self.stop_wanted(&st)
             || !((me.pending.lock().set() | st.pending.set()).minus(me.blocked())).is_empty();
         // What is paused is to look there before guest code runs again.
         if !found && !self.container().is_paused() {
@@ -36,13 +39,23 @@ impl TaskCx {
         found
     }
 
+    /// Whether the stop of its process, or its tracer, wants it to stop.
+    fn stop_wanted(&self, st: &GroupState) -> bool {
+        match self.task().is_traced() {
+            true => trap_wanted(st, self.task()),
+            false => st.stop.is_some(),
+        }
+    }
+
     /// Does what there is to do: delivers signals, stops, or finds that the task must end.
     pub(crate) fn do_work(&mut self) {
+        self.untraced_goes_on();
         while self.exit.is_none() && self.task.work.load(Ordering::SeqCst) {
             match self.next_work() {
                 Next::Nothing => break,
                 Next::Exit(status) => self.exit = Some(status),
                 Next::Stopped => self.sleep_stopped(),
+                Next::Trap => self.job_trap(),
                 Next::Paused => self.sleep_paused(),
                 Next::Signal(signal, info) => {
                     if self.take(signal, info) {
@@ -88,8 +101,12 @@ impl TaskCx {
         if self.container().is_paused() {
             return Next::Paused;
         }
-        if st.stop.is_some() {
+        if self.stop_wanted(st) {
+            if me.is_traced() {
+                return Next::Trap;
+            }
             me.stopped.store(true, Ordering::SeqCst);
+            me.joined_stop.store(true, Ordering::SeqCst);
             return Next::Stopped;
         }
         let open = !me.blocked();
@@ -120,13 +137,10 @@ impl TaskCx {
                 let mut guard = me.group().state.lock();
                 let st = &mut *guard;
                 let wanted = st.exit.is_some() || st.exec.is_some_and(|tid| tid != me.tid());
-                let Some(stop) = st.stop.as_mut().filter(|_| !wanted) else {
+                if wanted || st.stop.is_none() || (me.is_traced() && trap_wanted(st, &me)) {
                     break;
-                };
-                let all = st.threads.iter().all(|t| t.is_stopped());
-                let report = all && !stop.reported;
-                stop.reported |= report;
-                report.then_some(stop.signal)
+                }
+                stop_completed(st)
             };
             if let Some(signal) = report {
                 self.kernel()
@@ -147,6 +161,9 @@ impl TaskCx {
             tracer.signal(self, &info);
         }
         let Some(info) = self.group().timers().delivering(info) else {
+            return false;
+        };
+        let Some((signal, info)) = self.trace_signal(signal, info) else {
             return false;
         };
         let action = self.group().actions().take_for_delivery(signal);
@@ -203,11 +220,15 @@ impl TaskCx {
             return;
         }
         st.stop_dequeued = false;
-        st.stop = Some(Stop {
-            signal,
-            reported: false,
-        });
+        // Tracees may have gone on while their process is stopped: that is no news to the parent.
+        let (signal, reported) = match st.stop {
+            Some(stop) if stop.reported => (stop.signal, true),
+            _ => (signal, false),
+        };
+        st.stop = Some(Stop { signal, reported });
         for t in &st.threads {
+            t.joined_stop.store(false, Ordering::SeqCst);
+            notify_seized(t);
             t.interrupt();
         }
     }
@@ -229,6 +250,7 @@ impl TaskCx {
             .saved_mask
             .take()
             .unwrap_or_else(|| self.task.blocked());
+        let steps = self.stop_stepping();
         if self.push_frame(signal, &info, &action, mask).is_err() {
             // No room on the stack: as Linux, SIGSEGV; where that is what could not be
             // delivered, the end.
@@ -245,6 +267,9 @@ impl TaskCx {
             blocked = blocked.with(signal);
         }
         self.set_blocked(blocked);
+        if steps {
+            self.trace_handler();
+        }
     }
 
     /// Sends itself a signal that it cannot escape, as a fault does: where it is blocked or
@@ -261,7 +286,7 @@ impl TaskCx {
             let open = me.blocked().without(signal);
             me.blocked.store(open.bits(), Ordering::SeqCst);
         }
-        if st.actions.get(signal).handler() == Handler::Default {
+        if st.actions.get(signal).handler() == Handler::Default && !me.is_traced() {
             me.group().unkillable.store(false, Ordering::Relaxed);
         }
         let _ = me.pending.lock().add(signal, info, u64::MAX);

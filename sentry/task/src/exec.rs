@@ -1,13 +1,14 @@
 //! execve(2): a new program in an old process; and the first process of all.
 
 use crate::attributes::Scheduling;
+use crate::exit::After;
 use crate::limits::{Limits, RESOURCES, Rlimit};
 use crate::run::Start;
 use crate::task::TaskState;
 use crate::users::Users;
 use crate::{Container, FsContext, Kernel, Namespaces, Task, TaskCx, ThreadGroup};
 use abi::Errno;
-use auth::{CapSet, Creds, Securebits, UserNamespace};
+use auth::{CapSet, Capability, Creds, Securebits, UserNamespace};
 use ctx::{SysErr, SysResult, Terminal};
 use loader::{ByDescriptor, LoadOptions, Loaded, Program};
 use mm::{Mm, MmLimits};
@@ -41,6 +42,7 @@ fn exec_creds(
     cx: &dyn FsCtx,
     program: &Program,
     no_new_privs: bool,
+    tracer: Option<&Creds>,
 ) -> Result<(Creds, bool), Errno> {
     let old = cx.creds();
     let mut new = Creds::clone(&old);
@@ -59,7 +61,7 @@ fn exec_creds(
             new.egid = attr.gid;
         }
     }
-    let set_id = new.euid != old.euid || new.egid != old.egid;
+    let mut set_id = new.euid != old.euid || new.egid != old.egid;
     (new.suid, new.fsuid) = (new.euid, new.euid);
     (new.sgid, new.fsgid) = (new.egid, new.egid);
     // capabilities(7), "Transformation of capabilities during execve()". No file carries
@@ -85,6 +87,18 @@ fn exec_creds(
     } else {
         new.permitted = new.ambient;
         new.effective = new.ambient;
+    }
+    // What a tracer could not have, its tracee does not get.
+    let gains = set_id || !old.permitted.contains(new.permitted);
+    if gains && tracer.is_some_and(|t| !t.has_in(&new.user_ns, Capability::SysPtrace)) {
+        if !old.has_own(Capability::Setuid) {
+            (new.euid, new.egid) = (new.ruid, new.rgid);
+            (new.suid, new.fsuid) = (new.euid, new.euid);
+            (new.sgid, new.fsgid) = (new.egid, new.egid);
+            set_id = new.euid != old.euid || new.egid != old.egid;
+        }
+        new.permitted = new.permitted & old.permitted;
+        new.effective = new.effective & new.permitted;
     }
     new.securebits -= Securebits::KEEP_CAPS;
     let secure = set_id
@@ -129,9 +143,9 @@ fn prepare(
     program: Program,
     limits: &MmLimits,
     personality: u32,
-    no_new_privs: bool,
+    (no_new_privs, tracer): (bool, Option<Arc<Creds>>),
 ) -> Result<Prepared, Refusal> {
-    let (creds, secure) = exec_creds(cx, &program, no_new_privs)?;
+    let (creds, secure) = exec_creds(cx, &program, no_new_privs, tracer.as_deref())?;
     let old = cx.creds();
     let set_id = creds.euid != old.euid || creds.egid != old.egid;
     let reader = may_be_read_in(cx, &program)?;
@@ -207,10 +221,11 @@ impl TaskCx {
             program,
             &limits,
             personality,
-            no_new_privs,
+            (no_new_privs, self.task.tracer_creds()),
         );
         match prepared {
             Ok(prepared) => {
+                let old_tid = self.tid();
                 if !self.be_alone() {
                     prepared.mm.destroy();
                     // It is being killed: what it returns does not matter.
@@ -224,6 +239,7 @@ impl TaskCx {
                     return Err(Errno::EPERM.into());
                 }
                 self.become_program(prepared);
+                self.trace_exec(old_tid);
                 Ok(0)
             }
             Err(Refusal::Call(e)) => Err(e),
@@ -259,7 +275,16 @@ impl TaskCx {
             return false;
         }
         let old = me.tid();
+        let mut after = After::default();
         if old != group.tgid() {
+            // Its tracer hears no more of the leader that there was.
+            let leader = tree.tasks.get(&group.tgid()).cloned();
+            if let Some(leader) = leader {
+                drop(st);
+                tree.unlink(&leader, &mut after);
+                after.garbage.push(Box::new(leader));
+                st = group.state.lock();
+            }
             let renamed = tree.drop_task(old);
             me.tid.store(group.tgid(), Ordering::SeqCst);
             let leader = tree.add_task(group.tgid(), &me);
@@ -271,6 +296,7 @@ impl TaskCx {
             drop(st);
             drop(tree);
             drop((leader, renamed));
+            after.settle(self.kernel());
         }
         true
     }
@@ -311,7 +337,12 @@ impl TaskCx {
         }
         self.task.set_name(&new.name);
         self.replace_creds(new.creds);
-        self.regs = new.regs;
+        self.regs = Registers {
+            // What a tracer knows the call by.
+            orig_rax: self.regs.orig_rax,
+            ..new.regs
+        };
+        self.forced_step = false;
         if let Err(e) = self.context.set_extended_state(&[]) {
             tracing::warn!("extended state: {e}");
         }
@@ -400,7 +431,7 @@ impl Kernel {
         let nnp = spec.no_new_privs;
         let container = spec.container;
         let memory = limits.memory();
-        let new = prepare(&cx, (self, &container), program, &memory, 0, nnp);
+        let new = prepare(&cx, (self, &container), program, &memory, 0, (nnp, None));
         let new = new.map_err(|r| match r {
             Refusal::Call(e) | Refusal::TooLate(e) => e.errno(),
         })?;

@@ -1,9 +1,10 @@
 //! The end of tasks and processes (exit(2), _exit(2), and what signals do).
 
+use crate::cpu::CpuTime;
 use crate::futexes::exit_robust_list;
 use crate::send::{Reach, ticks};
 use crate::tree::{Tree, Zombie};
-use crate::{ChildEvent, Ended, ExitStatus, Task, TaskCx, ThreadGroup};
+use crate::{ChildEvent, Ended, ExitStatus, Kernel, Task, TaskCx, ThreadGroup};
 use signal::{ActionFlags, Handler, SigInfo, Signal};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,14 +12,26 @@ use wait::Events;
 
 /// What must be done once the tree's lock is gone.
 #[derive(Default)]
-struct After {
+pub(crate) struct After {
     signals: Vec<(Arc<ThreadGroup>, Signal, SigInfo)>,
     /// Their parents hear that they go on.
     continued: Vec<Arc<ThreadGroup>>,
     /// Their `children` queues are notified.
-    parents: Vec<Arc<ThreadGroup>>,
+    pub(crate) parents: Vec<Arc<ThreadGroup>>,
     /// Zombies nobody waits for.
-    garbage: Vec<Box<dyn std::any::Any>>,
+    pub(crate) garbage: Vec<Box<dyn std::any::Any>>,
+}
+
+impl After {
+    pub(crate) fn settle(self, kernel: &Kernel) {
+        for (g, signal, info) in self.signals {
+            let _ = g.send(signal, info);
+        }
+        kernel.report_continued(&self.continued);
+        for p in self.parents {
+            p.children.notify_all(Events::READABLE);
+        }
+    }
 }
 
 impl TaskCx {
@@ -148,7 +161,9 @@ impl TaskCx {
             }
             st.threads.is_empty()
         };
-        if me.tid() != group.tgid() {
+        tree.tracer_ends(&me, &mut after);
+        let uid = self.creds_ref().ruid;
+        if me.tid() != group.tgid() && !tree.leave_remains(&me, status, uid, &mut after) {
             after
                 .garbage
                 .extend(tree.drop_task(me.tid()).map(|t| Box::new(t) as _));
@@ -174,13 +189,7 @@ impl TaskCx {
         drop(tree);
         // Once more: until it was said to be exiting, somebody may have begun to wait for it.
         kernel.futexes_pi().owner_gone(me.tid() as u32);
-        for (g, signal, info) in after.signals {
-            let _ = g.send(signal, info);
-        }
-        kernel.report_continued(&after.continued);
-        for p in after.parents {
-            p.children.notify_all(Events::READABLE);
-        }
+        after.settle(&kernel);
         if last {
             self.undo_semaphores();
             kernel.leader_ends(group.tgid());
@@ -216,10 +225,6 @@ impl TaskCx {
         let _ = group.status.set(status);
         group.has_ended.store(true, Ordering::SeqCst);
         group.container().add_finished(time);
-        let Some(node) = tree.nodes.get(&pid) else {
-            return;
-        };
-        let parent = node.parent;
         let uid = self.creds_ref().ruid;
         let zombie = Zombie {
             status,
@@ -233,16 +238,7 @@ impl TaskCx {
         };
         node.zombie = Some(zombie);
         node.event = None;
-        let signal = Signal::new(node.exit_signal).ok();
-        let parent = tree.nodes.get(&parent).map(|n| n.group.clone());
-        let reaped = match &parent {
-            Some(p) => notify_parent(p, pid, signal, &zombie),
-            None => true,
-        };
-        if reaped && let Some(gone) = tree.remove(pid) {
-            after.garbage.push(Box::new(gone));
-        }
-        after.parents.extend(parent);
+        tree.tell_of_end(pid, after);
     }
 }
 
@@ -259,8 +255,13 @@ fn tied_groups(tree: &Tree, pid: i32) -> Vec<i32> {
     groups
 }
 
-/// Tells the parent of the end; whether nobody is going to wait.
-fn notify_parent(parent: &ThreadGroup, pid: i32, signal: Option<Signal>, zombie: &Zombie) -> bool {
+/// Tells the parent, or a tracer, of the end; whether nobody is going to wait.
+pub(crate) fn notify_parent_of(
+    parent: &ThreadGroup,
+    pid: i32,
+    signal: Option<Signal>,
+    (status, uid, time): (ExitStatus, u32, CpuTime),
+) -> bool {
     let Some(signal) = signal else { return false };
     let action = parent.actions().get(signal);
     let (mut send, mut reap) = (true, false);
@@ -270,16 +271,15 @@ fn notify_parent(parent: &ThreadGroup, pid: i32, signal: Option<Signal>, zombie:
         send = !ignored;
     }
     if send {
-        let (code, status) = ChildEvent::Ended(zombie.status).child_info();
-        let t = zombie.time;
+        let (code, status) = ChildEvent::Ended(status).child_info();
         let info = SigInfo::child(
             signal,
             code,
             pid,
-            parent.shown_uid(zombie.uid),
+            parent.shown_uid(uid),
             status,
-            ticks(t.user),
-            ticks(t.system),
+            ticks(time.user),
+            ticks(time.system),
         );
         // Not SIGCONT by any sensible program; were it, the parent would merely not be told that
         // it continued.
@@ -306,7 +306,6 @@ fn hand_over_children(
     }
     let sibling = group.state.lock().threads.first().map(|t| t.tid());
     let heir = if last { tree.reaper(pid) } else { pid };
-    let heir_group = tree.nodes.get(&heir).map(|n| n.group.clone());
     let heir_alive = heir != pid && tree.nodes.get(&heir).is_some_and(|n| n.zombie.is_none());
     for child in children {
         let Some(c) = tree.nodes.get_mut(&child) else {
@@ -341,15 +340,10 @@ fn hand_over_children(
         if heir_alive && let Some(h) = tree.nodes.get_mut(&heir) {
             h.children.insert(child);
         }
-        if let Some(z) = zombie {
-            let reap = match &heir_group {
-                Some(h) if heir_alive => notify_parent(h, child, Some(Signal::CHLD), &z),
-                _ => true,
-            };
-            if reap && let Some(gone) = tree.remove(child) {
-                after.garbage.push(Box::new(gone));
-            }
-            after.parents.extend(heir_group.clone());
+        // A tracer that is there hears of it before the new parent does.
+        let leader = tree.tasks.get(&child);
+        if zombie.is_some() && leader.is_none_or(|l| tree.tracer_of(l).is_none()) {
+            tree.tell_of_end(child, after);
         }
     }
 }

@@ -334,6 +334,11 @@ impl Kernel {
         }
     }
 
+    /// Whether all are being killed.
+    pub(crate) fn is_dying(&self) -> bool {
+        self.dying.load(Ordering::SeqCst)
+    }
+
     /// Waits until no task is left, at most until `deadline`; whether that came about.
     pub fn drain(&self, deadline: Instant) -> bool {
         self.pool.drain(deadline)

@@ -3,6 +3,7 @@
 use crate::confine::{self, Ruling};
 use crate::cpu::Phase;
 use crate::frame::Trap;
+use crate::tracer::Entered;
 use crate::users::Users;
 use crate::{FsContext, Task, TaskCx};
 use abi::Errno;
@@ -63,6 +64,7 @@ pub(crate) fn run(cx: &mut TaskCx) {
         }
         step(cx);
     }
+    cx.trace_exit();
     cx.exit_task();
 }
 
@@ -128,10 +130,13 @@ fn step(cx: &mut TaskCx) {
 const PANIC_CALL: u64 = 0x7069_6e67;
 
 fn system_call(cx: &mut TaskCx) {
+    let free = cx.task.seccomp.is_free();
+    if !free && cx.task.is_traced() && cx.trace_entry() == Entered::Skip {
+        return cx.trace_return();
+    }
     // As Linux, which looks at the lower half alone.
-    let nr = u64::from(cx.regs.orig_rax as u32);
-    let args = cx.regs.args();
-    let handler = cx.kernel().handler(nr);
+    let mut nr = u64::from(cx.regs.orig_rax as u32);
+    let mut args = cx.regs.args();
     let watched = cx.kernel().watch.get();
     let tracer = match watched.strace() {
         true => cx.kernel().tracer().cloned(),
@@ -142,12 +147,16 @@ fn system_call(cx: &mut TaskCx) {
     }
     let start = cx.task.cpu.since();
     cx.task.begin_call(nr);
-    let ruling = match cx.task.seccomp.is_none() {
-        true => Ruling::Make,
-        false => confine::rule(cx, nr as u32, &args),
-    };
+    let mut ruling = Ruling::Make;
+    if !free {
+        ruling = confine::rule(cx);
+        // A tracer may have made another call of it.
+        (nr, args) = (u64::from(cx.regs.orig_rax as u32), cx.regs.args());
+    }
+    let handler = cx.kernel().handler(nr);
     let result = match (ruling, handler) {
         (Ruling::Answer(value), _) => Ok(value),
+        (Ruling::Skip, _) => Ok(cx.regs.rax),
         // What the handler of a signal finds there.
         (Ruling::Undo, _) => Ok(cx.regs.orig_rax),
         (Ruling::Interrupted, _) => Err(Restart::Sys.into()),
@@ -185,5 +194,8 @@ fn system_call(cx: &mut TaskCx) {
             cx.regs.rax = Errno::EINTR.to_return();
             cx.pending = Pending::Restart(r);
         }
+    }
+    if !cx.task.seccomp.is_free() && cx.task.is_traced() {
+        cx.trace_return();
     }
 }

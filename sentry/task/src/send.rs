@@ -1,6 +1,7 @@
 //! Sending signals (kill(2), tgkill(2), and the kernel's own).
 
 use crate::group::GroupState;
+use crate::tracer::notify_seized;
 use crate::tree::Tree;
 use crate::{ChildEvent, Container, ExitStatus, Kernel, Task, TaskCx, ThreadGroup};
 use abi::Errno;
@@ -133,6 +134,7 @@ impl ThreadGroup {
             st.stop_dequeued = false;
             if let Some(stop) = st.stop.take() {
                 for t in &st.threads {
+                    notify_seized(t);
                     t.interrupt();
                 }
                 return stop.reported;
@@ -144,6 +146,10 @@ impl ThreadGroup {
     fn is_ignored(&self, st: &GroupState, subject: &Task, signal: Signal, outside: bool) -> bool {
         // What is blocked stays pending: the action may change before it is unblocked.
         if subject.blocked().has(signal) || subject.really_blocked(signal) {
+            return false;
+        }
+        // A tracer hears of all but what cannot be shown to it.
+        if subject.is_traced() && signal != Signal::KILL {
             return false;
         }
         let action = st.actions.get(signal);
@@ -161,7 +167,7 @@ impl ThreadGroup {
         let wants = |t: &Arc<Task>| {
             !t.blocked().has(signal)
                 && !t.is_exiting()
-                && (signal == Signal::KILL || !t.is_stopped())
+                && (signal == Signal::KILL || !(t.is_stopped() || t.is_trapped()))
         };
         let chosen = match task {
             Some(t) => Some(t.clone()).filter(wants),
@@ -170,7 +176,8 @@ impl ThreadGroup {
         let Some(chosen) = chosen else { return };
         let fatal = st.actions.get(signal).handler() == Handler::Default
             && signal.default_action() == DefaultAction::Terminate;
-        if fatal && !chosen.really_blocked(signal) && st.exit.is_none() {
+        let shown = chosen.is_traced() && signal != Signal::KILL;
+        if fatal && !shown && !chosen.really_blocked(signal) && st.exit.is_none() {
             begin_exit(st, ExitStatus::Killed { signal });
             return;
         }
@@ -182,6 +189,9 @@ impl ThreadGroup {
         let mut st = self.state.lock();
         if st.exit.is_none() {
             begin_exit(&mut st, status);
+        } else {
+            // One that a tracer holds at its end looks whether all is over.
+            st.threads.iter().for_each(|t| t.interrupt());
         }
         if let Some(dump) = &mut st.dump {
             dump.stopped = true;

@@ -47,6 +47,8 @@ pub enum ChildEvent {
     Stopped(Signal),
     /// It goes on.
     Continued,
+    /// A tracee has stopped for its tracer: the signal, and the event above it.
+    Trapped(i32),
 }
 
 impl ChildEvent {
@@ -56,18 +58,21 @@ impl ChildEvent {
             ChildEvent::Ended(s) => s.wait_status(),
             ChildEvent::Stopped(s) => s.number() << 8 | 0x7f,
             ChildEvent::Continued => 0xffff,
+            ChildEvent::Trapped(code) => code << 8 | 0x7f,
         }
     }
 
     /// `si_code` and `si_status` of waitid(2) and `SIGCHLD`.
     pub fn child_info(self) -> (i32, i32) {
-        use abi::libc::{CLD_CONTINUED, CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, SIGCONT};
+        use abi::libc::{CLD_CONTINUED, CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED};
+        use abi::libc::{CLD_TRAPPED, SIGCONT};
         match self {
             ChildEvent::Ended(ExitStatus::Exited(code)) => (CLD_EXITED, i32::from(code)),
             ChildEvent::Ended(ExitStatus::Killed { signal }) => (CLD_KILLED, signal.number()),
             ChildEvent::Ended(ExitStatus::Dumped { signal }) => (CLD_DUMPED, signal.number()),
             ChildEvent::Stopped(s) => (CLD_STOPPED, s.number()),
             ChildEvent::Continued => (CLD_CONTINUED, SIGCONT),
+            ChildEvent::Trapped(code) => (CLD_TRAPPED, code),
         }
     }
 }

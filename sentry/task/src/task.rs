@@ -2,6 +2,7 @@
 
 use crate::confine::Mode;
 use crate::cpu::{CpuClock, CpuTime, Phase};
+use crate::tracer::Tracee;
 use crate::users::Users;
 use crate::vfork::VforkDone;
 use crate::{FsContext, IoAccount, Kernel, Namespaces, ThreadGroup};
@@ -19,10 +20,11 @@ use wait::Waker;
 
 /// A guest thread. What only it itself needs lies in [`crate::TaskCx`].
 ///
-/// Lock order: task tree -> thread group -> task -> pending signals.
+/// Lock order: task tree -> thread group -> task -> tracee -> pending signals.
 pub struct Task {
     pub(crate) state: Mutex<TaskState, ranks::Task>,
     pub(crate) pending: Mutex<Pending, ranks::Signals>,
+    pub(crate) tracee: Mutex<Tracee, ranks::Tracee>,
     /// Changed only by an exec that takes over the leader's place.
     pub(crate) tid: AtomicI32,
     _counted: Counted,
@@ -37,8 +39,12 @@ pub struct Task {
     pub(crate) blocked: AtomicU64,
     /// What is blocked but for a sigtimedwait(2) that goes on.
     pub(crate) real_blocked: AtomicU64,
-    /// Takes part in the group's present stop.
+    /// Sleeps in the group's present stop.
     pub(crate) stopped: AtomicBool,
+    /// Has taken part in the group's present stop; a tracee may go on all the same.
+    pub(crate) joined_stop: AtomicBool,
+    /// Has stopped for its tracer.
+    pub(crate) trapped: AtomicBool,
     pub(crate) exiting: AtomicBool,
     /// Execs gain nothing. Never unset.
     no_new_privs: AtomicBool,
@@ -100,6 +106,7 @@ impl Task {
         Arc::new(Task {
             state: Mutex::new(state),
             pending: Mutex::new(Pending::new()),
+            tracee: Mutex::new(Tracee::default()),
             tid: AtomicI32::new(tid),
             _counted: Counted::new(Kind::Task),
             futex: futex::Waiter::new(waker.clone()),
@@ -109,6 +116,8 @@ impl Task {
             blocked: AtomicU64::new(blocked.bits()),
             real_blocked: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
+            joined_stop: AtomicBool::new(false),
+            trapped: AtomicBool::new(false),
             exiting: AtomicBool::new(false),
             no_new_privs: AtomicBool::new(false),
             seccomp: Mode::default(),
@@ -286,10 +295,12 @@ impl Task {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    /// The letter of /proc/PID/stat: `R`, `S`, `T`, `Z`.
+    /// The letter of /proc/PID/stat: `R`, `S`, `T`, `t`, `Z`.
     pub fn state_letter(&self) -> u8 {
         if self.is_exiting() {
             b'Z'
+        } else if self.is_trapped() {
+            b't'
         } else if self.is_stopped() {
             b'T'
         } else if self.cpu.phase() == Phase::Parked {

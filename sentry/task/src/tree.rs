@@ -2,6 +2,7 @@
 
 use crate::cpu::CpuTime;
 use crate::exec::INIT;
+use crate::tracer::{Remains, Trace};
 use crate::{ChildEvent, ExitStatus, Task, ThreadGroup};
 use abi::Errno;
 use ctx::Terminal;
@@ -23,6 +24,10 @@ pub(crate) struct Tree {
     pub(crate) nodes: BTreeMap<i32, Node>,
     pub(crate) groups: HashMap<i32, GroupNode>,
     pub(crate) sessions: HashMap<i32, SessionNode>,
+    /// Who traces whom (ptrace(2)).
+    pub(crate) traces: Vec<Trace>,
+    /// Threads that have ended and that their tracers have not waited for.
+    pub(crate) remains: Vec<Remains>,
     /// No process can be made any more: the sandbox ends.
     pub(crate) closed: bool,
 }

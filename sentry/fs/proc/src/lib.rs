@@ -9,6 +9,7 @@ mod fds;
 mod idmaps;
 mod ipc;
 mod locks;
+mod mem;
 mod memory;
 mod mounts;
 mod node;

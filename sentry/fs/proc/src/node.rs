@@ -137,10 +137,19 @@ pub(crate) trait Target: Send + Sync {
     }
 }
 
+/// A regular file that is no text.
+pub(crate) trait Special: Send + Sync {
+    /// What an open file of it does.
+    fn open(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Arc<dyn FileOps>, Errno>;
+    /// Permission bits.
+    fn perm(&self) -> u32;
+}
+
 #[derive(Clone)]
 enum Kind {
     Directory(Arc<dyn Directory>),
     Text(Arc<dyn Text>),
+    Special(Arc<dyn Special>),
     Link(Arc<dyn Target>),
 }
 
@@ -176,6 +185,21 @@ pub(crate) fn text(proc: &Arc<Proc>, ino: u64, owner: Owner, t: Arc<dyn Text>) -
     })
 }
 
+/// A regular file that is no text.
+pub(crate) fn special(
+    proc: &Arc<Proc>,
+    ino: u64,
+    owner: Owner,
+    s: Arc<dyn Special>,
+) -> Arc<dyn Inode> {
+    Arc::new(Node {
+        proc: proc.clone(),
+        ino,
+        owner,
+        kind: Kind::Special(s),
+    })
+}
+
 /// A symbolic link.
 pub(crate) fn link(proc: &Arc<Proc>, ino: u64, owner: Owner, t: Arc<dyn Target>) -> Arc<dyn Inode> {
     Arc::new(Node {
@@ -205,7 +229,7 @@ impl Inode for Node {
             Owner::Root => (0, 0),
             // What a process that is not dumpable says of itself is some root's.
             Owner::Task(t) => match (&self.kind, t.mm().map(|mm| mm.exec_info())) {
-                (Kind::Text(_), Some(info)) if info.dumpable != 1 => (
+                (Kind::Text(_) | Kind::Special(_), Some(info)) if info.dumpable != 1 => (
                     info.user_ns.uid(0).unwrap_or(0),
                     info.user_ns.gid(0).unwrap_or(0),
                 ),
@@ -218,6 +242,7 @@ impl Inode for Node {
         let (perm, nlink) = match &self.kind {
             Kind::Directory(d) => (d.perm(), d.links()),
             Kind::Text(t) => (t.perm(), 1),
+            Kind::Special(s) => (s.perm(), 1),
             Kind::Link(l) => (l.perm(), 1),
         };
         let size = match &self.kind {
@@ -247,7 +272,7 @@ impl Inode for Node {
     fn kind(&self) -> FileType {
         match self.kind {
             Kind::Directory(_) => FileType::Directory,
-            Kind::Text(_) => FileType::Regular,
+            Kind::Text(_) | Kind::Special(_) => FileType::Regular,
             Kind::Link(_) => FileType::Symlink,
         }
     }
@@ -268,7 +293,7 @@ impl Inode for Node {
                 Some(granted) if mask & !granted & 7 != 0 => Err(Errno::EACCES),
                 _ => Ok(()),
             },
-            Kind::Link(_) => Ok(()),
+            Kind::Special(_) | Kind::Link(_) => Ok(()),
         }
     }
 
@@ -320,6 +345,7 @@ impl Inode for Node {
                     watch,
                 }))
             }
+            Kind::Special(s) => Ok(s.open(&self.proc, cx)?),
             Kind::Link(_) => Err(Errno::ELOOP.into()),
         }
     }

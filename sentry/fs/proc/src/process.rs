@@ -1,10 +1,10 @@
 //! `/proc/PID` and `/proc/PID/task/TID`.
 
 use crate::mounts::{self, MountsText};
-use crate::node::{Directory, Entry, Target, Text, directory, link, number, text};
+use crate::node::{Directory, Entry, Target, Text, directory, link, number, special, text};
 use crate::options::HidePid;
 use crate::tree::number_of;
-use crate::{Owner, Proc, fds, idmaps, memory, ns, status};
+use crate::{Owner, Proc, fds, idmaps, mem, memory, ns, status};
 use abi::Errno;
 use ctx::Ctx;
 use std::any::Any;
@@ -115,6 +115,12 @@ impl Directory for ProcessDir {
             };
             return Ok(link(proc, ino, owner, Arc::new(target)));
         }
+        if name == b"mem" {
+            let file = Arc::new(mem::MemoryFile {
+                task: self.task.clone(),
+            });
+            return Ok(special(proc, ino, owner, file));
+        }
         let dir: Arc<dyn Directory> = match name {
             b"fd" => Arc::new(fds::FdDir {
                 task: self.task.clone(),
@@ -152,6 +158,7 @@ impl Directory for ProcessDir {
                 .iter()
                 .map(|(n, _)| Entry::new(*n, FileType::Regular)),
         );
+        all.push(Entry::new("mem", FileType::Regular));
         all.extend(LINKS.iter().map(|(n, _)| Entry::new(*n, FileType::Symlink)));
         all.push(Entry::new("fd", FileType::Directory));
         all.push(Entry::new("fdinfo", FileType::Directory));

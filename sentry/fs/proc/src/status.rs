@@ -154,6 +154,7 @@ pub(crate) fn status(proc: &Proc, task: &Task, ns: &UserNamespace) -> Result<Vec
         'R' => "running",
         'S' => "sleeping",
         'T' => "stopped",
+        't' => "tracing stop",
         _ => "zombie",
     };
     let mut s = String::new();
@@ -163,8 +164,9 @@ pub(crate) fn status(proc: &Proc, task: &Task, ns: &UserNamespace) -> Result<Vec
     let _ = writeln!(s, "Tgid:\t{}\nNgid:\t0\nPid:\t{}", task.tgid(), task.tid());
     let _ = writeln!(
         s,
-        "PPid:\t{}\nTracerPid:\t0",
-        proc.kernel.parent(task.tgid())
+        "PPid:\t{}\nTracerPid:\t{}",
+        proc.kernel.parent(task.tgid()),
+        task.tracer().map_or(0, |t| t.tid()),
     );
     let [r, e, v, f] = [c.ruid, c.euid, c.suid, c.fsuid].map(|id| ns.shown_uid(id));
     let _ = writeln!(s, "Uid:\t{r}\t{e}\t{v}\t{f}");

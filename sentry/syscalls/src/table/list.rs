@@ -145,7 +145,7 @@ calls! {
     getrusage(who: Int, usage: Ptr) => full(limits::getrusage);
     sysinfo(info: Ptr) => full(info::sysinfo);
     times(buf: Ptr) => full(limits::times);
-    ptrace(op: Int, pid: Int, addr: Hex, data: Hex) => absent "debuggers";
+    ptrace(op: Int, pid: Int, addr: Hex, data: Hex) => partial(ptrace::ptrace) "not: hardware breakpoints, block steps";
     getuid() => full(creds::getuid);
     syslog(kind: Int, bufp: Ptr, len: Int) => partial(info::syslog) "an empty log";
     getgid() => full(creds::getgid);

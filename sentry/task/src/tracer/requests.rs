@@ -1,0 +1,478 @@
+//! What a tracer asks of a tracee that has stopped.
+
+use super::calls::{AT_ENTRY, AT_EXIT, CALL_MARK};
+use super::registers::WORDS;
+use super::{Event, Resume, Stop, TraceOptions, Tracee, Xstate};
+use crate::{Task, TaskCx};
+use abi::{Errno, libc};
+use mm::Mm;
+use signal::{SigInfo, SigSet, Signal};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Bytes of the extended state that `PTRACE_GETFPREGS` tells, and where what is not of the CPU lies
+/// in them.
+const FXSAVE: usize = 512;
+const SOFTWARE: std::ops::Range<usize> = 464..512;
+const MXCSR: std::ops::Range<usize> = 24..28;
+const MXCSR_BITS: u32 = 0xffff;
+/// The header behind them: features, compaction, what is reserved.
+const FEATURES: std::ops::Range<usize> = 512..520;
+const HEADER_REST: std::ops::Range<usize> = 520..576;
+
+/// A set of registers (`NT_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Regset {
+    /// `NT_PRSTATUS`
+    General,
+    /// `NT_PRFPREG`
+    Float,
+    /// `NT_X86_XSTATE`
+    Extended,
+}
+
+/// Where in a system call a tracee has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallStop {
+    /// At none.
+    None,
+    /// Before it.
+    Entry,
+    /// After it.
+    Exit,
+    /// At a filter, with what that says.
+    Filter(u32),
+}
+
+/// `PTRACE_GET_SYSCALL_INFO`
+#[derive(Clone, Copy, Debug)]
+pub struct CallInfo {
+    /// Where.
+    pub at: CallStop,
+    /// `rip`
+    pub instruction: u64,
+    /// `rsp`
+    pub stack: u64,
+    /// Its number.
+    pub nr: i32,
+    /// Its arguments.
+    pub args: [u64; 6],
+    /// Its result.
+    pub result: i64,
+}
+
+/// Signals that are pending, in order, from one on.
+#[derive(Clone, Copy, Debug)]
+pub struct QueuedSignals {
+    /// Of the process rather than the thread.
+    pub shared: bool,
+    /// How many are passed over.
+    pub skip: u64,
+    /// How many are wanted.
+    pub count: usize,
+}
+
+/// The signal to go on with; `EIO` for a number that is none.
+pub(super) fn valid_signal(signal: u64) -> Result<i32, Errno> {
+    match signal {
+        0..=64 => Ok(signal as i32),
+        _ => Err(Errno::EIO),
+    }
+}
+
+fn le64(bytes: &[u8]) -> u64 {
+    bytes.try_into().map_or(0, u64::from_le_bytes)
+}
+
+impl TaskCx {
+    /// The task `tid`, traced by the caller.
+    fn tracee(&self, tid: i32) -> Result<Arc<Task>, Errno> {
+        let task = self.kernel().task(tid).ok_or(Errno::ESRCH)?;
+        let ours = {
+            let t = task.tracee.lock();
+            t.by.as_ref()
+                .is_some_and(|by| Arc::ptr_eq(&by.task, self.task()))
+        };
+        if ours { Ok(task) } else { Err(Errno::ESRCH) }
+    }
+
+    /// As [`TaskCx::tracee`], and it has stopped.
+    pub(super) fn stopped_tracee(&self, tid: i32) -> Result<Arc<Task>, Errno> {
+        let task = self.tracee(tid)?;
+        self.with_tracee(&task, |_| Ok(()))?;
+        Ok(task)
+    }
+
+    /// Works on one that has stopped.
+    fn with_tracee<T>(
+        &self,
+        task: &Arc<Task>,
+        work: impl FnOnce(&mut Tracee) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let mut t = task.tracee.lock();
+        t.stopped().ok_or(Errno::ESRCH)?;
+        work(&mut t)
+    }
+
+    fn with_stop<T>(
+        &self,
+        tid: i32,
+        work: impl FnOnce(&mut Stop) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let task = self.tracee(tid)?;
+        let mut t = task.tracee.lock();
+        work(t.stopped().ok_or(Errno::ESRCH)?)
+    }
+
+    /// Whether `tid` is a tracee of the caller that has stopped.
+    ///
+    /// # Errors
+    /// `ESRCH` if not.
+    pub fn check_tracee(&self, tid: i32) -> Result<(), Errno> {
+        self.stopped_tracee(tid).map(|_| ())
+    }
+
+    /// Its memory.
+    ///
+    /// # Errors
+    /// `ESRCH`; `EIO` where it has none.
+    pub fn tracee_memory(&self, tid: i32) -> Result<Arc<Mm>, Errno> {
+        self.stopped_tracee(tid)?.mm().ok_or(Errno::EIO)
+    }
+
+    /// `PTRACE_CONT` and its like.
+    ///
+    /// # Errors
+    /// `ESRCH`, `EIO` for a signal that is none.
+    pub fn resume_tracee(&self, tid: i32, how: Resume, signal: u64) -> Result<(), Errno> {
+        let task = self.stopped_tracee(tid)?;
+        let signal = valid_signal(signal)?;
+        self.with_tracee(&task, |t| {
+            t.resume = how;
+            t.stopped().ok_or(Errno::ESRCH)?.over = Some(signal);
+            task.trapped.store(false, Ordering::SeqCst);
+            Ok(())
+        })?;
+        task.waker().wake();
+        Ok(())
+    }
+
+    /// `PTRACE_KILL`
+    ///
+    /// # Errors
+    /// `ESRCH`
+    pub fn kill_tracee(&self, tid: i32) -> Result<(), Errno> {
+        let task = self.tracee(tid)?;
+        let info = SigInfo::user(Signal::KILL, 0, self.task().tgid(), self.creds_ref().ruid);
+        task.group().send_to(&task, Signal::KILL, info)
+    }
+
+    /// `PTRACE_INTERRUPT`
+    ///
+    /// # Errors
+    /// `ESRCH`; `EIO` for one that was not seized.
+    pub fn interrupt_tracee(&self, tid: i32) -> Result<(), Errno> {
+        let task = self.tracee(tid)?;
+        let _st = task.group().state.lock();
+        let mut t = task.tracee.lock();
+        if !t.seized {
+            return Err(Errno::EIO);
+        }
+        t.trap = true;
+        drop(t);
+        task.interrupt();
+        Ok(())
+    }
+
+    /// `PTRACE_LISTEN`
+    ///
+    /// # Errors
+    /// `ESRCH`; `EIO` for one that was not seized, or is in another kind of stop.
+    pub fn listen_to_tracee(&self, tid: i32) -> Result<(), Errno> {
+        let task = self.stopped_tracee(tid)?;
+        self.with_tracee(&task, |t| {
+            let seized = t.seized;
+            let stop = t.stopped().ok_or(Errno::ESRCH)?;
+            let of_group = |i: SigInfo| i.code >> 8 == Event::Stop as i32;
+            if !seized || !stop.info.is_some_and(of_group) {
+                return Err(Errno::EIO);
+            }
+            t.listening = true;
+            Ok(())
+        })?;
+        // What came since it stopped is told at once.
+        task.waker().wake();
+        Ok(())
+    }
+
+    /// `PTRACE_SETOPTIONS`
+    ///
+    /// # Errors
+    /// `ESRCH`
+    pub fn set_trace_options(&self, tid: i32, options: TraceOptions) -> Result<(), Errno> {
+        let task = self.stopped_tracee(tid)?;
+        self.with_tracee(&task, |t| {
+            t.options = options;
+            Ok(())
+        })
+    }
+
+    /// Whether the caller's own filters are suspended: it cannot suspend another's then.
+    pub fn has_seccomp_suspended(&self) -> bool {
+        self.task().tracee.lock().suspends_seccomp()
+    }
+
+    /// `PTRACE_GETEVENTMSG`
+    ///
+    /// # Errors
+    /// `ESRCH`
+    pub fn tracee_message(&self, tid: i32) -> Result<u64, Errno> {
+        let task = self.stopped_tracee(tid)?;
+        self.with_tracee(&task, |t| Ok(t.message))
+    }
+
+    /// `PTRACE_PEEKUSER`
+    ///
+    /// # Errors
+    /// `ESRCH`, `EIO`
+    pub fn peek_tracee_user(&self, tid: i32, at: u64) -> Result<u64, Errno> {
+        self.with_stop(tid, |s| s.peek(at))
+    }
+
+    /// `PTRACE_POKEUSER`
+    ///
+    /// # Errors
+    /// `ESRCH`, `EIO`; `ENOSPC` for debug registers.
+    pub fn poke_tracee_user(&self, tid: i32, at: u64, value: u64) -> Result<(), Errno> {
+        self.with_stop(tid, |s| {
+            s.poke(at, value)?;
+            s.settle();
+            Ok(())
+        })
+    }
+
+    /// A set of registers, as bytes.
+    ///
+    /// # Errors
+    /// `ESRCH`
+    pub fn tracee_registers(&self, tid: i32, set: Regset) -> Result<Vec<u8>, Errno> {
+        if set == Regset::General {
+            let words = self.with_stop(tid, |s| Ok(s.words()))?;
+            return Ok(words.iter().flat_map(|w| w.to_le_bytes()).collect());
+        }
+        let mut state = self.tracee_xstate(tid)?;
+        if set == Regset::Float {
+            state.resize(FXSAVE, 0);
+            state[SOFTWARE].fill(0);
+        }
+        Ok(state)
+    }
+
+    /// Sets one, or for general registers as many as there are bytes for.
+    ///
+    /// # Errors
+    /// `ESRCH`; `EIO`, `EINVAL`, `EFAULT` for what cannot be there.
+    pub fn set_tracee_registers(&self, tid: i32, set: Regset, bytes: &[u8]) -> Result<(), Errno> {
+        if set == Regset::General {
+            let words: Vec<u64> = bytes.chunks_exact(8).map(le64).take(WORDS).collect();
+            return self.with_stop(tid, |s| {
+                let done = s.set_words(&words);
+                s.settle();
+                done
+            });
+        }
+        let mut state = self.tracee_xstate(tid)?;
+        let mxcsr = bytes.get(MXCSR).and_then(|b| b.try_into().ok());
+        let mxcsr = mxcsr.map(u32::from_le_bytes);
+        match set {
+            Regset::Float => {
+                let len = bytes.len().min(SOFTWARE.start);
+                if mxcsr.is_some_and(|m| m & !MXCSR_BITS != 0) {
+                    return Err(Errno::EINVAL);
+                }
+                state[..len].copy_from_slice(&bytes[..len]);
+                let features = le64(&state[FEATURES]) | 3;
+                state[FEATURES].copy_from_slice(&features.to_le_bytes());
+            }
+            _ => {
+                if bytes.len() != state.len() || state.len() < HEADER_REST.end {
+                    return Err(Errno::EFAULT);
+                }
+                let there = le64(&state[SOFTWARE.start..SOFTWARE.start + 8]);
+                let odd = le64(&bytes[FEATURES]) & !there != 0
+                    || bytes[HEADER_REST].iter().any(|b| *b != 0)
+                    || mxcsr.is_some_and(|m| m & !MXCSR_BITS != 0);
+                if odd {
+                    return Err(Errno::EINVAL);
+                }
+                state.copy_from_slice(bytes);
+                state[SOFTWARE].fill(0);
+                state[SOFTWARE.start..SOFTWARE.start + 8].copy_from_slice(&there.to_le_bytes());
+            }
+        }
+        self.with_stop(tid, |s| {
+            s.xstate = Xstate::Changed(state);
+            Ok(())
+        })
+    }
+
+    /// The extended state, which the tracee itself fetches.
+    fn tracee_xstate(&self, tid: i32) -> Result<Vec<u8>, Errno> {
+        let task = self.tracee(tid)?;
+        let look = |s: &mut Stop| match &s.xstate {
+            Xstate::Here(state) | Xstate::Changed(state) => Some(state.clone()),
+            Xstate::Away | Xstate::Wanted => {
+                s.xstate = Xstate::Wanted;
+                None
+            }
+        };
+        let mut found = Err(Errno::ESRCH);
+        self.park_killable(|| {
+            let mut t = task.tracee.lock();
+            match t.stopped().map(look) {
+                None => true,
+                Some(None) => {
+                    drop(t);
+                    task.waker().wake();
+                    false
+                }
+                Some(Some(state)) => {
+                    found = Ok(state);
+                    true
+                }
+            }
+        });
+        found.and_then(|state| match state.len() >= HEADER_REST.end {
+            true => Ok(state),
+            false => Err(Errno::EIO),
+        })
+    }
+
+    /// `PTRACE_GETSIGINFO`
+    ///
+    /// # Errors
+    /// `ESRCH`; `EINVAL` where it has stopped with its process.
+    pub fn tracee_info(&self, tid: i32) -> Result<SigInfo, Errno> {
+        self.with_stop(tid, |s| s.info.ok_or(Errno::EINVAL))
+    }
+
+    /// `PTRACE_SETSIGINFO`
+    ///
+    /// # Errors
+    /// As [`TaskCx::tracee_info`].
+    pub fn set_tracee_info(&self, tid: i32, info: SigInfo) -> Result<(), Errno> {
+        self.with_stop(tid, |s| {
+            *s.info.as_mut().ok_or(Errno::EINVAL)? = info;
+            Ok(())
+        })
+    }
+
+    /// `PTRACE_GETSIGMASK`
+    ///
+    /// # Errors
+    /// `ESRCH`
+    pub fn tracee_mask(&self, tid: i32) -> Result<SigSet, Errno> {
+        let task = self.stopped_tracee(tid)?;
+        let saved = self.with_stop(tid, |s| Ok(s.saved_mask))?;
+        Ok(saved.unwrap_or_else(|| task.blocked()))
+    }
+
+    /// `PTRACE_SETSIGMASK`
+    ///
+    /// # Errors
+    /// `ESRCH`
+    pub fn set_tracee_mask(&self, tid: i32, mask: SigSet) -> Result<(), Errno> {
+        let task = self.stopped_tracee(tid)?;
+        let _st = task.group().state.lock();
+        self.with_tracee(&task, |t| {
+            t.stopped().ok_or(Errno::ESRCH)?.saved_mask = None;
+            task.blocked
+                .store(mask.blockable().bits(), Ordering::SeqCst);
+            Ok(())
+        })
+    }
+
+    /// `PTRACE_PEEKSIGINFO`
+    ///
+    /// # Errors
+    /// `ESRCH`
+    pub fn tracee_signals(&self, tid: i32, which: QueuedSignals) -> Result<Vec<SigInfo>, Errno> {
+        let task = self.stopped_tracee(tid)?;
+        let skip = usize::try_from(which.skip).unwrap_or(usize::MAX);
+        let st = task.group().state.lock();
+        let own = task.pending.lock();
+        let queue = if which.shared { &st.pending } else { &*own };
+        Ok(queue.infos().skip(skip).take(which.count).collect())
+    }
+
+    /// `PTRACE_GET_SYSCALL_INFO`
+    ///
+    /// # Errors
+    /// `ESRCH`
+    pub fn tracee_call(&self, tid: i32) -> Result<CallInfo, Errno> {
+        let task = self.stopped_tracee(tid)?;
+        self.with_tracee(&task, |t| {
+            let message = t.message;
+            let stop = t.stopped().ok_or(Errno::ESRCH)?;
+            const CALL: i32 = libc::SIGTRAP | CALL_MARK;
+            const FILTER: i32 = libc::SIGTRAP | (Event::Seccomp as i32) << 8;
+            let at = match (stop.info.map(|i| i.code), message) {
+                (Some(CALL), AT_ENTRY) => CallStop::Entry,
+                (Some(CALL), AT_EXIT) => CallStop::Exit,
+                (Some(FILTER), data) => CallStop::Filter(data as u32),
+                _ => CallStop::None,
+            };
+            let r = &stop.regs;
+            Ok(CallInfo {
+                at,
+                instruction: r.rip,
+                stack: r.rsp,
+                nr: r.orig_rax as i32,
+                args: r.args(),
+                result: r.rax as i64,
+            })
+        })
+    }
+
+    /// `PTRACE_SET_SYSCALL_INFO`: number and arguments before a call, the result after it.
+    ///
+    /// # Errors
+    /// `ESRCH`
+    pub fn set_tracee_call(&self, tid: i32, call: &CallInfo) -> Result<(), Errno> {
+        self.with_stop(tid, |s| {
+            let r = &mut s.regs;
+            if call.at == CallStop::Exit {
+                r.rax = call.result as u64;
+                return Ok(());
+            }
+            r.orig_rax = i64::from(call.nr) as u64;
+            if call.nr != -1 {
+                let [a, b, c, d, e, f] = call.args;
+                (r.rdi, r.rsi, r.rdx) = (a, b, c);
+                (r.r10, r.r8, r.r9) = (d, e, f);
+            }
+            Ok(())
+        })
+    }
+
+    /// The program of a filter of a tracee's, the oldest being number 0.
+    ///
+    /// # Errors
+    /// `ESRCH`; `EINVAL` for one without filters, `ENOENT` for too high a number.
+    pub fn tracee_filter(&self, tid: i32, index: u64) -> Result<Vec<seccomp::Instruction>, Errno> {
+        let task = self.stopped_tracee(tid)?;
+        let filter = task.filter().ok_or(Errno::EINVAL)?;
+        let filter = filter.number(index).ok_or(Errno::ENOENT)?;
+        Ok(filter.program().instructions().to_vec())
+    }
+
+    /// Whether that filter asked for a log.
+    ///
+    /// # Errors
+    /// As [`TaskCx::tracee_filter`].
+    pub fn tracee_filter_logs(&self, tid: i32, index: u64) -> Result<bool, Errno> {
+        let task = self.stopped_tracee(tid)?;
+        let filter = task.filter().ok_or(Errno::EINVAL)?;
+        filter.number(index).map(|f| f.logs()).ok_or(Errno::ENOENT)
+    }
+}
