@@ -243,7 +243,8 @@ impl Switch<'_> {
                     let mut state = Vec::new();
                     vcpu.xsave(&mut state).ok().map(|()| state)
                 };
-                Ok(Some(exits::exception(vector, regs, state)))
+                let before = || self.byte(regs.rip.wrapping_sub(1));
+                Ok(Some(exits::exception(vector, regs, before, state)))
             }
             Way::Foreign => {
                 vcpu.abandon();

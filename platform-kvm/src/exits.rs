@@ -24,6 +24,9 @@ pub(crate) const PAGE_FAULT: u8 = 14;
 pub(crate) const UNDEFINED: u8 = 6;
 const GENERAL_PROTECTION: u8 = 13;
 const BREAKPOINT: u8 = 3;
+const DEBUG: u8 = 1;
+/// The instruction that raises it by itself.
+const INT1: u8 = 0xf1;
 
 /// General protection, as Linux tells it.
 pub(crate) fn general_protection() -> Exit {
@@ -50,16 +53,21 @@ pub(crate) fn by_key(trap: Trap) -> Option<Exit> {
     (trap.error & BY_KEY != 0).then(|| signal(libc::SIGSEGV, SEGV_PKUERR, trap.addr))
 }
 
-/// An exception other than a page fault; `state` fetches the extended state.
+/// An exception other than a page fault; `before` is the byte before where the guest stands, and
+/// `state` fetches the extended state.
 pub(crate) fn exception(
     vector: u8,
     regs: &Registers,
+    before: impl FnOnce() -> Option<u8>,
     state: impl FnOnce() -> Option<Vec<u8>>,
 ) -> Exit {
     match vector {
         0 => signal(libc::SIGFPE, FPE_INTDIV, regs.rip),
-        1 if regs.eflags & TRAP_FLAG != 0 => signal(libc::SIGTRAP, TRAP_TRACE, regs.rip),
-        1 => signal(libc::SIGTRAP, TRAP_BRKPT, regs.rip),
+        // The last instruction that is traced may be one that takes the flag away.
+        DEBUG if regs.eflags & TRAP_FLAG == 0 && before() == Some(INT1) => {
+            signal(libc::SIGTRAP, TRAP_BRKPT, regs.rip)
+        }
+        DEBUG => signal(libc::SIGTRAP, TRAP_TRACE, regs.rip),
         BREAKPOINT => signal(libc::SIGTRAP, SI_KERNEL, 0),
         UNDEFINED => signal(libc::SIGILL, ILL_ILLOPN, regs.rip),
         11 | 12 => signal(libc::SIGBUS, SI_KERNEL, 0),

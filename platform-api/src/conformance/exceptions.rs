@@ -71,6 +71,55 @@ pub fn alignment_and_single_step(engine: &Arc<dyn Engine>) {
     guest.end();
 }
 
+/// A step over a call leaves the flag as it was, and traps after the next instruction; one over an
+/// instruction that changes the flag itself traps by what it was before.
+pub fn steps_over_calls_and_flags(engine: &Arc<dyn Engine>) {
+    const TRACE: i32 = 2;
+    const FLAG: u64 = 1 << 8;
+    let traced = |at: u64| exception(libc::SIGTRAP, TRACE, at);
+    let mut guest = Guest::new(engine, &[]);
+    let user = Registers {
+        rip: CODE,
+        rsp: DATA + LEN,
+        eflags: 0x202 | FLAG,
+        ..Registers::user()
+    };
+    // nop; syscall; nop
+    guest.load(&[0x90, SYSCALL[0], SYSCALL[1], 0x90]);
+    guest.regs = user;
+    assert_eq!(guest.run(), traced(CODE + 1));
+    guest.call();
+    assert_eq!(guest.regs.rip, CODE + 3);
+    assert_eq!(guest.regs.eflags & FLAG, FLAG);
+    assert_eq!(guest.run(), traced(CODE + 4));
+    // pushf; and qword [rsp], ~0x100; popf; nop; syscall
+    let off = [
+        0x9c, 0x48, 0x81, 0x24, 0x24, 0xff, 0xfe, 0xff, 0xff, 0x9d, 0x90,
+    ];
+    guest.load(&[&off[..], &SYSCALL].concat());
+    guest.regs = user;
+    assert_eq!(guest.run(), traced(CODE + 1));
+    assert_eq!(guest.run(), traced(CODE + 9));
+    assert_eq!(guest.run(), traced(CODE + 10));
+    assert_eq!(guest.regs.eflags & FLAG, 0);
+    guest.call();
+    // pushf; or qword [rsp], 0x100; popf; nop; nop
+    guest.load(&[0x9c, 0x48, 0x81, 0x0c, 0x24, 0, 1, 0, 0, 0x9d, 0x90, 0x90]);
+    guest.regs = Registers {
+        eflags: 0x202,
+        ..user
+    };
+    assert_eq!(guest.run(), traced(CODE + 11));
+    assert_eq!(guest.regs.eflags & FLAG, FLAG);
+    // A fault comes before the step that it stopped: mov al, [rdi]
+    guest.load(&super::faults::LOAD);
+    guest.regs = Registers { rdi: 8, ..user };
+    assert!(matches!(guest.run(), Exit::Fault { addr: 8, .. }));
+    assert_eq!(guest.regs.rip, CODE);
+    assert_eq!(guest.regs.eflags & FLAG, FLAG);
+    guest.end();
+}
+
 /// General protection.
 pub fn privileged_instructions_and_bad_addresses(engine: &Arc<dyn Engine>) {
     let mut guest = Guest::new(engine, &[]);

@@ -63,6 +63,7 @@ macro_rules! conformance {
             faults::a_page_without_backing_is_a_bus_fault,
             exceptions::divide_undefined_breakpoint,
             exceptions::alignment_and_single_step,
+            exceptions::steps_over_calls_and_flags,
             exceptions::privileged_instructions_and_bad_addresses,
             exceptions::thirty_two_bit_doors_are_shut,
             privileged::a_kernels_registers_are_out_of_reach,
