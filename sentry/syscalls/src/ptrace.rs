@@ -32,7 +32,8 @@ pub(crate) fn ptrace(cx: &mut TaskCx, &[op, pid, addr, data, ..]: &Args) -> SysR
         _ if cx.kernel().task(tid).is_none() => return Err(Errno::ESRCH.into()),
         Ok(libc::PTRACE_ATTACH) => cx.trace(tid, None)?,
         Ok(libc::PTRACE_SEIZE) => {
-            if addr != 0 {
+            let known = u32::try_from(data).ok().and_then(TraceOptions::from_bits);
+            if addr != 0 || known.is_none() {
                 return Err(Errno::EIO.into());
             }
             let options = options(cx, data)?;

@@ -334,7 +334,6 @@ impl TaskCx {
             regs.eflags &= !TRAP_FLAG;
         }
         regs.rax = 0;
-        regs.orig_rax = u64::MAX;
         if args.stack != 0 {
             regs.rsp = args.stack;
         }

@@ -52,6 +52,8 @@ pub struct TaskCx {
     pub(crate) filter: Option<Arc<seccomp::Filter>>,
     /// The trap flag among its flags is its tracer's, not its own.
     pub(crate) forced_step: bool,
+    /// It was told to step when it last went on.
+    pub(crate) steps: bool,
 }
 
 impl TaskCx {
@@ -89,6 +91,7 @@ impl TaskCx {
             exit: None,
             filter: None,
             forced_step: false,
+            steps: false,
         }
     }
 

@@ -34,6 +34,10 @@ struct Prepared {
     secure: bool,
     /// The file gave it another user or group.
     set_id: bool,
+    /// It can do more than it could.
+    gains: bool,
+    /// Who traced it when that was decided.
+    tracer: Option<Arc<Creds>>,
     name: Vec<u8>,
 }
 
@@ -149,6 +153,7 @@ fn prepare(
     let old = cx.creds();
     let set_id = creds.euid != old.euid || creds.egid != old.egid;
     let reader = may_be_read_in(cx, &program)?;
+    let gains = set_id || !old.permitted.contains(creds.permitted);
     let mm = Mm::new(kernel.engine(), container.memory())?;
     let name = program.name().to_vec();
     let options = LoadOptions {
@@ -185,6 +190,8 @@ fn prepare(
                 creds: Arc::new(creds),
                 secure,
                 set_id,
+                gains,
+                tracer,
                 name,
             })
         }
@@ -336,10 +343,23 @@ impl TaskCx {
             }
         }
         self.task.set_name(&new.name);
-        self.replace_creds(new.creds);
+        let late = {
+            // Who began to trace it meanwhile knew it as it was.
+            let kernel = self.kernel().clone();
+            let _tree = kernel.tree.lock();
+            let late = new.gains && self.task.was_traced_since(&new.tracer);
+            if !late {
+                self.replace_creds(new.creds);
+            }
+            late
+        };
+        if late {
+            self.die(Signal::KILL);
+        }
         self.regs = Registers {
-            // What a tracer knows the call by.
+            // What a tracer knows the call by, which has no result yet.
             orig_rax: self.regs.orig_rax,
+            rax: Errno::ENOSYS.to_return(),
             ..new.regs
         };
         self.forced_step = false;

@@ -195,7 +195,7 @@ fn system_call(cx: &mut TaskCx) {
             cx.pending = Pending::Restart(r);
         }
     }
-    if !cx.task.seccomp.is_free() && cx.task.is_traced() {
+    if !free && cx.task.is_traced() {
         cx.trace_return();
     }
 }

@@ -83,13 +83,15 @@ impl TaskCx {
 
     /// Sets the trap flag for a tracer that steps, or takes it away if it was such a one's.
     pub(super) fn force_step(&mut self, on: bool) {
+        let again = std::mem::replace(&mut self.steps, on);
         if !on {
             if std::mem::take(&mut self.forced_step) {
                 self.regs.eflags &= !TRAP_FLAG;
             }
             return;
         }
-        let had = self.regs.eflags & TRAP_FLAG != 0;
+        // As Linux: at the second step in a row it takes the flag for one that was there.
+        let had = again || self.regs.eflags & TRAP_FLAG != 0;
         self.regs.eflags |= TRAP_FLAG;
         if self.sets_flags() {
             // What the program itself puts there is its own.

@@ -61,7 +61,8 @@ impl TaskCx {
             if !there.is_some_and(|t| Arc::ptr_eq(t, &task)) {
                 return Err(Errno::ESRCH.into());
             }
-            if task.is_exiting() || task.is_traced() {
+            // It may have become another program since: now an exec finds its tracer.
+            if task.is_exiting() || task.is_traced() || !task.lets_look(self, Ids::Real) {
                 return Err(Errno::EPERM.into());
             }
             let options = seize.unwrap_or_default();

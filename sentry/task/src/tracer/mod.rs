@@ -16,7 +16,7 @@ mod stops;
 mod wait;
 
 use crate::Task;
-use auth::Creds;
+use auth::{Capability, Creds};
 use platform_api::Registers;
 use signal::{SigInfo, SigSet};
 use std::sync::Arc;
@@ -173,6 +173,15 @@ impl Task {
     /// Whether it has stopped for its tracer.
     pub fn is_trapped(&self) -> bool {
         self.trapped.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    /// Whether one that could not have what it gains has begun to trace it since `before`.
+    pub(crate) fn was_traced_since(&self, before: &Option<Arc<Creds>>) -> bool {
+        let Some(now) = self.tracer_creds() else {
+            return false;
+        };
+        let same = before.as_ref().is_some_and(|b| Arc::ptr_eq(b, &now));
+        !same && !now.has_in(&self.creds().user_ns, Capability::SysPtrace)
     }
 
     /// What a program gains by its file, it gains under a tracer only if that could have it, too.

@@ -11,6 +11,9 @@ pub(super) const WORDS: usize = 27;
 /// Bytes of `struct user`, and where its debug registers lie.
 const USER_SIZE: u64 = 928;
 const DEBUG: std::ops::Range<u64> = 848..912;
+/// The one that tells what trapped, when nothing has.
+const DR6: u64 = DEBUG.start + 6 * 8;
+const DR6_NOTHING: u64 = 0xffff_0ff0;
 /// Flags that are a program's own.
 const FLAGS: u64 = 0x0005_4dd5;
 
@@ -111,8 +114,13 @@ impl Stop {
         if !at.is_multiple_of(8) || at >= USER_SIZE {
             return Err(Errno::EIO);
         }
-        let at = (at / 8) as usize;
-        Ok(if at < WORDS { self.word(at) } else { 0 })
+        Ok(match at {
+            DR6 => DR6_NOTHING,
+            at => match (at / 8) as usize {
+                word @ ..WORDS => self.word(word),
+                _ => 0,
+            },
+        })
     }
 
     /// `PTRACE_POKEUSER`. Debug registers can be cleared: there is none that could be had.
