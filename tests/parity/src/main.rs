@@ -15,6 +15,7 @@ mod dice;
 mod limits;
 mod out;
 mod sys;
+mod tracing;
 mod util;
 
 use out::Out;

@@ -45,6 +45,11 @@ mod proc_figures;
 mod processes;
 mod programs;
 mod propagation;
+mod ptrace_calls;
+mod ptrace_events;
+mod ptrace_memory;
+mod ptrace_rounds;
+mod ptrace_stops;
 mod rounds;
 mod seccomp;
 mod seccomp_notify;
@@ -135,6 +140,16 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
     (
         "users",
         &[user_namespaces::CASES, user_namespaces_files::CASES],
+    ),
+    (
+        "ptrace",
+        &[
+            ptrace_stops::CASES,
+            ptrace_calls::CASES,
+            ptrace_events::CASES,
+            ptrace_memory::CASES,
+            ptrace_rounds::CASES,
+        ],
     ),
     ("time", &[time::CASES]),
     ("terminals", &[terminals::CASES]),
