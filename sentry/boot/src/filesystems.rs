@@ -74,7 +74,12 @@ const OVERLAY: &[Parameter] = &[
 
 pub(crate) fn proc(cx: &TaskCx, args: &MountArgs<'_>) -> Result<MountSpec, Errno> {
     let options = fs_proc::Options::parse(args.parameters)?;
-    Ok(fs_proc::mount_spec(cx.kernel(), cx.container(), options))
+    Ok(fs_proc::mount_spec(
+        cx.kernel(),
+        cx.container(),
+        cx.pid_namespace(),
+        options,
+    ))
 }
 
 fn devpts(cx: &TaskCx, args: &MountArgs<'_>) -> Result<MountSpec, Errno> {

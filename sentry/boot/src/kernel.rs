@@ -21,7 +21,6 @@ use fs_devpts::termios::Winsize;
 use fs_devpts::{DevPts, Tty};
 use fs_host::Reactor;
 use hostmem::MemoryFile;
-use net_unix::AbstractNames;
 use parking_lot::Mutex;
 use platform_api::Engine;
 use signal::Signal;
@@ -30,8 +29,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use task::{
-    ContainerConfig, Ended, Kernel, KernelConfig, ProcessSpec as Program, ThreadGroup, Tracer, Uts,
-    UtsNamespace,
+    ContainerConfig, Ended, Kernel, KernelConfig, NetNamespace, ProcessSpec as Program,
+    ThreadGroup, Tracer, Uts, UtsNamespace,
 };
 use time::{Clocks, TimerQueue};
 use vfs::{DeviceRegistry, FsCtx, KernelFsCtx, MountNamespace};
@@ -101,8 +100,7 @@ pub(crate) struct Namespaces {
     pub(crate) joined: bool,
     pub(crate) uts: Arc<UtsNamespace>,
     pub(crate) ipc: Arc<ipc::Ipc>,
-    /// The network's: of what there is of one so far.
-    pub(crate) unix_names: Arc<AbstractNames>,
+    pub(crate) network: Arc<NetNamespace>,
 }
 
 /// A container, as the control server sees it.
@@ -114,7 +112,6 @@ pub(crate) struct Container {
     pub(crate) own_pids: bool,
     /// What it may use now.
     pub(crate) limits: Current,
-    pub(crate) unix_names: Arc<AbstractNames>,
     /// The first process, until it is started.
     init: Mutex<Option<Program>>,
     /// And from then on.
@@ -159,7 +156,7 @@ pub fn assemble(
         joined: false,
         uts: uts(spec),
         ipc: machine.ipc(&memory),
-        unix_names: AbstractNames::new(),
+        network: NetNamespace::new(UserNamespace::default()),
     };
     let mut root = furnish(&machine, spec, namespaces, memory, fds)?;
     root.pod = Some(Pod::new(machine));
@@ -186,7 +183,7 @@ pub(crate) fn furnish(
         joined,
         uts,
         ipc,
-        unix_names,
+        network,
     } = namespaces;
     let clocks = machine.clocks.clone();
     let memory_limit = update::memory_seen(&spec.limits);
@@ -206,11 +203,11 @@ pub(crate) fn furnish(
         pids_limit: spec.limits.pids,
         uts,
         ipc,
-        network: unix_names.id(),
+        network,
         devices: parts.devices.clone(),
     };
     let own = task::Container::new(&kernel, config);
-    mounts::services(&own, &clocks, unix_names.clone(), &limits).install(&own);
+    mounts::services(&own, &clocks, &limits).install(&own);
     sysctl::set(&own, &spec.sysctls, joined)?;
 
     let mounts = root(spec, fds, &parts)?;
@@ -261,7 +258,6 @@ pub(crate) fn furnish(
         own,
         own_pids,
         limits,
-        unix_names,
         init: Mutex::new(Some(init)),
         first: OnceLock::new(),
         console,

@@ -12,7 +12,6 @@ use control::boot::{
 use control::message::{Failure, FailureKind};
 use fs_devpts::{DevPts, Tty};
 use hostmem::MemoryFile;
-use net_unix::AbstractNames;
 use std::cell::RefCell;
 use std::sync::Arc;
 use syscalls::{FileSystemType, MountArgs, MountMaker, Services};
@@ -108,11 +107,19 @@ impl Trees {
         let group = fs_sys::Group {
             limits: Arc::new(move || update::shown(&limits)),
             memory: used,
-            processes: Arc::new(move || all.processes().iter().map(|p| p.tgid()).collect()),
+            processes: Arc::new(move || {
+                let processes = all.processes();
+                processes.iter().map(|p| p.pid().clone()).collect()
+            }),
             tasks: Arc::new(move || counted.task_count()),
         };
         Trees {
-            proc: fs_proc::mount_spec(kernel, container, fs_proc::Options::default()),
+            proc: fs_proc::mount_spec(
+                kernel,
+                container,
+                kernel.pid_namespace(),
+                fs_proc::Options::default(),
+            ),
             sysfs: machine.sysfs(clocks),
             cgroup: group.cgroup2(clocks),
             mqueue: container.ipc().mqueues.root(),
@@ -121,13 +128,8 @@ impl Trees {
 }
 
 /// What the system calls need, with the file systems that mount(2) knows.
-pub(crate) fn services(
-    container: &Container,
-    clocks: &Arc<Clocks>,
-    unix_names: Arc<AbstractNames>,
-    limits: &Current,
-) -> Services {
-    let mut services = Services::new(container, clocks, unix_names);
+pub(crate) fn services(container: &Container, clocks: &Arc<Clocks>, limits: &Current) -> Services {
+    let mut services = Services::new(container, clocks);
     for (name, parameters) in filesystems::TREES {
         let limits = limits.clone();
         let make: MountMaker = Arc::new(move |cx: &TaskCx, args: &MountArgs<'_>| {

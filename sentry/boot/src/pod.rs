@@ -93,9 +93,9 @@ impl Pod {
                 true => root.own.ipc().clone(),
                 false => self.machine.ipc(&memory),
             },
-            unix_names: match shared.network {
-                true => root.unix_names.clone(),
-                false => net_unix::AbstractNames::new(),
+            network: match shared.network {
+                true => root.own.network().clone(),
+                false => task::NetNamespace::new(auth::UserNamespace::default()),
             },
         };
         let mut container = furnish(&self.machine, &spec.container, namespaces, memory, &mut fds)?;

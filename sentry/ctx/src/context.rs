@@ -1,6 +1,6 @@
 //! The context of a call.
 
-use crate::{JobControl, NoMemory, UserMemory, Wake};
+use crate::{JobControl, NoMemory, Pid, PidSpace, UserMemory, Wake};
 use auth::Creds;
 use std::sync::Arc;
 use std::time::Instant;
@@ -57,13 +57,28 @@ pub trait Ctx {
     /// The soft limit of `resource`; `u64::MAX` is none.
     fn limit(&self, resource: Resource) -> u64;
 
-    /// Thread group id, in the task's own PID namespace: for lock owners, `SCM_CREDENTIALS`,
-    /// `F_GETLK`.
+    /// Thread group id, in the task's own PID namespace; the kernel itself has none.
     fn pid(&self) -> i32;
 
-    /// Thread id; the kernel itself has none.
+    /// Thread id, in the task's own PID namespace.
     fn tid(&self) -> i32 {
         self.pid()
+    }
+
+    /// The PID namespace whose numbers it knows, and is told.
+    fn pid_space(&self) -> PidSpace {
+        PidSpace::default()
+    }
+
+    /// What its process is called wherever that is seen: for owners of locks, credentials, and
+    /// whatever else tells others of it.
+    fn process_id(&self) -> Pid {
+        Pid::new(self.pid_space(), self.pid())
+    }
+
+    /// As [`Ctx::process_id`], of the thread.
+    fn thread_id(&self) -> Pid {
+        Pid::new(self.pid_space(), self.tid())
     }
 
     /// A number that tells its process from all others, those of other PID namespaces too.

@@ -6,8 +6,16 @@
 use std::any::Any;
 use std::sync::Arc;
 
-/// The session and process group of the calling task.
+/// The session and process group of the calling task. Ids are the kernel's own, which terminals
+/// keep; [`JobControl::named`] and [`JobControl::shown`] are where the caller's numbers for them
+/// come in and go out.
 pub trait JobControl {
+    /// What the caller calls `number`; 0 for nothing that there is.
+    fn named(&self, number: i32) -> i32;
+
+    /// What the caller calls `id`; 0 where its PID namespace has no number for it.
+    fn shown(&self, id: i32) -> i32;
+
     /// Session id.
     fn session(&self) -> i32;
 

@@ -15,6 +15,7 @@ mod io;
 mod job;
 mod memory;
 mod outcome;
+mod pid;
 
 pub use block::{Wake, wait_for};
 pub use context::{Ctx, KernelCtx, Resource};
@@ -22,3 +23,4 @@ pub use io::{Dst, Iovec, Src};
 pub use job::{GroupSignaller, JobControl, Terminal};
 pub use memory::{NoMemory, UserMemory, UserMemoryExt};
 pub use outcome::{Restart, SysErr, SysResult};
+pub use pid::{Pid, PidSpace};

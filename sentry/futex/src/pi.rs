@@ -40,7 +40,9 @@ pub trait Word {
 /// Who wants or gives up a lock.
 #[derive(Clone)]
 pub struct Caller {
-    /// Thread id.
+    /// What tells its thread from all others.
+    pub id: u32,
+    /// The number that the word has while it owns the lock: the thread's in its PID namespace.
     pub tid: u32,
     /// Real-time priority; 0 for the ordinary.
     pub priority: i32,
@@ -66,6 +68,7 @@ enum Progress<K> {
 }
 
 struct Lock<K> {
+    /// [`Caller::id`]
     owner: u32,
     waiters: VecDeque<Arc<Waiter<K>>>,
     /// The owner has yet to enter itself into the word.
@@ -141,11 +144,11 @@ impl<K: Hash + Eq + Copy> PiTable<K> {
         word: &dyn Word,
         deadline: Option<Instant>,
         try_only: bool,
-        alive: &dyn Fn(u32) -> bool,
+        owner_id: &dyn Fn(u32) -> Option<u32>,
     ) -> Result<(), SysErr> {
         let waiter = loop {
             let mut tables = self.tables.lock();
-            match tables.take(caller.tid, key, word, false, alive)? {
+            match tables.take(caller, key, word, false, owner_id)? {
                 Try::Taken => return Ok(()),
                 Try::Held if try_only => {
                     tables.forget_unwanted(&key);
@@ -153,7 +156,7 @@ impl<K: Hash + Eq + Copy> PiTable<K> {
                     return Err(Errno::EAGAIN.into());
                 }
                 Try::Held => {
-                    if tables.would_deadlock(caller.tid, key) {
+                    if tables.would_deadlock(caller.id, key) {
                         tables.forget_unwanted(&key);
                         self.counted(&tables);
                         return Err(Errno::EDEADLK.into());
@@ -220,7 +223,7 @@ impl<K: Hash + Eq + Copy> PiTable<K> {
             };
             match done {
                 Some(true) => {
-                    self.settled(tables, waiter.caller.tid);
+                    self.settled(tables, waiter.caller.id);
                     return Ok(());
                 }
                 Some(false) => {}
@@ -232,9 +235,9 @@ impl<K: Hash + Eq + Copy> PiTable<K> {
         }
     }
 
-    fn settled(&self, mut tables: MutexGuard<'_, Tables<K>>, tid: u32) {
+    fn settled(&self, mut tables: MutexGuard<'_, Tables<K>>, id: u32) {
         tables.locks.retain(|_, lock| {
-            if lock.owner == tid && lock.inherited {
+            if lock.owner == id && lock.inherited {
                 lock.inherited = false;
             }
             lock.inherited || !lock.waiters.is_empty()
@@ -275,12 +278,12 @@ impl<K: Hash + Eq + Copy> PiTable<K> {
     }
 
     /// A thread has ended: the locks that it owned and that somebody waits for go to the next.
-    pub fn owner_gone(&self, tid: u32) {
+    pub fn owner_gone(&self, id: u32) {
         if self.locks.load(Ordering::SeqCst) == 0 {
             return;
         }
         let mut tables = self.tables.lock();
-        let owned = tables.locks.iter().filter(|(_, lock)| lock.owner == tid);
+        let owned = tables.locks.iter().filter(|(_, lock)| lock.owner == id);
         let keys: Vec<K> = owned.map(|(key, _)| *key).collect();
         for key in keys {
             tables.hand_on(key, true);
@@ -342,7 +345,7 @@ impl<K: Hash + Eq + Copy> PiTable<K> {
         expected: u32,
         (to, lock): (K, &dyn Word),
         count: usize,
-        alive: &dyn Fn(u32) -> bool,
+        owner_id: &dyn Fn(u32) -> Option<u32>,
     ) -> Result<usize, Errno> {
         loop {
             let mut tables = self.tables.lock();
@@ -366,7 +369,7 @@ impl<K: Hash + Eq + Copy> PiTable<K> {
             };
             // One of them may own the lock at once, beside those that are moved.
             let more = queue.len() > 1 && count > 0;
-            match tables.take(first.caller.tid, to, lock, more, alive)? {
+            match tables.take(&first.caller, to, lock, more, owner_id)? {
                 Try::Again { page } => {
                     drop(tables);
                     if page {
@@ -377,7 +380,7 @@ impl<K: Hash + Eq + Copy> PiTable<K> {
                 Try::Taken => {
                     tables.next_to_move(&from);
                     first.own(Progress::Owner);
-                    let moved = tables.move_all(&from, to, count, first.caller.tid);
+                    let moved = tables.move_all(&from, to, count, first.caller.id);
                     self.counted(&tables);
                     return Ok(1 + moved);
                 }
@@ -393,29 +396,30 @@ impl<K: Hash + Eq + Copy> PiTable<K> {
 }
 
 impl<K: Hash + Eq + Copy> Tables<K> {
-    /// One try of thread `tid` at a lock. With `wanted`, others will wait for it at once.
+    /// One try of `caller` at a lock. With `wanted`, others will wait for it at once.
     fn take(
         &mut self,
-        tid: u32,
+        caller: &Caller,
         key: K,
         word: &dyn Word,
         wanted: bool,
-        alive: &dyn Fn(u32) -> bool,
+        owner_id: &dyn Fn(u32) -> Option<u32>,
     ) -> Result<Try, Errno> {
         let Some(old) = word.load()? else {
             return Ok(Try::Again { page: true });
         };
         let owner = old & TID_MASK;
-        if owner == tid {
+        if owner == caller.tid {
             return Err(Errno::EDEADLK);
         }
         let known = self.locks.get(&key).map(|lock| lock.owner);
         let free = known.is_none() && owner == 0;
-        if known.is_none() && owner != 0 && !alive(owner) {
-            return Err(Errno::ESRCH);
-        }
+        let owner = match known {
+            None if !free => owner_id(owner).ok_or(Errno::ESRCH)?,
+            known => known.unwrap_or(0),
+        };
         let new = if free {
-            tid | old & OWNER_DIED | if wanted { WAITERS } else { 0 }
+            caller.tid | old & OWNER_DIED | if wanted { WAITERS } else { 0 }
         } else {
             old | WAITERS
         };
@@ -446,17 +450,17 @@ impl<K: Hash + Eq + Copy> Tables<K> {
         }
     }
 
-    /// Whether the owner of `key` waits, over however many steps, for a lock of `tid`.
-    fn would_deadlock(&self, tid: u32, key: K) -> bool {
+    /// Whether the owner of `key` waits, over however many steps, for a lock of `id`.
+    fn would_deadlock(&self, id: u32, key: K) -> bool {
         let mut at = key;
         for _ in 0..=self.locks.len() {
             let Some(owner) = self.locks.get(&at).map(|lock| lock.owner) else {
                 return false;
             };
-            if owner == tid {
+            if owner == id {
                 return true;
             }
-            let waits = |lock: &Lock<K>| lock.waiters.iter().any(|w| w.caller.tid == owner);
+            let waits = |lock: &Lock<K>| lock.waiters.iter().any(|w| w.caller.id == owner);
             match self.locks.iter().find(|(_, lock)| waits(lock)) {
                 Some((next, _)) => at = *next,
                 None => return false,
@@ -497,7 +501,7 @@ impl<K: Hash + Eq + Copy> Tables<K> {
         };
         lock.inherited = false;
         if let Some(next) = lock.waiters.pop_front() {
-            lock.owner = next.caller.tid;
+            lock.owner = next.caller.id;
             lock.inherited = died;
             next.own(if died {
                 Progress::Heir

@@ -4,7 +4,7 @@ use crate::ids::{Ids, Object, Perm};
 use crate::{Limits, NOWAIT, PermWords, seconds};
 use abi::Errno;
 use auth::{Capability, UserNamespace};
-use ctx::{Ctx, Restart, SysErr, wait_for};
+use ctx::{Ctx, Pid, PidSpace, Restart, SysErr, wait_for};
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -59,8 +59,8 @@ struct State {
     stime: i64,
     rtime: i64,
     ctime: i64,
-    lspid: i32,
-    lrpid: i32,
+    lspid: Pid,
+    lrpid: Pid,
     removed: bool,
 }
 
@@ -115,8 +115,8 @@ impl Queues {
                     stime: 0,
                     rtime: 0,
                     ctime: seconds(&self.clocks),
-                    lspid: 0,
-                    lrpid: 0,
+                    lspid: Pid::default(),
+                    lrpid: Pid::default(),
                     removed: false,
                 }),
                 queue: Queue::new(),
@@ -150,7 +150,7 @@ impl Queues {
             if let Some(message) = message.take() {
                 st.messages.push_back(message);
                 st.cbytes += size;
-                st.lspid = cx.pid();
+                st.lspid = cx.process_id();
                 st.stime = seconds(&self.clocks);
             }
             Ok(Some(()))
@@ -198,7 +198,7 @@ impl Queues {
             }
             let message = st.messages.remove(at);
             st.cbytes -= message.as_ref().map_or(0, |m| m.text.len() as u64);
-            st.lrpid = cx.pid();
+            st.lrpid = cx.process_id();
             st.rtime = seconds(&self.clocks);
             Ok(message)
         };
@@ -227,7 +227,7 @@ impl Queues {
         if checked {
             st.perm.check(&cx.creds(), &self.limits.owner, 0o444)?;
         }
-        Ok((id, st.words(&cx.creds().user_ns)))
+        Ok((id, st.words(&cx.creds().user_ns, cx.pid_space())))
     }
 
     /// `IPC_SET`.
@@ -304,13 +304,13 @@ impl Queues {
         (words, self.ids.highest())
     }
 
-    /// /proc/sysvipc/msg
-    pub fn table(&self, ns: &UserNamespace) -> String {
+    /// /proc/sysvipc/msg, as who is in `ns` and `space` sees it.
+    pub fn table(&self, ns: &UserNamespace, space: PidSpace) -> String {
         let mut text = String::from(
             "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      ctime\n",
         );
         for (id, q) in self.ids.all() {
-            let w = q.state.lock().words(ns);
+            let w = q.state.lock().words(ns, space);
             let p = &w.perm;
             let _ = writeln!(
                 text,
@@ -368,7 +368,7 @@ impl State {
         }
     }
 
-    fn words(&self, ns: &UserNamespace) -> QueueWords {
+    fn words(&self, ns: &UserNamespace, space: PidSpace) -> QueueWords {
         QueueWords {
             perm: self.perm.words(ns),
             stime: self.stime,
@@ -377,8 +377,8 @@ impl State {
             cbytes: self.cbytes,
             qnum: self.messages.len() as u64,
             qbytes: self.qbytes,
-            lspid: self.lspid,
-            lrpid: self.lrpid,
+            lspid: self.lspid.seen_from(space),
+            lrpid: self.lrpid.seen_from(space),
             ..QueueWords::default()
         }
     }

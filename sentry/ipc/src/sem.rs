@@ -8,7 +8,7 @@ use crate::ids::{Ids, Object, Perm};
 use crate::{Limits, NOWAIT, PermWords, seconds};
 use abi::Errno;
 use auth::UserNamespace;
-use ctx::{Ctx, Wake};
+use ctx::{Ctx, Pid, Wake};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -101,17 +101,17 @@ struct State {
     removed: bool,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Value {
     now: i32,
     /// Who operated on it last.
-    pid: i32,
+    pid: Pid,
 }
 
-/// A process, by its number and by what tells it from those of other PID namespaces.
-#[derive(Clone, Copy)]
+/// A process, by its numbers and by what tells it from all others.
+#[derive(Clone)]
 struct Who {
-    pid: i32,
+    pid: Pid,
     process: u64,
 }
 
@@ -216,7 +216,7 @@ impl Semaphores {
     ) -> Result<(), Errno> {
         let set = self.ids.get(id)?;
         let who = Who {
-            pid: cx.pid(),
+            pid: cx.process_id(),
             process: cx.process(),
         };
         let alters = ops.iter().any(|o| o.op != 0);
@@ -233,7 +233,7 @@ impl Semaphores {
             if st.removed {
                 return Err(Errno::EIDRM);
             }
-            match st.attempt(ops, who)? {
+            match st.attempt(ops, &who)? {
                 Attempt::Done => {
                     st.otime = seconds(&self.clocks);
                     if alters {
@@ -276,7 +276,7 @@ impl Semaphores {
     }
 
     /// A process ([`Ctx::process`]) has ended: its undos are done.
-    pub fn process_ended(&self, process: u64, pid: i32) {
+    pub fn process_ended(&self, process: u64, pid: &Pid) {
         if !self.undone.load(Ordering::SeqCst) {
             return;
         }
@@ -288,7 +288,7 @@ impl Semaphores {
             for (value, more) in st.values.iter_mut().zip(undo) {
                 if more != 0 {
                     value.now = (value.now + more).clamp(0, MAX_VALUE);
-                    value.pid = pid;
+                    value.pid = pid.clone();
                 }
             }
             st.otime = seconds(&self.clocks);
@@ -326,7 +326,7 @@ impl Semaphores {
         };
         Ok(match what {
             Ask::Value => value.now,
-            Ask::Pid => value.pid,
+            Ask::Pid => value.pid.seen_from(cx.pid_space()),
             Ask::WaitingForMore => waiting(false),
             Ask::WaitingForZero => waiting(true),
         })
@@ -371,7 +371,7 @@ impl Semaphores {
         for (place, value) in st.values.iter_mut().zip(values) {
             *place = Value {
                 now: i32::from(*value),
-                pid: cx.pid(),
+                pid: cx.process_id(),
             };
         }
         st.undo.clear();
@@ -398,7 +398,7 @@ impl Semaphores {
         if let Some(place) = st.values.get_mut(at) {
             *place = Value {
                 now: value,
-                pid: cx.pid(),
+                pid: cx.process_id(),
             };
         }
         for undo in st.undo.values_mut() {
@@ -525,12 +525,12 @@ impl Semaphores {
 
 impl State {
     /// Does all of `ops`, or nothing.
-    fn attempt(&mut self, ops: &[SemOp], who: Who) -> Result<Attempt, Errno> {
+    fn attempt(&mut self, ops: &[SemOp], who: &Who) -> Result<Attempt, Errno> {
         let mut done = 0;
         let ended = loop {
             let Some(op) = ops.get(done) else {
                 for op in ops {
-                    self.values[usize::from(op.num)].pid = who.pid;
+                    self.values[usize::from(op.num)].pid = who.pid.clone();
                 }
                 return Ok(Attempt::Done);
             };
@@ -553,7 +553,7 @@ impl State {
     }
 
     /// One operation; `false` where it has to wait.
-    fn step(&mut self, op: &SemOp, who: Who) -> Result<bool, Errno> {
+    fn step(&mut self, op: &SemOp, who: &Who) -> Result<bool, Errno> {
         let count = self.values.len();
         let at = usize::from(op.num);
         let change = i32::from(op.op);
@@ -596,7 +596,7 @@ impl State {
                         at += 1;
                         continue;
                     }
-                    let result = match self.attempt(&waiting.ops, waiting.who) {
+                    let result = match self.attempt(&waiting.ops, &waiting.who) {
                         Ok(Attempt::Blocked(blocked)) => {
                             waiting.state.lock().blocked = blocked;
                             at += 1;

@@ -5,7 +5,7 @@ use crate::{Limits, PermWords, seconds};
 use abi::Errno;
 use abi::page::{PAGE_SIZE, Range, page_up};
 use auth::{Capability, UserNamespace};
-use ctx::{Ctx, Resource};
+use ctx::{Ctx, Pid, PidSpace, Resource};
 use hostmem::{Frames, MemoryFile, Placement};
 use memmap::{Identity, Mappable, Mapping, Mappings, Space, Translation};
 use std::collections::BTreeMap;
@@ -78,8 +78,8 @@ struct State {
     atime: i64,
     dtime: i64,
     ctime: i64,
-    cpid: i32,
-    lpid: i32,
+    cpid: Pid,
+    lpid: Pid,
 }
 
 impl Object for Segment {
@@ -140,8 +140,8 @@ impl Segments {
                     atime: 0,
                     dtime: 0,
                     ctime: seconds(&self.clocks),
-                    cpid: cx.pid(),
-                    lpid: 0,
+                    cpid: cx.process_id(),
+                    lpid: Pid::default(),
                 }),
                 mappings: Mappings::new(),
                 table: self.this.clone(),
@@ -181,7 +181,7 @@ impl Segments {
         } else {
             (id, self.ids.get(id)?)
         };
-        let words = segment.words(&cx.creds().user_ns);
+        let words = segment.words(&cx.creds().user_ns, cx.pid_space());
         if checked {
             segment
                 .perm()
@@ -263,13 +263,13 @@ impl Segments {
         (words, self.ids.highest())
     }
 
-    /// /proc/sysvipc/shm
-    pub fn table(&self, ns: &UserNamespace) -> String {
+    /// /proc/sysvipc/shm, as who is in `ns` and `space` sees it.
+    pub fn table(&self, ns: &UserNamespace, space: PidSpace) -> String {
         let mut text = String::from(
             "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      ctime                   rss                  swap\n",
         );
         for (id, s) in self.ids.all() {
-            let w = s.words(ns);
+            let w = s.words(ns, space);
             let p = &w.perm;
             let _ = writeln!(
                 text,
@@ -308,11 +308,12 @@ impl Segment {
     }
 
     /// Notes who attached or detached it last.
-    pub fn used_by(&self, pid: i32) {
-        self.state.lock().lpid = pid;
+    pub fn used_by(&self, pid: Pid) {
+        let old = std::mem::replace(&mut self.state.lock().lpid, pid);
+        drop(old);
     }
 
-    fn words(&self, ns: &UserNamespace) -> SegmentWords {
+    fn words(&self, ns: &UserNamespace, space: PidSpace) -> SegmentWords {
         let nattch = self.mappings.count() as u64;
         let st = self.state.lock();
         SegmentWords {
@@ -321,8 +322,8 @@ impl Segment {
             atime: st.atime,
             dtime: st.dtime,
             ctime: st.ctime,
-            cpid: st.cpid,
-            lpid: st.lpid,
+            cpid: st.cpid.seen_from(space),
+            lpid: st.lpid.seen_from(space),
             nattch,
             ..SegmentWords::default()
         }

@@ -156,6 +156,13 @@ impl SigInfo {
         (self.union[0], self.union[1] as u32 as i32)
     }
 
+    /// Who gets it does not see who sent it: `si_pid` is 0, where it has one.
+    pub fn hide_sender(&mut self) {
+        if self.from_user() && self.code != libc::SI_TIMER && !self.is_ready() {
+            self.union[0] &= !0xffff_ffff;
+        }
+    }
+
     /// Replaces `si_overrun`.
     pub fn set_overrun(&mut self, overrun: i32) {
         self.set_uid(overrun as u32);

@@ -51,16 +51,20 @@ impl Tracer for Strace {
             .collect();
         if tracing::enabled!(target: "strace", tracing::Level::DEBUG) {
             let shown: Vec<&str> = inputs.iter().map(|a| a.as_deref().unwrap_or("_")).collect();
-            tracing::debug!(target: "strace", "[{}] {}({}) ...", cx.tid(), entry.name, shown.join(", "));
+            tracing::debug!(target: "strace", "[{}] {}({}) ...", cx.task().tid(), entry.name, shown.join(", "));
         }
-        let old = self.begun.lock().insert(cx.tid(), inputs);
+        let old = self.begun.lock().insert(cx.task().tid(), inputs);
         drop(old);
     }
 
     fn exit(&self, cx: &TaskCx, nr: u64, args: &[u64; 6], result: &Result<u64, SysErr>) {
-        let inputs = self.begun.lock().remove(&cx.tid()).unwrap_or_default();
+        let inputs = self
+            .begun
+            .lock()
+            .remove(&cx.task().tid())
+            .unwrap_or_default();
         let Some(entry) = entry(nr) else {
-            tracing::info!(target: "strace", "[{}] syscall_{nr:#x}(...) = {}", cx.tid(), outcome(result));
+            tracing::info!(target: "strace", "[{}] syscall_{nr:#x}(...) = {}", cx.task().tid(), outcome(result));
             return;
         };
         let mut inputs = inputs.into_iter();
@@ -79,12 +83,12 @@ impl Tracer for Strace {
             Ok(addr) if GIVES_ADDRESS.contains(&entry.nr) => format!("{addr:#x}"),
             other => outcome(other),
         };
-        tracing::info!(target: "strace", "[{}] {}({}) = {outcome}", cx.tid(), entry.name, shown.join(", "));
+        tracing::info!(target: "strace", "[{}] {}({}) = {outcome}", cx.task().tid(), entry.name, shown.join(", "));
     }
 
     fn signal(&self, cx: &TaskCx, info: &SigInfo) {
         let name = text::signal(info.signo);
-        tracing::info!(target: "strace", "[{}] --- {name} {{si_code={}, si_pid={}}} ---", cx.tid(), info.code, info.pid());
+        tracing::info!(target: "strace", "[{}] --- {name} {{si_code={}, si_pid={}}} ---", cx.task().tid(), info.code, info.pid());
     }
 
     fn ended(&self, task: &Task, status: ExitStatus) {

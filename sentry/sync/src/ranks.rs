@@ -68,6 +68,8 @@ ranks! {
     TaskTree,
     /// One thread group's shared signal state.
     ThreadGroup,
+    /// Who is called what in a nested PID namespace.
+    PidNumbers,
     /// One task's own state.
     Task,
     /// What is kept of a task because it is traced.

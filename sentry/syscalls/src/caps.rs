@@ -31,10 +31,10 @@ fn creds_of(cx: &TaskCx, pid: i32) -> Result<Arc<Creds>, Errno> {
     if pid < 0 {
         return Err(Errno::EINVAL);
     }
-    if pid == 0 || pid == cx.task().tid() {
+    if pid == 0 || pid == cx.tid() {
         return Ok(cx.creds());
     }
-    Ok(cx.kernel().task(pid).ok_or(Errno::ESRCH)?.creds())
+    Ok(cx.task_called(pid).ok_or(Errno::ESRCH)?.creds())
 }
 
 pub(crate) fn capget(cx: &mut TaskCx, &[header, data, ..]: &Args) -> SysResult<u64> {
@@ -63,7 +63,7 @@ pub(crate) fn capget(cx: &mut TaskCx, &[header, data, ..]: &Args) -> SysResult<u
 
 pub(crate) fn capset(cx: &mut TaskCx, &[header, data, ..]: &Args) -> SysResult<u64> {
     let (hdr, words) = words(cx, header)?;
-    if hdr.pid != 0 && hdr.pid != cx.task().tid() {
+    if hdr.pid != 0 && hdr.pid != cx.tid() {
         return Err(Errno::EPERM.into());
     }
     let (mut effective, mut permitted, mut inheritable) = (0u64, 0u64, 0u64);

@@ -50,14 +50,13 @@ impl Clock {
             Clock::Process(0) => cx.task().group().cpu_time().total(),
             Clock::Thread(0) => cx.task().cpu_time().total(),
             Clock::Process(pid) => cx
-                .kernel()
-                .process(pid)
+                .process_called(pid)
                 .ok_or(Errno::EINVAL)?
                 .cpu_time()
                 .total(),
             Clock::Thread(tid) => {
                 // Only of one's own process.
-                let task = cx.kernel().task(tid).filter(|t| t.tgid() == cx.pid());
+                let task = cx.task_called(tid).filter(|t| t.tgid() == cx.task().tgid());
                 task.ok_or(Errno::EINVAL)?.cpu_time().total()
             }
         };
@@ -220,7 +219,7 @@ fn sleep_on_cpu_time(
 ) -> SysResult<u64> {
     let group = match pid {
         0 => cx.task().group().clone(),
-        pid => cx.kernel().process(pid).ok_or(Errno::EINVAL)?,
+        pid => cx.process_called(pid).ok_or(Errno::EINVAL)?,
     };
     let until = match absolute {
         true => nanos,

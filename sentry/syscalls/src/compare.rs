@@ -17,7 +17,7 @@ const SYSVSEM: i32 = 6;
 const EPOLL_TFD: i32 = 7;
 
 pub(crate) fn kcmp(cx: &mut TaskCx, &[a, b, kind, x, y, _]: &Args) -> SysResult<u64> {
-    let task = |pid: u64| cx.kernel().task(pid as i32).ok_or(Errno::ESRCH);
+    let task = |pid: u64| cx.task_called(pid as i32).ok_or(Errno::ESRCH);
     let (a, b) = (task(a)?, task(b)?);
     if !a.lets_look(cx, Ids::Real) || !b.lets_look(cx, Ids::Real) {
         return Err(Errno::EPERM.into());

@@ -106,7 +106,7 @@ fn set_lease(cx: &TaskCx, file: &File, fd: i32, kind: i32) -> Result<(), Errno> 
 fn posix(cx: &TaskCx) -> LockOwner {
     LockOwner::Process {
         table: cx.fd_table().id(),
-        pid: cx.pid(),
+        pid: cx.process_id(),
     }
 }
 
@@ -169,7 +169,8 @@ fn get_lock(cx: &TaskCx, file: &File, addr: u64, owner: LockOwner) -> Result<(),
             } else {
                 (other.last - other.start + 1) as i64
             };
-            l.pid = other.pid;
+            let space = cx.pid_namespace().space();
+            l.pid = other.pid.map_or(-1, |pid| pid.seen_from(space));
         }
     }
     cx.memory().write_obj(addr, &l)

@@ -71,8 +71,11 @@ pub(crate) fn ioctl(cx: &mut TaskCx, &[fd_arg, request, arg, ..]: &Args) -> SysR
     if let Some(peer) = fs_devpts::open_peer(cx, &file, request, open_flags) {
         return insert(cx, peer?, open_flags.contains(OpenFlags::CLOEXEC));
     }
-    if let Some(owner) = crate::namespaces::open_owner(cx, &file, request) {
-        return insert(cx, owner?, true);
+    if let Some(relative) = crate::namespaces::open_relative(cx, &file, request) {
+        return insert(cx, relative?, true);
+    }
+    if let Some(told) = crate::namespaces::tell_number(cx, &file, request, arg) {
+        return told;
     }
     match u64::from(request) {
         libc::FIOCLEX => cx.fd_table().set_cloexec(fd(fd_arg), true)?,

@@ -157,8 +157,9 @@ impl Setup {
     fn owner(&self, cx: &TaskCx) -> UserNamespace {
         match self.name.as_str() {
             "mqueue" => cx.ipc().owner().clone(),
-            // Of processes, network and control groups.
-            "proc" | "sysfs" | "cgroup2" => UserNamespace::default(),
+            "proc" => cx.pid_namespace().owner().clone(),
+            "sysfs" => cx.task().namespaces().net.owner().clone(),
+            "cgroup2" => cx.task().namespaces().cgroup.owner().clone(),
             _ => cx.creds_ref().user_ns.clone(),
         }
     }

@@ -192,10 +192,10 @@ pub(crate) fn set_robust_list(cx: &mut TaskCx, &[head, len, ..]: &Args) -> SysRe
 
 pub(crate) fn get_robust_list(cx: &mut TaskCx, &[tid, head, len, ..]: &Args) -> SysResult<u64> {
     let tid = tid as i32;
-    let value = if tid == 0 || tid == cx.task().tid() {
+    let value = if tid == 0 || tid == cx.tid() {
         cx.robust_list(cx.task())
     } else {
-        let other = cx.kernel().task(tid).ok_or(Errno::ESRCH)?;
+        let other = cx.task_called(tid).ok_or(Errno::ESRCH)?;
         if !other.lets_look(cx, Ids::Real) {
             return Err(Errno::EPERM.into());
         }

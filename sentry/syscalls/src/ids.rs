@@ -22,26 +22,29 @@ pub(crate) fn setpgid(cx: &mut TaskCx, &[pid, pgid, ..]: &Args) -> SysResult<u64
     Ok(0)
 }
 
-/// The process that `pid` means: 0 is the caller's.
+/// The id of the process that `pid` means: 0 is the caller's.
 fn process(cx: &TaskCx, pid: u64) -> Result<i32, Errno> {
     match pid as i32 {
-        0 => Ok(cx.pid()),
+        0 => Ok(cx.task().tgid()),
         pid if pid < 0 => Err(Errno::ESRCH),
-        // A thread id will do for its process.
-        pid => Ok(cx.kernel().task(pid).map_or(pid, |t| t.tgid())),
+        // The number of a thread will do for its process.
+        pid => Ok(cx.task_called(pid).ok_or(Errno::ESRCH)?.tgid()),
     }
 }
 
 pub(crate) fn getpgid(cx: &mut TaskCx, &[pid, ..]: &Args) -> SysResult<u64> {
-    Ok(cx.kernel().process_group(process(cx, pid)?)? as u64)
+    let group = cx.kernel().process_group(process(cx, pid)?)?;
+    Ok(cx.number_of(group) as u64)
 }
 
 pub(crate) fn getpgrp(cx: &mut TaskCx, _args: &Args) -> SysResult<u64> {
-    Ok(cx.kernel().process_group(cx.pid())? as u64)
+    let group = cx.kernel().process_group(cx.task().tgid())?;
+    Ok(cx.number_of(group) as u64)
 }
 
 pub(crate) fn getsid(cx: &mut TaskCx, &[pid, ..]: &Args) -> SysResult<u64> {
-    Ok(cx.kernel().session(process(cx, pid)?)? as u64)
+    let session = cx.kernel().session(process(cx, pid)?)?;
+    Ok(cx.number_of(session) as u64)
 }
 
 pub(crate) fn setsid(cx: &mut TaskCx, _args: &Args) -> SysResult<u64> {

@@ -91,7 +91,7 @@ pub(crate) fn setdomainname(cx: &mut TaskCx, &[name, len, ..]: &Args) -> SysResu
 
 pub(crate) fn sysinfo(cx: &mut TaskCx, &[buf, ..]: &Args) -> SysResult<u64> {
     let kernel = cx.kernel();
-    let (tasks, _) = kernel.task_count();
+    let tasks = kernel.task_count();
     let (total, used) = (cx.container().memory_limit(), cx.container().memory_used());
     let info = Sysinfo {
         uptime: cx.clocks().uptime().as_secs() as i64,

@@ -41,7 +41,7 @@ pub(crate) fn prlimit64(cx: &mut TaskCx, &[pid, resource, new, old, ..]: &Args) 
     let group: Arc<ThreadGroup> = match pid as i32 {
         0 => cx.task().group().clone(),
         pid => {
-            let other = cx.kernel().task(pid).ok_or(Errno::ESRCH)?;
+            let other = cx.task_called(pid).ok_or(Errno::ESRCH)?;
             if !may_limit(cx, &other) {
                 return Err(Errno::EPERM.into());
             }

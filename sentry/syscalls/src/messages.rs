@@ -8,7 +8,7 @@ use abi::socket::{CmsgHdr, MmsgHdr, MsgHdr};
 use abi::time::Timespec;
 use auth::Capability;
 use ctx::{Ctx, Dst, Iovec, Resource, Src, SysErr, SysResult, UserMemoryExt};
-use net::{Control, Message, Received, RecvFlags, SendFlags, Ucred, socket_of};
+use net::{Control, Identity, Message, Received, RecvFlags, SendFlags, Ucred, socket_of};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use task::TaskCx;
@@ -177,27 +177,30 @@ fn take_rights(cx: &TaskCx, data: &[u8], control: &mut Control) -> Result<(), Er
 }
 
 /// Credentials that one may claim to have (unix(7)).
-fn take_credentials(cx: &TaskCx, data: &[u8]) -> Result<Ucred, Errno> {
+fn take_credentials(cx: &TaskCx, data: &[u8]) -> Result<Identity, Errno> {
     let claimed = Ucred::read_from_bytes(data).map_err(|_| Errno::EINVAL)?;
     let creds = cx.creds();
     let ns = &creds.user_ns;
     let (Some(uid), Some(gid)) = (ns.uid(claimed.uid), ns.gid(claimed.gid)) else {
         return Err(Errno::EINVAL);
     };
-    let pid_ok = claimed.pid == cx.pid() || creds.has(Capability::SysAdmin);
+    let pid_ok =
+        claimed.pid == cx.pid() || creds.has_in(cx.pid_namespace().owner(), Capability::SysAdmin);
     let uid_ok =
         [creds.ruid, creds.euid, creds.suid].contains(&uid) || creds.has_own(Capability::Setuid);
     let gid_ok =
         [creds.rgid, creds.egid, creds.sgid].contains(&gid) || creds.has_own(Capability::Setgid);
-    if pid_ok && uid_ok && gid_ok {
-        Ok(Ucred {
-            uid,
-            gid,
-            ..claimed
-        })
-    } else {
-        Err(Errno::EPERM)
+    if !pid_ok || !uid_ok || !gid_ok {
+        return Err(Errno::EPERM);
     }
+    Ok(Identity {
+        pid: match claimed.pid == cx.pid() {
+            true => cx.process_id(),
+            false => cx.pid_called(claimed.pid).ok_or(Errno::ESRCH)?,
+        },
+        uid,
+        gid,
+    })
 }
 
 pub(crate) fn recvmsg(cx: &mut TaskCx, &[fd, msg, flags, ..]: &Args) -> SysResult<u64> {
@@ -260,12 +263,13 @@ fn write_control(
         cut: false,
     };
     if creds {
-        let from = control.creds.unwrap_or(Ucred {
+        let from = control.creds.as_ref().map(|from| from.seen_by(cx));
+        let own = &cx.creds_ref().user_ns;
+        let from = from.unwrap_or(Ucred {
             pid: 0,
-            uid: auth::NO_ID,
-            gid: auth::NO_ID,
+            uid: own.shown_uid(auth::NO_ID),
+            gid: own.shown_gid(auth::NO_ID),
         });
-        let from = from.shown_in(&cx.creds_ref().user_ns);
         out.put(libc::SCM_CREDENTIALS, from.as_bytes())?;
     }
     if !control.rights.is_empty() {

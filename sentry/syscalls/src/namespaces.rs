@@ -5,7 +5,10 @@ use abi::Errno;
 use auth::{Capability, UserNamespace};
 use ctx::{Ctx, SysResult};
 use std::sync::Arc;
-use task::{CloneFlags, Ids, Namespaces, PidFd, TaskCx, UtsNamespace};
+use task::{
+    CgroupNamespace, CloneFlags, Ids, Namespaces, NetNamespace, PidFd, PidNamespace, TaskCx,
+    UtsNamespace,
+};
 use vfs::nsfs::{self, Held, NamespaceFile};
 use vfs::{File, MountNamespace};
 
@@ -22,25 +25,29 @@ pub(crate) fn unshare(cx: &mut TaskCx, &[flags, ..]: &Args) -> SysResult<u64> {
     if (flags.intersects(alone) || new_user) && cx.group().threads().len() > 1 {
         return Err(Errno::EINVAL.into());
     }
-    let new = match new_user {
+    let inside = match new_user {
         true => Some(cx.creds_in_new_namespace()?),
         false => None,
     };
+    // Of a new namespace of users are the others, too.
+    let owner = inside
+        .as_ref()
+        .map_or(&cx.creds_ref().user_ns, |c| &c.user_ns);
+    let new = cx.new_namespaces(flags, owner)?;
     if flags.contains(CloneFlags::FILES) {
         cx.unshare_fds();
     }
     if flags.contains(CloneFlags::FS) || new_user {
         cx.unshare_fs();
     }
-    // First, so that the others are its.
-    if let Some(new) = new {
-        cx.set_creds(new);
+    if let Some(inside) = inside {
+        cx.set_creds(inside);
     }
     if flags.contains(CloneFlags::NEWNS) {
         cx.unshare_mounts();
     }
-    if flags.intersects(CloneFlags::NEWUTS | CloneFlags::NEWIPC) {
-        cx.unshare_namespaces(flags);
+    if flags.intersects(CloneFlags::NAMESPACES) {
+        cx.enter_namespaces(new);
     }
     Ok(0)
 }
@@ -92,7 +99,9 @@ fn choose_all(
     process: &PidFd,
 ) -> Result<(), Errno> {
     let task = process.group().any_thread().ok_or(Errno::ESRCH)?;
-    if !cx.sees(process.group()) {
+    // One of another container of the sandbox has nothing to do with this one.
+    let outermost = cx.kernel().pid_namespace().space();
+    if process.group().pid().seen_from(outermost) == 0 {
         return Err(Errno::EINVAL);
     }
     if !task.lets_look(cx, Ids::Real) {
@@ -101,7 +110,7 @@ fn choose_all(
     let users = task.creds().user_ns.clone();
     let theirs = task.namespaces();
     let mounts = task.mounts().ok_or(Errno::ESRCH)?;
-    let (pids, net) = (task.kernel().pid_namespace(), task.group().container());
+    let pids = task.group().pid_namespace();
     type Choice = (CloneFlags, u64, Held);
     let none = || -> Held { Arc::new(()) };
     // In Linux's order.
@@ -110,9 +119,9 @@ fn choose_all(
         (CloneFlags::NEWNS, mounts.id(), mounts),
         (CloneFlags::NEWUTS, theirs.uts.id(), theirs.uts),
         (CloneFlags::NEWIPC, theirs.ipc.id(), theirs.ipc),
-        (CloneFlags::NEWPID, pids, none()),
-        (CloneFlags::NEWCGROUP, nsfs::CGROUP_ID, none()),
-        (CloneFlags::NEWNET, net.network(), none()),
+        (CloneFlags::NEWPID, pids.id(), pids.clone()),
+        (CloneFlags::NEWCGROUP, theirs.cgroup.id(), theirs.cgroup),
+        (CloneFlags::NEWNET, theirs.net.id(), theirs.net),
         (CloneFlags::NEWTIME, nsfs::TIME_ID, none()),
     ];
     for (kind, id, held) in all {
@@ -170,17 +179,22 @@ fn choose(
         namespaces.uts = held.downcast::<UtsNamespace>().map_err(|_| Errno::EINVAL)?;
     } else if kind == CloneFlags::NEWIPC {
         namespaces.ipc = held.downcast::<ipc::Ipc>().map_err(|_| Errno::EINVAL)?;
-    } else {
-        // Of the others a process has one and cannot come to see another.
-        let own = [
-            cx.kernel().pid_namespace(),
-            cx.container().network(),
-            nsfs::CGROUP_ID,
-            nsfs::TIME_ID,
-        ];
-        if !own.contains(&id) {
+    } else if kind == CloneFlags::NEWPID {
+        let pids: Arc<PidNamespace> = held.downcast().map_err(|_| Errno::EINVAL)?;
+        // One's own, or one below: its processes must be seen.
+        if !pids.is_within(cx.pid_namespace()) {
             return Err(Errno::EINVAL);
         }
+        namespaces.pid_for_children = pids;
+    } else if kind == CloneFlags::NEWNET {
+        namespaces.net = held.downcast::<NetNamespace>().map_err(|_| Errno::EINVAL)?;
+    } else if kind == CloneFlags::NEWCGROUP {
+        namespaces.cgroup = held
+            .downcast::<CgroupNamespace>()
+            .map_err(|_| Errno::EINVAL)?;
+    } else if id != nsfs::TIME_ID {
+        // Of clocks there is one.
+        return Err(Errno::EINVAL);
     }
     entered.namespaces = Some(namespaces);
     Ok(())
@@ -188,26 +202,41 @@ fn choose(
 
 /// The user namespace whose the namespace `held` of a kind is; for one of users, the one around it.
 fn owner(kind: CloneFlags, held: &Held) -> UserNamespace {
+    fn of<T: 'static>(held: &Held, owner: fn(&T) -> &UserNamespace) -> Option<&UserNamespace> {
+        held.downcast_ref().map(owner)
+    }
     let found = match kind {
-        CloneFlags::NEWNS => held
-            .downcast_ref::<MountNamespace>()
-            .map(MountNamespace::owner),
-        CloneFlags::NEWUTS => held.downcast_ref::<UtsNamespace>().map(UtsNamespace::owner),
-        CloneFlags::NEWIPC => held.downcast_ref::<ipc::Ipc>().map(ipc::Ipc::owner),
-        // Of the others there is what the container began with.
+        CloneFlags::NEWNS => of(held, MountNamespace::owner),
+        CloneFlags::NEWUTS => of(held, UtsNamespace::owner),
+        CloneFlags::NEWIPC => of(held, ipc::Ipc::owner),
+        CloneFlags::NEWPID => of(held, PidNamespace::owner),
+        CloneFlags::NEWNET => of(held, NetNamespace::owner),
+        CloneFlags::NEWCGROUP => of(held, CgroupNamespace::owner),
+        // Of clocks there is what the container began with.
         _ => None,
     };
     found.cloned().unwrap_or_default()
 }
 
 /// ioctl(2) of a namespace's file that gives a descriptor: the namespace of users that owns it, or
-/// that it is in. `None` for everything else.
-pub(crate) fn open_owner(
+/// the one, of users or of PIDs, that it is nested in. `None` for everything else.
+pub(crate) fn open_relative(
     cx: &TaskCx,
     file: &File,
     request: u32,
 ) -> Option<Result<Arc<File>, Errno>> {
     let ns = file.ops_as::<NamespaceFile>()?;
+    let pids: Option<&PidNamespace> = ns.held().downcast_ref();
+    if let Some(pids) = pids
+        && request == nsfs::NS_GET_PARENT
+    {
+        // Only what the caller is in, or what is below that, is shown to it.
+        let parent = pids.parent().filter(|p| p.is_within(cx.pid_namespace()));
+        return Some(match parent {
+            Some(parent) => Ok(nsfs::open(cx, &nsfs::PID, parent.id(), parent.clone())),
+            None => Err(Errno::EPERM),
+        });
+    }
     let users: Option<&UserNamespace> = ns.held().downcast_ref();
     let wanted = match request {
         nsfs::NS_GET_USERNS => true,
@@ -224,5 +253,51 @@ pub(crate) fn open_owner(
         let near = |owner: &UserNamespace| owner.is_within(&cx.creds_ref().user_ns);
         let owner = owner.filter(near).ok_or(Errno::EPERM)?;
         Ok(nsfs::open(cx, &nsfs::USER, owner.number(), Arc::new(owner)))
+    })
+}
+
+/// `NS_GET_PID_FROM_PIDNS`, which asks what a thread with a number there is called here, and its
+/// three relatives.
+const PID_FROM: u32 = 0x8004_b706;
+const TGID_FROM: u32 = 0x8004_b707;
+const PID_IN: u32 = 0x8004_b708;
+const TGID_IN: u32 = 0x8004_b709;
+
+/// ioctl(2) of a namespace's file that asks for the number of a process. `None` for everything
+/// else.
+pub(crate) fn tell_number(
+    cx: &TaskCx,
+    file: &File,
+    request: u32,
+    number: u64,
+) -> Option<SysResult<u64>> {
+    let ns = file.ops_as::<NamespaceFile>()?;
+    if !matches!(request, PID_FROM | TGID_FROM | PID_IN | TGID_IN) {
+        return None;
+    }
+    let Ok(there) = ns.held().clone().downcast::<PidNamespace>() else {
+        return Some(Err(Errno::EINVAL.into()));
+    };
+    let here = cx.pid_namespace();
+    let (named_in, told_in) = match request {
+        PID_FROM | TGID_FROM => (&there, here),
+        _ => (here, &there),
+    };
+    // One of another container of the sandbox has nothing to do with this one.
+    let known = there.is_within(cx.kernel().pid_namespace());
+    let task = known.then(|| cx.kernel().task_in(named_in, number as i32));
+    let task = task.flatten();
+    let told = task.map_or(0, |task| {
+        let process = matches!(request, TGID_FROM | TGID_IN);
+        let pid = if process {
+            task.group().pid()
+        } else {
+            task.pid()
+        };
+        pid.seen_from(told_in.space())
+    });
+    Some(match told {
+        0 => Err(Errno::ESRCH.into()),
+        told => Ok(told as u64),
     })
 }

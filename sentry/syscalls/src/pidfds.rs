@@ -55,7 +55,7 @@ pub(crate) fn pidfd_send_signal(
     if !cx.sees(&group) {
         return Err(Errno::EINVAL.into());
     }
-    let (pid, signal) = (group.tgid(), signal as i32);
+    let signal = signal as i32;
     let info: Option<SigInfo> = match info {
         0 => None,
         addr => {
@@ -66,26 +66,34 @@ pub(crate) fn pidfd_send_signal(
             Some(info)
         }
     };
+    let id = group.tgid();
     // Its number may be another's by now.
-    if group.has_ended() && cx.ended_status(pid).is_none() {
+    if group.has_ended() && cx.ended_status(id).is_none() {
         return Err(Errno::ESRCH.into());
     }
+    let leader = || cx.kernel().task(id).ok_or(Errno::ESRCH);
     match (info, flags) {
-        (None, TO_THREAD) => cx.kill_thread(Some(pid), pid, signal)?,
-        (None, TO_GROUP) => cx.kill_group(pid, signal)?,
-        (None, _) => cx.kill(pid, signal)?,
-        (Some(info), TO_THREAD) => cx.queue_info(pid, Some(pid), signal, info)?,
-        (Some(info), TO_GROUP) => {
-            let members = cx.kernel().group_members(pid);
-            let sent = members
-                .iter()
-                .map(|m| cx.queue_info(m.tgid(), None, signal, info));
-            // It was sent where anybody got it.
-            sent.reduce(Result::or).unwrap_or(Err(Errno::ESRCH))?;
+        (None, TO_THREAD) => cx.kill_task(&leader()?, signal)?,
+        (None, TO_GROUP) => cx.kill_group(id, signal)?,
+        (None, _) => cx.kill_process(&group, signal)?,
+        (Some(info), _) => {
+            cx.may_pretend(&info, id == cx.task().tgid())?;
+            if flags == TO_GROUP {
+                send_info_to_group(cx, id, signal, info)?;
+            } else {
+                cx.queue_info_to(&leader()?, flags == TO_THREAD, signal, info)?;
+            }
         }
-        (Some(info), _) => cx.queue_info(pid, None, signal, info)?,
     }
     Ok(0)
+}
+
+fn send_info_to_group(cx: &TaskCx, id: i32, signal: i32, info: SigInfo) -> Result<(), Errno> {
+    let members = cx.kernel().group_members(id);
+    let leaders = members.iter().filter_map(|m| cx.kernel().task(m.tgid()));
+    let sent = leaders.map(|leader| cx.queue_info_to(&leader, false, signal, info));
+    // It was sent where anybody got it.
+    sent.reduce(Result::or).unwrap_or(Err(Errno::ESRCH))
 }
 
 pub(crate) fn pidfd_getfd(cx: &mut TaskCx, &[pidfd, target, flags, ..]: &Args) -> SysResult<u64> {

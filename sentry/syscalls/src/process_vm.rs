@@ -104,7 +104,7 @@ fn copy(
     if remote.iter().all(|v| v.len == 0) {
         return Ok(0);
     }
-    let task = cx.kernel().task(pid as i32).ok_or(Errno::ESRCH)?;
+    let task = cx.task_called(pid as i32).ok_or(Errno::ESRCH)?;
     if !task.lets_look(cx, Ids::Real) {
         return Err(Errno::EPERM.into());
     }

@@ -23,7 +23,7 @@ const GET_DISPATCH: u32 = 0x4211;
 pub(crate) fn ptrace(cx: &mut TaskCx, &[op, pid, addr, data, ..]: &Args) -> SysResult<u64> {
     // Linux has it as a long, of which no request uses more.
     let op = u32::try_from(op).map_err(|_| Errno::EIO);
-    let tid = pid as i32;
+    let tid = cx.id_of(pid as i32);
     match op {
         Ok(libc::PTRACE_TRACEME) => {
             cx.trace_me()?;

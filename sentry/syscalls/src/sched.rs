@@ -27,7 +27,7 @@ fn target(cx: &TaskCx, tid: u64) -> Result<Arc<Task>, Errno> {
     match tid as i32 {
         0 => Ok(cx.task().clone()),
         tid if tid < 0 => Err(Errno::EINVAL),
-        tid => cx.kernel().task(tid).ok_or(Errno::ESRCH),
+        tid => cx.task_called(tid).ok_or(Errno::ESRCH),
     }
 }
 
@@ -270,12 +270,12 @@ fn chosen(cx: &TaskCx, which: i32, who: i32) -> Result<Vec<Arc<Task>>, Errno> {
     let kernel = cx.kernel();
     let found: Vec<Arc<Task>> = match which {
         PRIO_PROCESS if who == 0 => vec![cx.task().clone()],
-        PRIO_PROCESS => kernel.task(who).into_iter().collect(),
+        PRIO_PROCESS => cx.task_called(who).into_iter().collect(),
         PRIO_PGRP => {
             let pgid = if who == 0 {
-                kernel.process_group(cx.pid())?
+                kernel.process_group(cx.task().tgid())?
             } else {
-                who
+                cx.id_of(who)
             };
             kernel
                 .group_members(pgid)
@@ -289,8 +289,8 @@ fn chosen(cx: &TaskCx, which: i32, who: i32) -> Result<Vec<Arc<Task>>, Errno> {
             } else {
                 cx.creds().user_ns.uid(who as u32).ok_or(Errno::ESRCH)?
             };
-            let all = kernel.pids();
-            let groups = all.into_iter().filter_map(|pid| kernel.process(pid));
+            let all = kernel.pids_in(cx.pid_namespace());
+            let groups = all.into_iter().filter_map(|pid| cx.process_called(pid));
             groups
                 .flat_map(|g| g.threads())
                 .filter(|t| t.creds().ruid == uid)

@@ -3,7 +3,6 @@
 use crate::fs_params::{Parameter, ParameterKind as K, parameter};
 use abi::Errno;
 use fs_tmpfs::{Memfds, Options, Tmpfs};
-use net_unix::AbstractNames;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use task::{Container, TaskCx};
@@ -37,21 +36,14 @@ pub struct FileSystemType {
 /// What calls need beyond the kernel. One a container.
 pub struct Services {
     pub(crate) memfds: Memfds,
-    pub(crate) unix_names: Arc<AbstractNames>,
     filesystems: BTreeMap<&'static str, Arc<FileSystemType>>,
 }
 
 impl Services {
-    /// For `container`, whose network namespace has `unix_names`, with tmpfs as the one file system
-    /// that mount(2) knows.
-    pub fn new(
-        container: &Container,
-        clocks: &Arc<Clocks>,
-        unix_names: Arc<AbstractNames>,
-    ) -> Services {
+    /// For `container`, with tmpfs as the one file system that mount(2) knows.
+    pub fn new(container: &Container, clocks: &Arc<Clocks>) -> Services {
         let mut services = Services {
             memfds: Memfds::new(container.memory(), clocks),
-            unix_names,
             filesystems: BTreeMap::new(),
         };
         services.add_filesystem(

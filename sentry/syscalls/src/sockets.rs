@@ -1,12 +1,11 @@
 //! Sockets, but for their messages: making, naming, connecting, options.
 
-use crate::Services;
 use crate::event_fds::{insert, insert_pair};
 use crate::user::{Args, file};
 use abi::Errno;
 use abi::libc;
 use ctx::{Ctx, SysResult, UserMemoryExt};
-use net::{Shutdown, Socket, SocketFile, SocketKind, Ucred, socket_of};
+use net::{Identity, Shutdown, Socket, SocketFile, SocketKind, socket_of};
 use net_unix::UnixSocket;
 use std::sync::Arc;
 use task::TaskCx;
@@ -73,7 +72,7 @@ fn unix_kind(domain: u64, kind: i32, protocol: u64) -> Result<SocketKind, Errno>
 pub(crate) fn socket(cx: &mut TaskCx, &[domain, word, protocol, ..]: &Args) -> SysResult<u64> {
     let ty = Type::parse(word)?;
     let kind = unix_kind(domain, ty.kind, protocol)?;
-    let socket = UnixSocket::new(kind, &Services::of(cx).unix_names);
+    let socket = UnixSocket::new(kind, cx.net().unix_names());
     insert(cx, ty.open(cx, socket), ty.cloexec)
 }
 
@@ -86,7 +85,7 @@ pub(crate) fn socketpair(
     let there: [i32; 2] = cx.memory().read_obj(addr)?;
     cx.memory().write_obj(addr, &there)?;
     let kind = unix_kind(domain, ty.kind, protocol)?;
-    let (a, b) = UnixSocket::pair(kind, &Services::of(cx).unix_names, Ucred::of(cx));
+    let (a, b) = UnixSocket::pair(kind, cx.net().unix_names(), &Identity::of(cx));
     insert_pair(cx, [ty.open(cx, a), ty.open(cx, b)], ty.cloexec, addr)
 }
 

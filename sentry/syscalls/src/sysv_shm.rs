@@ -73,7 +73,7 @@ pub(crate) fn shmat(cx: &mut TaskCx, &[id, addr, flags, ..]: &Args) -> SysResult
         Errno::EEXIST => Errno::EINVAL,
         other => other,
     })?;
-    segment.used_by(cx.pid());
+    segment.used_by(cx.process_id());
     Ok(addr)
 }
 
@@ -114,7 +114,7 @@ pub(crate) fn shmdt(cx: &mut TaskCx, &[addr, ..]: &Args) -> SysResult<u64> {
         Some(size)
     })?;
     if let Some(segment) = held.take() {
-        segment.used_by(cx.pid());
+        segment.used_by(cx.process_id());
     }
     Ok(0)
 }

@@ -145,9 +145,8 @@ fn notify(cx: &TaskCx, e: &Sigevent) -> Result<Notify, Errno> {
         libc::SIGEV_SIGNAL | libc::SIGEV_THREAD => Ok(Notify::Process(signal()?, e.value)),
         THREAD_ID => {
             let task = cx
-                .kernel()
-                .task(e.tid)
-                .filter(|t| t.tgid() == cx.pid())
+                .task_called(e.tid)
+                .filter(|t| t.tgid() == cx.task().tgid())
                 .ok_or(Errno::EINVAL)?;
             Ok(Notify::Thread(Arc::downgrade(&task), signal()?, e.value))
         }

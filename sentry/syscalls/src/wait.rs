@@ -20,8 +20,8 @@ pub(crate) fn wait4(cx: &mut TaskCx, &[pid, status, options, usage, ..]: &Args) 
         -1 => Which::Any,
         0 => Which::OwnGroup,
         i32::MIN => return Err(Errno::ESRCH.into()),
-        group if group < 0 => Which::Group(-group),
-        pid => Which::Process(pid),
+        group if group < 0 => Which::Group(cx.id_of(-group)),
+        pid => Which::Process(cx.id_of(pid)),
     };
     let flags = WaitFlags::from_bits_truncate(options) | WaitFlags::EXITED;
     let Some(waited) = cx.wait_child(which, flags)? else {
@@ -56,10 +56,10 @@ fn find(cx: &mut TaskCx, &[kind, id, info, options, usage, _]: &Args) -> SysResu
     let which = match kind as u32 {
         libc::P_ALL => Which::Any,
         libc::P_PID if id <= 0 => return Err(Errno::EINVAL.into()),
-        libc::P_PID => Which::Process(id),
+        libc::P_PID => Which::Process(cx.id_of(id)),
         libc::P_PGID if id < 0 => return Err(Errno::EINVAL.into()),
         libc::P_PGID if id == 0 => Which::OwnGroup,
-        libc::P_PGID => Which::Group(id),
+        libc::P_PGID => Which::Group(cx.id_of(id)),
         libc::P_PIDFD if id < 0 => return Err(Errno::EINVAL.into()),
         libc::P_PIDFD => {
             let (pid, nonblocking) = crate::pidfds::process(cx, id)?;

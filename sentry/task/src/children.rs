@@ -15,9 +15,9 @@ use wait::Events;
 pub enum Which {
     /// Any.
     Any,
-    /// This process.
+    /// This process, by its id.
     Process(i32),
-    /// Those in this process group.
+    /// Those in this process group, by its id.
     Group(i32),
     /// Those in the caller's process group.
     OwnGroup,
@@ -49,7 +49,7 @@ bitflags::bitflags! {
 /// A child that was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waited {
-    /// Its process id.
+    /// The number of its process, to the caller.
     pub pid: i32,
     /// Its user.
     pub uid: u32,
@@ -86,6 +86,7 @@ impl TaskCx {
 
     fn find_child(&self, which: Which, flags: WaitFlags) -> Result<Option<Waited>, Errno> {
         let me = self.group().tgid();
+        let space = self.pid_namespace().space();
         let mut tree = self.kernel().tree.lock();
         let own_group = tree.nodes.get(&me).map_or(0, |n| n.pgid);
         let matches = |pid: i32, n: &Node| {
@@ -98,7 +99,7 @@ impl TaskCx {
             let is_clone = n.exit_signal != Signal::CHLD.number();
             wanted
                 && (flags.contains(WaitFlags::ALL) || is_clone == flags.contains(WaitFlags::CLONE))
-                && (!flags.contains(WaitFlags::NOTHREAD) || n.parent_tid == self.tid())
+                && (!flags.contains(WaitFlags::NOTHREAD) || n.parent_tid == self.task.tid())
         };
         let children: Vec<i32> = match (which, tree.nodes.get(&me)) {
             (Which::Process(p), Some(n)) => n.children.get(&p).copied().into_iter().collect(),
@@ -139,7 +140,7 @@ impl TaskCx {
                     continue;
                 }
                 let waited = Waited {
-                    pid,
+                    pid: n.group.pid().seen_from(space),
                     uid: z.uid,
                     event: ChildEvent::Ended(z.status),
                     time: z.total,
@@ -168,7 +169,7 @@ impl TaskCx {
                 }
                 let time = group.cpu_time();
                 return Ok(Some(Waited {
-                    pid,
+                    pid: group.pid().seen_from(space),
                     uid,
                     event,
                     time,

@@ -1,5 +1,6 @@
 //! New tasks: fork(2), vfork(2), clone(2), clone3(2).
 
+use crate::exec::INIT;
 use crate::exit::After;
 use crate::group::FORKS;
 use crate::limits::Limits;
@@ -9,14 +10,15 @@ use crate::task::TaskState;
 use crate::tracer::{Event, TRAP_FLAG};
 use crate::users::Users;
 use crate::vfork::VforkDone;
-use crate::{Task, TaskCx, ThreadGroup};
+use crate::{FsContext, Namespaces, PidNamespace, Task, TaskCx, ThreadGroup};
 use abi::Errno;
-use auth::{Capability, Creds};
-use ctx::{Ctx, Resource, Restart, SysResult, UserMemoryExt};
+use auth::{Capability, Creds, UserNamespace};
+use ctx::{Ctx, Pid, Resource, Restart, SysResult, UserMemoryExt};
 use mm::Mm;
 use signal::{AltStack, SigInfo, SigSet, Signal};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use vfs::FdTable;
 
 bitflags::bitflags! {
     /// `CLONE_*` (clone(2)).
@@ -112,11 +114,11 @@ pub struct CloneArgs {
     pub set_tid: Vec<i32>,
 }
 
-/// Whether new namespaces as `flags` ask for them can be had: those of users, mounts, host names and
-/// IPC objects can. Who makes one of users may make the others in it.
+/// Whether new namespaces as `flags` ask for them can be had: all but those of clocks can. Who makes
+/// one of users may make the others in it.
 ///
 /// # Errors
-/// `EPERM` without the capability, `EINVAL` for the other kinds.
+/// `EPERM` without the capability, `EINVAL` for that kind.
 pub fn may_unshare(creds: &Creds, flags: CloneFlags) -> Result<(), Errno> {
     if !flags.intersects(CloneFlags::NAMESPACES) {
         return Ok(());
@@ -124,8 +126,7 @@ pub fn may_unshare(creds: &Creds, flags: CloneFlags) -> Result<(), Errno> {
     if !flags.contains(CloneFlags::NEWUSER) && !creds.has_own(Capability::SysAdmin) {
         return Err(Errno::EPERM);
     }
-    let known = CloneFlags::NEWUSER | CloneFlags::NEWNS | CloneFlags::NEWUTS | CloneFlags::NEWIPC;
-    if flags.intersects(CloneFlags::NAMESPACES - known) {
+    if flags.contains(CloneFlags::NEWTIME) {
         return Err(Errno::EINVAL);
     }
     Ok(())
@@ -165,7 +166,7 @@ impl TaskCx {
         self.check(args)?;
         // Signals come first. From here on, what is sent to many processes goes to the child, too.
         let makes_process = !args.flags.contains(CloneFlags::THREAD);
-        let tid = self.tid();
+        let tid = self.task.tid();
         let event = self.event_of(args);
         if makes_process {
             let mut st = self.group().state.lock();
@@ -185,14 +186,14 @@ impl TaskCx {
         let (child, vfork) = made?;
         FORKS.fetch_add(1, Ordering::Relaxed);
         if let Some(event) = event {
-            self.trace_event(event, child as u64);
+            self.trace_pid_event(event, &child);
         }
         if let Some(done) = vfork
             && self.park_killable(|| done.is_done())
         {
-            self.trace_event(Event::VforkDone, child as u64);
+            self.trace_pid_event(Event::VforkDone, &child);
         }
-        Ok(child as u64)
+        Ok(child.seen_from(self.pid_namespace().space()) as u64)
     }
 
     /// What its tracer wants to hear of it.
@@ -208,12 +209,12 @@ impl TaskCx {
         Some(event).filter(|e| !hidden && self.traces(*e))
     }
 
-    /// The child's id, and what a vfork waits for. `traced` as this task is.
+    /// What the child is called, and what a vfork waits for. `traced` as this task is.
     fn make_task(
         &mut self,
         args: &CloneArgs,
         traced: bool,
-    ) -> SysResult<(i32, Option<Arc<VforkDone>>)> {
+    ) -> SysResult<(Pid, Option<Arc<VforkDone>>)> {
         let flags = args.flags;
         let limit = self.limit(Resource::Nproc);
         let creds = self.creds_ref();
@@ -227,7 +228,6 @@ impl TaskCx {
         }
 
         let (child, start) = self.prepare_child(args)?;
-        let tid = child.tid();
         let vfork = if flags.contains(CloneFlags::VFORK) {
             let done = VforkDone::new(self.waker().clone());
             child.state.lock().vfork = Some(done.clone());
@@ -237,6 +237,7 @@ impl TaskCx {
         };
         if let Err(e) = self.publish(args, traced, &child, &start) {
             abandon(start);
+            self.kernel().tree.lock().release(child.tid());
             return Err(e.into());
         }
         let ran = self.kernel().pool.run(self.kernel(), start);
@@ -244,7 +245,7 @@ impl TaskCx {
             self.unpublish(&child);
             return Err(e.into());
         }
-        Ok((tid, vfork))
+        Ok((child.pid().clone(), vfork))
     }
 
     fn check(&self, args: &CloneArgs) -> Result<(), Errno> {
@@ -256,10 +257,13 @@ impl TaskCx {
             || (has(CloneFlags::NEWNS) && has(CloneFlags::FS))
             || (has(CloneFlags::NEWUSER) && has(CloneFlags::FS))
             || (has(CloneFlags::THREAD) && flags.intersects(CloneFlags::NEWUSER | CloneFlags::NEWPID))
+            // It would not be in the same PID namespace as the others.
+            || (has(CloneFlags::THREAD)
+                && !Arc::ptr_eq(&self.namespaces.pid_for_children, self.pid_namespace()))
             || (has(CloneFlags::PIDFD) && flags.intersects(CloneFlags::DETACHED))
             || (has(CloneFlags::PIDFD) && has(CloneFlags::PARENT_SETTID) && args.pidfd == args.parent_tid)
             // Init's siblings would have nobody to wait for them.
-            || (has(CloneFlags::PARENT) && self.group().tgid() == 1)
+            || (has(CloneFlags::PARENT) && self.pid() == INIT)
             || !(0..=Signal::MAX).contains(&args.exit_signal);
         if bad {
             return Err(Errno::EINVAL);
@@ -278,11 +282,14 @@ impl TaskCx {
     /// Makes the task, not yet visible to anybody.
     fn prepare_child(&mut self, args: &CloneArgs) -> Result<(Arc<Task>, Start), Errno> {
         let flags = args.flags;
+        if self.container().is_full() {
+            return Err(Errno::EAGAIN);
+        }
         let creds = match flags.contains(CloneFlags::NEWUSER) {
             true => Arc::new(self.creds_in_new_namespace()?),
             false => self.creds_ref().clone(),
         };
-        let tid = self.choose_tid(args)?;
+        let namespaces = self.new_namespaces(flags, &creds.user_ns)?;
         // The platform's part first: it is the one that fails for want of resources.
         let mm = if flags.contains(CloneFlags::VM) {
             self.mm.get().space_ref().reserve_context().map_err(|e| {
@@ -313,19 +320,26 @@ impl TaskCx {
             }
             Users::new(Arc::new(own))
         };
+        let space = namespaces.pid_for_children.clone();
+        let mut state = self.child_state(args, creds.clone(), namespaces);
+        let pid = match self.choose_pid(args, &space) {
+            Ok(pid) => pid,
+            Err(e) => {
+                give_up(&mm, &fds, &fs);
+                return Err(e);
+            }
+        };
         let group = if flags.contains(CloneFlags::THREAD) {
             self.group().clone()
         } else {
-            self.new_group(flags, tid)
+            self.new_group(flags, &pid, &space)
         };
-        let state = TaskState {
-            mounts: Some(mounts.clone()),
-            ..self.child_state(args, creds, &mm, &fds, &fs)
-        };
+        (state.mm, state.fds, state.fs) = (Some(mm.clone()), Some(fds.clone()), Some(fs.clone()));
+        state.mounts = Some(mounts.clone());
         let task = Task::new(
             self.kernel().clone(),
             group,
-            tid,
+            pid,
             self.task.blocked(),
             state,
         );
@@ -360,34 +374,23 @@ impl TaskCx {
         Ok((task, start))
     }
 
-    fn choose_tid(&self, args: &CloneArgs) -> Result<i32, Errno> {
+    fn choose_pid(&self, args: &CloneArgs, space: &Arc<PidNamespace>) -> Result<Pid, Errno> {
+        let creds = self.creds_ref();
+        let may_want = |owner: &UserNamespace| {
+            creds.has_in(owner, Capability::SysAdmin)
+                || creds.has_in(owner, Capability::CheckpointRestore)
+        };
+        let outermost = self.kernel().pid_namespace();
         let mut tree = self.kernel().tree.lock();
-        if self.container().is_full() {
-            return Err(Errno::EAGAIN);
-        }
-        match args.set_tid.as_slice() {
-            [] => tree.allocate(),
-            [wanted] => {
-                if *wanted <= 1 {
-                    return Err(Errno::EINVAL);
-                }
-                let creds = self.creds_ref();
-                if !creds.has(Capability::SysAdmin) && !creds.has(Capability::CheckpointRestore) {
-                    return Err(Errno::EPERM);
-                }
-                if tree.tasks.contains_key(wanted)
-                    || tree.groups.contains_key(wanted)
-                    || tree.sessions.contains_key(wanted)
-                {
-                    return Err(Errno::EEXIST);
-                }
-                Ok(*wanted)
-            }
-            _ => Err(Errno::EINVAL),
-        }
+        tree.allocate(outermost, space, &args.set_tid, &may_want)
     }
 
-    fn new_group(&self, flags: CloneFlags, tgid: i32) -> Arc<ThreadGroup> {
+    fn new_group(
+        &self,
+        flags: CloneFlags,
+        pid: &Pid,
+        space: &Arc<PidNamespace>,
+    ) -> Arc<ThreadGroup> {
         let parent = self.group();
         let actions = if flags.contains(CloneFlags::SIGHAND) {
             parent.actions()
@@ -401,10 +404,12 @@ impl TaskCx {
         let group = ThreadGroup::new(
             self.kernel(),
             self.container(),
-            tgid,
+            (pid.clone(), space),
             actions,
             Limits::new(parent.limits().all()),
         );
+        let init = group.is_nested_init();
+        group.unkillable.store(init, Ordering::Relaxed);
         group.inherit_oom_score(parent);
         group.set_dump_filter(parent.dump_filter());
         group.timers().cpu_limit_changed();
@@ -415,24 +420,17 @@ impl TaskCx {
         &self,
         args: &CloneArgs,
         creds: Arc<Creds>,
-        mm: &Arc<Users<Mm>>,
-        fds: &Arc<Users<vfs::FdTable>>,
-        fs: &Arc<Users<crate::FsContext>>,
+        namespaces: Namespaces,
     ) -> TaskState {
         let st = self.task.state.lock();
         let reset = st.reset_on_fork;
         TaskState {
-            namespaces: self.namespaces.unshared(
-                args.flags,
-                &creds.user_ns,
-                self.kernel(),
-                self.container(),
-            ),
             creds,
-            mm: Some(mm.clone()),
-            fds: Some(fds.clone()),
-            fs: Some(fs.clone()),
+            mm: None,
+            fds: None,
+            fs: None,
             mounts: None,
+            namespaces,
             name: st.name,
             parent_death_signal: 0,
             clear_child_tid: if args.flags.contains(CloneFlags::CHILD_CLEARTID) {
@@ -468,7 +466,7 @@ impl TaskCx {
         start: &Start,
     ) -> Result<(), Errno> {
         let flags = args.flags;
-        let tid = child.tid();
+        let pid = child.pid();
         let pidfd = if flags.contains(CloneFlags::PIDFD) {
             let fd = pidfd::install(self, child.group().clone(), false)?;
             if let Err(e) = self.memory().write_obj(args.pidfd, &fd) {
@@ -488,10 +486,11 @@ impl TaskCx {
         }
         // As Linux, a bad address here is no error.
         if flags.contains(CloneFlags::PARENT_SETTID) {
-            let _ = self.memory().write_obj(args.parent_tid, &tid);
+            let number = pid.seen_from(self.pid_namespace().space());
+            let _ = self.memory().write_obj(args.parent_tid, &number);
         }
         if flags.contains(CloneFlags::CHILD_SETTID) {
-            let _ = start.mm.get().write_obj(args.child_tid, &tid);
+            let _ = start.mm.get().write_obj(args.child_tid, &pid.own());
         }
         Ok(())
     }
@@ -512,6 +511,10 @@ impl TaskCx {
         if container.is_full() || closed || st.exit.is_some() || st.exec.is_some() {
             return Err(Errno::EAGAIN);
         }
+        let space = child.group().pid_namespace();
+        if space.is_nested() && space.numbers().closed {
+            return Err(Errno::ENOMEM);
+        }
         child.inherit_confinement(&self.task);
         if flags.contains(CloneFlags::THREAD) {
             st.threads.push(child.clone());
@@ -520,7 +523,7 @@ impl TaskCx {
             }
             drop(st);
         } else {
-            let forking = st.forking.iter().find(|(tid, _)| *tid == self.tid());
+            let forking = st.forking.iter().find(|(tid, _)| *tid == self.task.tid());
             let mut sent = forking.map_or(SigSet::EMPTY, |(_, sent)| *sent);
             drop(st);
             let mut own = child.group().state.lock();
@@ -540,7 +543,7 @@ impl TaskCx {
             let (parent, parent_tid, exit_signal) = if flags.contains(CloneFlags::PARENT) {
                 (node.parent, node.parent_tid, node.exit_signal)
             } else {
-                (pid, self.tid(), exit_signal)
+                (pid, self.task.tid(), exit_signal)
             };
             tree.insert(
                 child.group().clone(),
@@ -555,6 +558,10 @@ impl TaskCx {
         tree.add_task(child.tid(), child);
         if traced || flags.contains(CloneFlags::PTRACE) {
             tree.link_child(child, &self.task);
+        }
+        let group = child.group();
+        if group.is_nested_init() && child.tid() == group.tgid() {
+            group.pid_namespace().numbers().init = Some(group.tgid());
         }
         Ok(())
     }
@@ -600,9 +607,14 @@ fn abandon(start: Start) {
         (st.mm.take(), st.fds.take(), st.fs.take())
     };
     drop(taken);
-    start.fds.leave();
-    start.fs.leave();
-    if start.mm.leave() {
-        start.mm.get().destroy();
+    give_up(&start.mm, &start.fds, &start.fs);
+}
+
+/// Leaves what a task was to have.
+fn give_up(mm: &Users<Mm>, fds: &Users<FdTable>, fs: &Users<FsContext>) {
+    fds.leave();
+    fs.leave();
+    if mm.leave() {
+        mm.get().destroy();
     }
 }

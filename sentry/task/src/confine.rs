@@ -277,7 +277,7 @@ impl TaskCx {
         if let Some(thread) = others().find(apart) {
             return match flags.esrch {
                 true => Err(Errno::ESRCH.into()),
-                false => Ok(thread.tid() as u64),
+                false => Ok(thread.pid().own() as u64),
             };
         }
         let listener = listener.map(|l| l as Arc<dyn Supervisor>);

@@ -1,6 +1,6 @@
 //! What the processes of one container have in common, and those of others do not.
 //!
-//! A [`Kernel`] is a PID namespace. Most have one container; where a further one shares its
+//! A [`Kernel`] is a PID namespace with all that are nested in it. Most have one container; where a further one shares its
 //! processes' numbers, both are in one tree, and are told apart by this. Memory with its limit and
 //! killer, the limit of tasks and the pause are a container's own; host name, IPC objects and what
 //! the system call layer keeps may be shared with others, as boot was told.
@@ -9,7 +9,7 @@ use crate::load::Load;
 use crate::oom::Killer;
 use crate::pause::Pause;
 use crate::uts::UtsNamespace;
-use crate::{CpuTime, ExitStatus, Kernel, Task, ThreadGroup};
+use crate::{CpuTime, ExitStatus, Kernel, NetNamespace, PidNamespace, Task, ThreadGroup};
 use hostmem::MemoryFile;
 use signal::Signal;
 use std::any::Any;
@@ -33,8 +33,8 @@ pub struct ContainerConfig {
     pub uts: Arc<UtsNamespace>,
     /// System V IPC and POSIX message queues.
     pub ipc: Arc<ipc::Ipc>,
-    /// The number of its network namespace's file in `/proc/PID/ns`.
-    pub network: u64,
+    /// The network that its processes begin in.
+    pub network: Arc<NetNamespace>,
     /// Openers of device nodes.
     pub devices: Arc<DeviceRegistry>,
 }
@@ -42,12 +42,13 @@ pub struct ContainerConfig {
 /// A container.
 pub struct Container {
     kernel: Weak<Kernel>,
+    pid_namespace: Arc<PidNamespace>,
     memory: Arc<MemoryFile>,
     memory_limit: AtomicU64,
     pids_limit: AtomicU64,
     uts: Arc<UtsNamespace>,
     ipc: Arc<ipc::Ipc>,
-    network: u64,
+    network: Arc<NetNamespace>,
     devices: Arc<DeviceRegistry>,
     services: OnceLock<Arc<dyn Any + Send + Sync>>,
     pub(crate) killer: Killer,
@@ -76,6 +77,7 @@ impl Container {
         let memory = config.memory.clone();
         let container = Arc::new(Container {
             kernel: Arc::downgrade(kernel),
+            pid_namespace: kernel.pid_namespace().clone(),
             memory: config.memory,
             memory_limit: AtomicU64::new(config.memory_limit),
             pids_limit: AtomicU64::new(config.pids_limit.unwrap_or(u64::MAX)),
@@ -101,6 +103,11 @@ impl Container {
     /// The kernel that its processes are in; `None` once that is gone.
     pub fn kernel(&self) -> Option<Arc<Kernel>> {
         self.kernel.upgrade()
+    }
+
+    /// The PID namespace that its processes begin in.
+    pub fn pid_namespace(&self) -> &Arc<PidNamespace> {
+        &self.pid_namespace
     }
 
     /// Where its memory comes from.
@@ -138,9 +145,9 @@ impl Container {
         &self.ipc
     }
 
-    /// The number of its network namespace's file in `/proc/PID/ns`.
-    pub fn network(&self) -> u64 {
-        self.network
+    /// The network that its processes begin in.
+    pub fn network(&self) -> &Arc<NetNamespace> {
+        &self.network
     }
 
     /// Openers of device nodes.

@@ -157,7 +157,7 @@ impl TaskCx {
         let task = self.task();
         let time = task.cpu_time();
         Thread {
-            tid: task.tid(),
+            tid: task.pid().own(),
             registers: self.regs,
             extended,
             pending: task.pending().bits(),
@@ -282,7 +282,13 @@ impl TaskCx {
     /// `pid`, `ppid`, `pgrp`, `sid`
     fn relations(&self, id: i32) -> [i32; 4] {
         let job = ctx::JobControl::group(self);
-        [id, self.parent(), job, ctx::JobControl::session(self)]
+        let session = ctx::JobControl::session(self);
+        [
+            id,
+            self.parent(),
+            self.number_of(job),
+            self.number_of(session),
+        ]
     }
 
     /// `struct elf_prstatus`
@@ -370,7 +376,7 @@ impl TaskCx {
         s.extend(0u64.to_ne_bytes());
         s.extend(creds.user_ns.shown_uid(creds.ruid).to_ne_bytes());
         s.extend(creds.user_ns.shown_gid(creds.rgid).to_ne_bytes());
-        for id in self.relations(task.tgid()) {
+        for id in self.relations(task.group().pid().own()) {
             s.extend(id.to_ne_bytes());
         }
         let mut name = task.name();

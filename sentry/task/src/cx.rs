@@ -7,7 +7,7 @@ use crate::users::Users;
 use crate::{Container, ExitStatus, FsContext, Kernel, Namespaces, Task, ThreadGroup};
 use abi::Errno;
 use auth::Creds;
-use ctx::{Ctx, JobControl, Resource, Restart, SysResult, UserMemory, Wake};
+use ctx::{Ctx, JobControl, Pid, PidSpace, Resource, Restart, SysResult, UserMemory, Wake};
 use mm::{Mm, MmLimits};
 use platform_api::{Context, Registers};
 use signal::{AltStack, SigInfo, SigSet, Signal};
@@ -115,21 +115,9 @@ impl TaskCx {
         &self.kernel
     }
 
-    /// Whether a process is in its PID namespace.
-    pub fn sees(&self, group: &ThreadGroup) -> bool {
-        group
-            .kernel()
-            .is_some_and(|k| Arc::ptr_eq(&k, &self.kernel))
-    }
-
     /// The container it belongs to.
     pub fn container(&self) -> &Arc<Container> {
         self.group().container()
-    }
-
-    /// Thread id.
-    pub fn tid(&self) -> i32 {
-        self.task.tid()
     }
 
     /// Its memory.
@@ -369,12 +357,26 @@ impl Ctx for TaskCx {
         self.group().limits().get(resource).soft
     }
 
+    #[inline]
     fn pid(&self) -> i32 {
-        self.task.tgid()
+        self.group().pid().own()
     }
 
+    #[inline]
     fn tid(&self) -> i32 {
-        self.task.tid()
+        self.task.pid().own()
+    }
+
+    fn pid_space(&self) -> PidSpace {
+        self.pid_namespace().space()
+    }
+
+    fn process_id(&self) -> Pid {
+        self.group().pid().clone()
+    }
+
+    fn thread_id(&self) -> Pid {
+        self.task.pid().clone()
     }
 
     fn process(&self) -> u64 {

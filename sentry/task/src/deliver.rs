@@ -183,17 +183,14 @@ impl TaskCx {
 
     fn default_action(&mut self, signal: Signal, info: &SigInfo) {
         let action = signal.default_action();
-        match action {
-            DefaultAction::Ignore | DefaultAction::Continue => return,
-            DefaultAction::Stop => return self.begin_stop(signal),
-            DefaultAction::Terminate | DefaultAction::Core => {}
-        }
         if self.group().unkillable.load(Ordering::Relaxed) && !signal.is_unblockable() {
             return;
         }
         match action {
+            DefaultAction::Ignore | DefaultAction::Continue => {}
+            DefaultAction::Stop => self.begin_stop(signal),
+            DefaultAction::Terminate => self.die(signal),
             DefaultAction::Core => self.die_and_dump(signal, info),
-            _ => self.die(signal),
         }
     }
 

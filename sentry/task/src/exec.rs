@@ -9,7 +9,7 @@ use crate::users::Users;
 use crate::{Container, FsContext, Kernel, Namespaces, Task, TaskCx, ThreadGroup};
 use abi::Errno;
 use auth::{CapSet, Capability, Creds, Securebits, UserNamespace};
-use ctx::{SysErr, SysResult, Terminal};
+use ctx::{Pid, SysErr, SysResult, Terminal};
 use loader::{ByDescriptor, LoadOptions, Loaded, Program};
 use mm::{Mm, MmLimits};
 use platform_api::Registers;
@@ -232,7 +232,7 @@ impl TaskCx {
         );
         match prepared {
             Ok(prepared) => {
-                let old_tid = self.tid();
+                let old = self.task.pid().clone();
                 if !self.be_alone() {
                     prepared.mm.destroy();
                     // It is being killed: what it returns does not matter.
@@ -246,7 +246,7 @@ impl TaskCx {
                     return Err(Errno::EPERM.into());
                 }
                 self.become_program(prepared);
-                self.trace_exec(old_tid);
+                self.trace_exec(&old);
                 Ok(0)
             }
             Err(Refusal::Call(e)) => Err(e),
@@ -456,11 +456,14 @@ impl Kernel {
             Refusal::Call(e) | Refusal::TooLate(e) => e.errno(),
         })?;
 
-        let tid = match spec.init {
-            true => INIT,
-            false => self.tree.lock().allocate()?,
+        let space = self.pid_namespace();
+        let pid = match spec.init {
+            true => Pid::new(space.space(), INIT),
+            false => self.tree.lock().allocate(space, space, &[], &|_| false)?,
         };
-        let group = ThreadGroup::new(self, &container, tid, Arc::new(Actions::default()), limits);
+        let tid = pid.id();
+        let (named, actions) = ((pid.clone(), space), Arc::new(Actions::default()));
+        let group = ThreadGroup::new(self, &container, named, actions, limits);
         group
             .unkillable
             .store(spec.init && !spec.mortal, Ordering::Relaxed);
@@ -494,7 +497,7 @@ impl Kernel {
         let task = Task::new(
             self.clone(),
             group.clone(),
-            tid,
+            pid,
             spec.blocked.blockable(),
             state,
         );

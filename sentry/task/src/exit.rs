@@ -5,6 +5,7 @@ use crate::futexes::exit_robust_list;
 use crate::send::{Reach, ticks};
 use crate::tree::{Tree, Zombie};
 use crate::{ChildEvent, Ended, ExitStatus, Kernel, Task, TaskCx, ThreadGroup};
+use ctx::Pid;
 use signal::{ActionFlags, Handler, SigInfo, Signal};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +14,8 @@ use wait::Events;
 /// What must be done once the tree's lock is gone.
 #[derive(Default)]
 pub(crate) struct After {
-    signals: Vec<(Arc<ThreadGroup>, Signal, SigInfo)>,
+    /// Whom their parents' end is told, and whether that is outside their PID namespace.
+    signals: Vec<(Arc<ThreadGroup>, Signal, SigInfo, bool)>,
     /// Their parents hear that they go on.
     continued: Vec<Arc<ThreadGroup>>,
     /// Their `children` queues are notified.
@@ -24,8 +26,8 @@ pub(crate) struct After {
 
 impl After {
     pub(crate) fn settle(self, kernel: &Kernel) {
-        for (g, signal, info) in self.signals {
-            let _ = g.send(signal, info);
+        for (g, signal, info, outside) in self.signals {
+            let _ = g.send_for(signal, info, outside);
         }
         kernel.report_continued(&self.continued);
         for p in self.parents {
@@ -83,7 +85,9 @@ impl TaskCx {
         if robust != 0 {
             exit_robust_list(self, robust);
         }
-        self.kernel().futexes_pi().owner_gone(self.tid() as u32);
+        self.kernel()
+            .futexes_pi()
+            .owner_gone(self.task.tid() as u32);
         // As Linux: only where somebody else may still look at the word.
         if clear != 0 && self.mm.is_shared() && self.mm().store_u32(clear, 0).is_ok() {
             let _ = self.futex_wake(clear, true, 1, futex::BITSET_ANY);
@@ -123,12 +127,80 @@ impl TaskCx {
         }
     }
 
+    /// Whether the PID namespace of its process ends with this thread. Called with the tree locked,
+    /// so that of threads that end at the same moment one is the last.
+    fn ends_namespace(&self, status: ExitStatus) -> bool {
+        let group = self.group();
+        if !group.is_nested_init() {
+            return false;
+        }
+        let mut st = group.state.lock();
+        if st.threads.len() > 1 {
+            return false;
+        }
+        // Nothing that is sent from now on changes how it ended.
+        st.exit.get_or_insert(status);
+        true
+    }
+
+    /// The first process of a PID namespace ends: all others in it and below are killed, and it
+    /// goes when they are gone, those included that somebody outside has to wait for.
+    fn end_namespace(&self) {
+        let (group, space) = (self.group(), self.group().pid_namespace());
+        let mut tree = self.kernel().tree.lock();
+        group.reaps_all.store(true, Ordering::Relaxed);
+        let ids = {
+            let mut numbers = space.numbers();
+            numbers.closed = true;
+            numbers.waits = Some(self.task.waker().clone());
+            numbers.ids()
+        };
+        let others = ids.into_iter().filter(|id| *id != group.tgid());
+        let mut garbage = Vec::new();
+        for id in others {
+            let Some(node) = tree.nodes.get(&id) else {
+                continue;
+            };
+            let signal = Signal::KILL;
+            node.group.kill(ExitStatus::Killed { signal });
+            // A tracer that is there waits for it first.
+            let traced = tree.tasks.get(&id).is_some_and(|l| l.is_traced());
+            let kept = traced || tree.has_remains(id);
+            if node.zombie.is_some() && node.parent == group.tgid() && !kept {
+                garbage.extend(tree.remove(id));
+            }
+        }
+        drop(tree);
+        drop(garbage);
+        let own = [group.tgid(), self.task.tid()];
+        loop {
+            {
+                let _tree = self.kernel().tree.lock();
+                let mut numbers = space.numbers();
+                if numbers.ids().iter().all(|id| own.contains(id)) {
+                    numbers.waits = None;
+                    return;
+                }
+            }
+            self.sleep(None);
+        }
+    }
+
     fn leave_group(&mut self, status: ExitStatus) {
         let me = self.task.clone();
         let group = me.group().clone();
         let kernel = self.kernel().clone();
         let mut after = After::default();
         let mut tree = kernel.tree.lock();
+        if self.ends_namespace(status) {
+            // What it traces does not wait for it at its end.
+            let mut freed = After::default();
+            tree.tracer_ends(&me, &mut freed);
+            drop(tree);
+            freed.settle(&kernel);
+            self.end_namespace();
+            tree = kernel.tree.lock();
+        }
         let last = {
             // Lock order: tree -> group.
             let mut st = group.state.lock();
@@ -258,10 +330,13 @@ fn tied_groups(tree: &Tree, pid: i32) -> Vec<i32> {
 /// Tells the parent, or a tracer, of the end; whether nobody is going to wait.
 pub(crate) fn notify_parent_of(
     parent: &ThreadGroup,
-    pid: i32,
+    pid: &Pid,
     signal: Option<Signal>,
     (status, uid, time): (ExitStatus, u32, CpuTime),
 ) -> bool {
+    if parent.reaps_all.load(Ordering::Relaxed) {
+        return true;
+    }
     let Some(signal) = signal else { return false };
     let action = parent.actions().get(signal);
     let (mut send, mut reap) = (true, false);
@@ -275,7 +350,7 @@ pub(crate) fn notify_parent_of(
         let info = SigInfo::child(
             signal,
             code,
-            pid,
+            pid.seen_from(parent.pid_namespace().space()),
             parent.shown_uid(uid),
             status,
             ticks(time.user),
@@ -317,11 +392,12 @@ fn hand_over_children(
                 .any_thread()
                 .map_or(0, |t| t.state.lock().parent_death_signal);
             if let Ok(signal) = Signal::new(wanted) {
-                after.signals.push((
-                    c.group.clone(),
-                    signal,
-                    SigInfo::user(signal, 0, pid, c.group.shown_uid(me.creds().ruid)),
-                ));
+                let number = group.pid().seen_from(c.group.pid_namespace().space());
+                let uid = c.group.shown_uid(me.creds().ruid);
+                let info = SigInfo::user(signal, 0, number, uid);
+                after
+                    .signals
+                    .push((c.group.clone(), signal, info, number == 0));
             }
         }
         if !last {

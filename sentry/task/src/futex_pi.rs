@@ -68,15 +68,17 @@ impl TaskCx {
         let scheduling = self.task().scheduling();
         let real_time = matches!(scheduling.policy, libc::SCHED_FIFO | libc::SCHED_RR);
         Caller {
+            id: self.task().tid() as u32,
             tid: self.tid() as u32,
             priority: if real_time { scheduling.priority } else { 0 },
             waker: self.waker().clone(),
         }
     }
 
-    fn is_thread(&self, tid: u32) -> bool {
-        let task = self.kernel().task(tid as i32);
-        task.is_some_and(|t| !t.is_exiting())
+    /// The thread that it calls `tid`, as the table knows it.
+    fn futex_owner(&self, tid: u32) -> Option<u32> {
+        let task = self.task_called(tid as i32)?;
+        (!task.is_exiting()).then(|| task.tid() as u32)
     }
 
     /// `FUTEX_LOCK_PI` and, with `try_only`, `FUTEX_TRYLOCK_PI`.
@@ -92,10 +94,10 @@ impl TaskCx {
     ) -> SysResult<u64> {
         let key = self.mm().futex_key(addr, shared)?;
         let word = MmWord::new(self.mm(), addr);
-        let alive = |tid| self.is_thread(tid);
+        let owner_id = |tid| self.futex_owner(tid);
         let caller = self.futex_caller();
         let table = self.kernel().futexes_pi();
-        table.lock(self, &caller, key, &word, deadline, try_only, &alive)?;
+        table.lock(self, &caller, key, &word, deadline, try_only, &owner_id)?;
         Ok(0)
     }
 
@@ -163,13 +165,13 @@ impl TaskCx {
         let (from, to) = self.two_keys(addr, lock, shared)?;
         let word = MmWord::new(self.mm(), addr);
         let lock = MmWord::new(self.mm(), lock);
-        let alive = |tid| self.is_thread(tid);
+        let owner_id = |tid| self.futex_owner(tid);
         self.kernel().futexes_pi().requeue(
             (from, &word),
             expected,
             (to, &lock),
             count as usize,
-            &alive,
+            &owner_id,
         )
     }
 

@@ -2,10 +2,12 @@
 
 use crate::coredump::{Dump, DumpFilter};
 use crate::cpu::CpuTime;
+use crate::exec::INIT;
 use crate::itimer::ProcessTimers;
 use crate::limits::Limits;
-use crate::{Container, ExitStatus, IoCounts, Kernel, Task};
+use crate::{Container, ExitStatus, IoCounts, Kernel, PidNamespace, Task};
 use abi::Errno;
+use ctx::Pid;
 use signal::{Actions, Pending, SigSet, Signal};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -17,7 +19,9 @@ use wait::Queue;
 pub struct ThreadGroup {
     pub(crate) state: Mutex<GroupState, ranks::ThreadGroup>,
     _counted: Counted,
-    tgid: i32,
+    pid: Pid,
+    /// Its own PID namespace.
+    pid_namespace: Arc<PidNamespace>,
     /// Tells it from all others of the sandbox, those of other PID namespaces among them.
     serial: u64,
     kernel: Weak<Kernel>,
@@ -36,6 +40,8 @@ pub struct ThreadGroup {
     pub(crate) subreaper: AtomicBool,
     /// Not killed by signals it has no handler for: init.
     pub(crate) unkillable: AtomicBool,
+    /// Its PID namespace ends with it: it waits for nothing that is told of children.
+    pub(crate) reaps_all: AtomicBool,
     /// Its threads may be in different IPC namespaces.
     pub(crate) mixed_ipc: AtomicBool,
     pub(crate) dump_filter: AtomicU32,
@@ -82,7 +88,7 @@ pub(crate) struct Stop {
 
 impl std::fmt::Debug for ThreadGroup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ThreadGroup({})", self.tgid)
+        write!(f, "ThreadGroup({})", self.tgid())
     }
 }
 
@@ -90,7 +96,7 @@ impl ThreadGroup {
     pub(crate) fn new(
         kernel: &Arc<Kernel>,
         container: &Arc<Container>,
-        tgid: i32,
+        (pid, pid_namespace): (Pid, &Arc<PidNamespace>),
         actions: Arc<Actions>,
         limits: Limits,
     ) -> Arc<ThreadGroup> {
@@ -112,7 +118,8 @@ impl ThreadGroup {
                 children_peak: 0,
             }),
             _counted: Counted::new(Kind::ThreadGroup),
-            tgid,
+            pid,
+            pid_namespace: pid_namespace.clone(),
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             kernel: Arc::downgrade(kernel),
             container: container.clone(),
@@ -125,6 +132,7 @@ impl ThreadGroup {
             status: OnceLock::new(),
             subreaper: AtomicBool::new(false),
             unkillable: AtomicBool::new(false),
+            reaps_all: AtomicBool::new(false),
             mixed_ipc: AtomicBool::new(false),
             dump_filter: AtomicU32::new(DumpFilter::FIRST),
             oom_score_adj: AtomicI32::new(0),
@@ -132,9 +140,24 @@ impl ThreadGroup {
         })
     }
 
-    /// The process id.
+    /// The process id, as the kernel has it.
     pub fn tgid(&self) -> i32 {
-        self.tgid
+        self.pid.id()
+    }
+
+    /// What it is called in each PID namespace that it is in.
+    pub fn pid(&self) -> &Pid {
+        &self.pid
+    }
+
+    /// The PID namespace that it is in, and whose numbers it knows.
+    pub fn pid_namespace(&self) -> &Arc<PidNamespace> {
+        &self.pid_namespace
+    }
+
+    /// Whether it is the first process of a nested PID namespace, which ends with it.
+    pub(crate) fn is_nested_init(&self) -> bool {
+        self.pid_namespace.is_nested() && self.pid.own() == INIT
     }
 
     /// A number that no other process of the sandbox has or had, in whatever PID namespace.

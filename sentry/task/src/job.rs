@@ -7,7 +7,7 @@ use signal::{SigInfo, Signal};
 use std::sync::{Arc, Weak};
 
 impl Kernel {
-    /// The process group of process `pid`; `ESRCH` where there is no such process.
+    /// The process group of the process with id `pid`; `ESRCH` where there is no such process.
     pub fn process_group(&self, pid: i32) -> Result<i32, Errno> {
         self.tree
             .lock()
@@ -17,7 +17,7 @@ impl Kernel {
             .ok_or(Errno::ESRCH)
     }
 
-    /// The session of process `pid`; `ESRCH` where there is no such process.
+    /// The session of the process with id `pid`; `ESRCH` where there is no such process.
     pub fn session(&self, pid: i32) -> Result<i32, Errno> {
         self.tree
             .lock()
@@ -27,12 +27,12 @@ impl Kernel {
             .ok_or(Errno::ESRCH)
     }
 
-    /// The parent of process `pid`, 0 for none.
+    /// The parent of the process with id `pid`, 0 for none.
     pub fn parent(&self, pid: i32) -> i32 {
         self.tree.lock().nodes.get(&pid).map_or(0, |n| n.parent)
     }
 
-    /// The children of process `pid`.
+    /// The children of the process with id `pid`.
     pub fn children(&self, pid: i32) -> Vec<i32> {
         let tree = self.tree.lock();
         tree.nodes
@@ -109,13 +109,18 @@ impl TaskCx {
     /// # Errors
     /// `EINVAL`, `ESRCH`, `EACCES`, `EPERM` as there.
     pub fn set_process_group(&self, pid: i32, pgid: i32) -> Result<(), Errno> {
-        let me = self.task().tgid();
-        let pid = if pid == 0 { me } else { pid };
-        let pgid = if pgid == 0 { pid } else { pgid };
-        if pgid < 0 {
+        // A group that is 0 is called as the process.
+        if (if pgid == 0 { pid } else { pgid }) < 0 {
             return Err(Errno::EINVAL);
         }
+        let (me, space) = (self.task().tgid(), self.pid_namespace());
         let mut tree = self.kernel().tree.lock();
+        let pid = if pid == 0 { me } else { tree.id_in(space, pid) };
+        let pgid = if pgid == 0 {
+            pid
+        } else {
+            tree.id_in(space, pgid)
+        };
         let mine = tree.nodes.get(&me).ok_or(Errno::ESRCH)?.sid;
         let node = tree.nodes.get(&pid).ok_or(Errno::ESRCH)?;
         if node.parent == me {
@@ -138,7 +143,7 @@ impl TaskCx {
         Ok(())
     }
 
-    /// setsid(2): the new session's id.
+    /// setsid(2): what the caller calls the new session.
     ///
     /// # Errors
     /// `EPERM` for the leader of a process group.
@@ -151,16 +156,26 @@ impl TaskCx {
         let gone = tree.new_session(me);
         drop(tree);
         drop(gone);
-        Ok(me)
+        Ok(ctx::Ctx::pid(self))
     }
 
-    /// The parent's process id.
+    /// What the caller calls its parent; 0 for one outside its PID namespace.
     pub fn parent(&self) -> i32 {
-        self.kernel().parent(self.task().tgid())
+        let tree = self.kernel().tree.lock();
+        let parent = tree.nodes.get(&self.task().tgid()).map_or(0, |n| n.parent);
+        tree.number_in(self.pid_namespace(), parent)
     }
 }
 
 impl JobControl for TaskCx {
+    fn named(&self, number: i32) -> i32 {
+        self.id_of(number)
+    }
+
+    fn shown(&self, id: i32) -> i32 {
+        self.number_of(id)
+    }
+
     fn session(&self) -> i32 {
         self.kernel().session(self.task().tgid()).unwrap_or(0)
     }

@@ -4,7 +4,7 @@ use crate::pages::{VdsoPages, VdsoSpec};
 use crate::pool::Pool;
 use crate::trace::{Trace, Watch};
 use crate::tree::Tree;
-use crate::{ExitStatus, Task, TaskCx, ThreadGroup};
+use crate::{ExitStatus, PidNamespace, Task, TaskCx, ThreadGroup};
 use abi::Errno;
 use ctx::{SysErr, SysResult};
 use hostmem::MemoryFile;
@@ -16,7 +16,6 @@ use std::sync::{Arc, Condvar, Mutex as StdMutex, PoisonError};
 use std::time::Instant;
 use sync::{Mutex, ranks};
 use time::{ClockId, Clocks, TimerQueue};
-use vfs::nsfs::NamespaceId;
 
 /// A handler of a system call.
 pub type Handler = fn(&mut TaskCx, &[u64; 6]) -> SysResult<u64>;
@@ -83,7 +82,7 @@ pub enum Ended {
 
 /// The kernel.
 pub struct Kernel {
-    pid_namespace: NamespaceId,
+    pid_namespace: Arc<PidNamespace>,
     pub(crate) tree: Mutex<Tree, ranks::TaskTree>,
     engine: Arc<dyn Engine>,
     clocks: Arc<Clocks>,
@@ -121,7 +120,7 @@ impl Kernel {
         let cpus = config.cpus.max(1);
         let vdso = VdsoPages::new(&config.memory, &VdsoSpec { cpus })?;
         Ok(Arc::new(Kernel {
-            pid_namespace: NamespaceId::new(),
+            pid_namespace: PidNamespace::outermost(),
             tree: Mutex::new(Tree::default()),
             engine: config.engine,
             clocks: config.clocks,
@@ -144,9 +143,9 @@ impl Kernel {
         }))
     }
 
-    /// The number of its PID namespace's file in `/proc/PID/ns`.
-    pub fn pid_namespace(&self) -> u64 {
-        self.pid_namespace.get()
+    /// The PID namespace whose numbers are its own; those nested in it are its, too.
+    pub fn pid_namespace(&self) -> &Arc<PidNamespace> {
+        &self.pid_namespace
     }
 
     /// The platform.
@@ -249,7 +248,7 @@ impl Kernel {
         }
     }
 
-    /// The task with thread id `tid`, exited leaders included.
+    /// The task with id `tid`, exited leaders included.
     pub fn task(&self, tid: i32) -> Option<Arc<Task>> {
         self.tree.lock().tasks.get(&tid).cloned()
     }
@@ -269,10 +268,9 @@ impl Kernel {
         self.tree.lock().nodes.keys().copied().collect()
     }
 
-    /// How many tasks there are, and the pid given out last (/proc/loadavg, sysinfo(2)).
-    pub fn task_count(&self) -> (usize, i32) {
-        let tree = self.tree.lock();
-        (tree.tasks.len(), tree.last_pid())
+    /// How many tasks there are (/proc/loadavg, sysinfo(2)).
+    pub fn task_count(&self) -> usize {
+        self.tree.lock().tasks.len()
     }
 
     /// How many tasks belong to a user (`RLIMIT_NPROC`).

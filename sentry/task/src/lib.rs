@@ -1,8 +1,8 @@
 //! Tasks: threads, processes, sessions; signals; fork, exec, exit and wait; the loop that runs
 //! guest code.
 //!
-//! A [`Kernel`] is a PID namespace, in most sandboxes the only one; a [`Container`] is what some of its
-//! processes have in common. A [`Task`] is a guest thread as others see it, a [`ThreadGroup`] a
+//! A [`Kernel`] is a PID namespace with all that are nested in it ([`PidNamespace`]); a [`Container`]
+//! is what some of its processes have in common. A [`Task`] is a guest thread as others see it, a [`ThreadGroup`] a
 //! process; the tree of processes, groups and sessions is one table under one lock. [`TaskCx`]
 //! is the running task: what a system call's [`Handler`] works with. It implements the context
 //! traits of the layers below ([`ctx::Ctx`], [`vfs::FsCtx`], [`ctx::JobControl`]).
@@ -44,10 +44,13 @@ mod limits;
 mod load;
 mod masks;
 mod namespaces;
+mod network;
 mod oom;
 mod pages;
 mod pause;
+mod pid_namespace;
 mod pidfd;
+mod pids;
 mod pool;
 mod run;
 mod send;
@@ -80,10 +83,11 @@ pub use io::{IoAccount, IoCounts};
 pub use itimer::{Interval, Notify, ProcessTimers, Setting, TimerClock};
 pub use kernel::{CallTable, Ended, Handler, Kernel, KernelConfig, Tracer};
 pub use limits::{Limits, RESOURCES, Rlimit, resource_from_number};
-pub use namespaces::Namespaces;
+pub use namespaces::{CgroupNamespace, Namespaces};
+pub use network::NetNamespace;
 pub use pages::{VdsoPages, VdsoSpec};
+pub use pid_namespace::PidNamespace;
 pub use pidfd::PidFd;
-
 pub use signalfd::SignalFd;
 pub use status::{ChildEvent, ExitStatus};
 pub use supervise::{Decision, Gift, Listener, ListenerFile, Taken};

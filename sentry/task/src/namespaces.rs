@@ -1,13 +1,15 @@
-//! The namespaces that a task can leave and enter on its own (unshare(2), setns(2)): of host names
-//! and of IPC objects. Those of mounts are [`vfs::MountNamespace`].
+//! The namespaces that a task can leave and enter on its own (unshare(2), setns(2)): of host names,
+//! of IPC objects, of networks and control groups, and that of PIDs for its children. Those of mounts are [`vfs::MountNamespace`].
 
-use crate::{CloneFlags, Container, Kernel, Task, TaskCx, UtsNamespace};
+use crate::{
+    CloneFlags, Container, Kernel, NetNamespace, PidNamespace, Task, TaskCx, UtsNamespace,
+};
 use abi::Errno;
 use auth::{Creds, UserNamespace};
 use ipc::Ipc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use vfs::nsfs::NamespaceId;
+use vfs::nsfs::{self, NamespaceId};
 use vfs::{FsCtx, MountNamespace, VfsPath};
 
 /// Those a task is in. It begins in its container's.
@@ -17,6 +19,12 @@ pub struct Namespaces {
     pub uts: Arc<UtsNamespace>,
     /// System V IPC and POSIX message queues.
     pub ipc: Arc<Ipc>,
+    /// The names of its sockets.
+    pub net: Arc<NetNamespace>,
+    /// Where the tree of control groups begins for it.
+    pub cgroup: Arc<CgroupNamespace>,
+    /// Where the processes that it makes are: mostly where it is itself.
+    pub pid_for_children: Arc<PidNamespace>,
 }
 
 impl Namespaces {
@@ -25,17 +33,26 @@ impl Namespaces {
         Namespaces {
             uts: container.uts().clone(),
             ipc: container.ipc().clone(),
+            net: container.network().clone(),
+            cgroup: CgroupNamespace::first(),
+            pid_for_children: container.pid_namespace().clone(),
         }
     }
 
-    /// These, with new ones of `owner` in place of those that `flags` name.
+    /// These, with new ones of `owner` in place of those that `flags` name, for a task in the PID
+    /// namespace `own`.
+    ///
+    /// # Errors
+    /// `EINVAL` where its children are in another PID namespace already, or that one's owner is not
+    /// around `owner`; `ENOSPC` where one more would be too deep.
     pub(crate) fn unshared(
         &self,
         flags: CloneFlags,
         owner: &UserNamespace,
         kernel: &Kernel,
         container: &Container,
-    ) -> Namespaces {
+        own: &Arc<PidNamespace>,
+    ) -> Result<Namespaces, Errno> {
         let mut new = self.clone();
         if flags.contains(CloneFlags::NEWUTS) {
             new.uts = Arc::new(UtsNamespace::new(self.uts.get(), owner.clone()));
@@ -43,7 +60,54 @@ impl Namespaces {
         if flags.contains(CloneFlags::NEWIPC) {
             new.ipc = Arc::new(Ipc::new(container.memory(), kernel.clocks(), owner.clone()));
         }
-        new
+        if flags.contains(CloneFlags::NEWNET) {
+            new.net = NetNamespace::new(owner.clone());
+        }
+        if flags.contains(CloneFlags::NEWCGROUP) {
+            new.cgroup = CgroupNamespace::new(owner.clone());
+        }
+        if flags.contains(CloneFlags::NEWPID) {
+            if !Arc::ptr_eq(&self.pid_for_children, own) {
+                return Err(Errno::EINVAL);
+            }
+            new.pid_for_children = PidNamespace::nested(own, owner)?;
+        }
+        Ok(new)
+    }
+}
+
+/// A namespace of control groups (cgroup_namespaces(7)). A container has one group and all its
+/// processes are in that, so that it is the top of each of them: they differ in their numbers.
+#[derive(Debug)]
+pub struct CgroupNamespace {
+    id: Option<NamespaceId>,
+    owner: UserNamespace,
+}
+
+impl CgroupNamespace {
+    /// That of processes which never went into another.
+    fn first() -> Arc<CgroupNamespace> {
+        Arc::new(CgroupNamespace {
+            id: None,
+            owner: UserNamespace::default(),
+        })
+    }
+
+    fn new(owner: UserNamespace) -> Arc<CgroupNamespace> {
+        Arc::new(CgroupNamespace {
+            id: Some(NamespaceId::new()),
+            owner,
+        })
+    }
+
+    /// The number of its file in `/proc/PID/ns`.
+    pub fn id(&self) -> u64 {
+        self.id.as_ref().map_or(nsfs::CGROUP_ID, NamespaceId::get)
+    }
+
+    /// The user namespace whose it is.
+    pub fn owner(&self) -> &UserNamespace {
+        &self.owner
     }
 }
 
@@ -60,18 +124,28 @@ impl TaskCx {
         &self.namespaces.uts
     }
 
+    /// The network that it sees.
+    pub fn net(&self) -> &Arc<NetNamespace> {
+        &self.namespaces.net
+    }
+
     /// The IPC objects that it sees.
     pub fn ipc(&self) -> &Arc<Ipc> {
         &self.namespaces.ipc
     }
 
-    /// Goes into new namespaces, of those `flags` that are kept here (unshare(2)).
-    pub fn unshare_namespaces(&mut self, flags: CloneFlags) {
-        let owner = &self.creds_ref().user_ns;
-        let new = self
-            .namespaces
-            .unshared(flags, owner, self.kernel(), self.container());
-        self.enter_namespaces(new);
+    /// New namespaces of `owner`, of those `flags` that are kept here, to be entered (unshare(2)).
+    ///
+    /// # Errors
+    /// Those of [`Namespaces::unshared`].
+    pub fn new_namespaces(
+        &self,
+        flags: CloneFlags,
+        owner: &UserNamespace,
+    ) -> Result<Namespaces, Errno> {
+        let own = self.pid_namespace();
+        self.namespaces
+            .unshared(flags, owner, self.kernel(), self.container(), own)
     }
 
     /// What it is in a new user namespace of its own (`CLONE_NEWUSER`).
@@ -87,7 +161,7 @@ impl TaskCx {
         self.creds_ref().in_new_user_namespace(number, chrooted)
     }
 
-    /// Goes into these (setns(2)).
+    /// Goes into these (unshare(2), setns(2)).
     pub fn enter_namespaces(&mut self, new: Namespaces) {
         if !Arc::ptr_eq(&new.ipc, &self.namespaces.ipc) {
             let group = self.group();
@@ -121,7 +195,7 @@ impl TaskCx {
 
     pub(crate) fn undo_semaphores(&self) {
         let group = self.group();
-        self.ipc().sem.process_ended(group.serial(), group.tgid());
+        self.ipc().sem.process_ended(group.serial(), group.pid());
     }
 
     /// Moves all tasks of the container that stand at `old`, or have it for their root, to `new`

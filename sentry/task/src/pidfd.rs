@@ -1,6 +1,6 @@
 //! Descriptors of processes (pidfd_open(2)).
 
-use crate::{TaskCx, ThreadGroup};
+use crate::{PidNamespace, TaskCx, ThreadGroup};
 use abi::Errno;
 use ctx::{Ctx, Resource};
 use std::any::Any;
@@ -18,6 +18,21 @@ impl PidFd {
     /// The process.
     pub fn group(&self) -> &Arc<ThreadGroup> {
         &self.group
+    }
+
+    /// What a procfs of the PID namespace `space` tells of it in fdinfo.
+    pub fn fdinfo(&self, space: &PidNamespace) -> String {
+        if self.group.has_ended() {
+            return "Pid:\t-1\nNSpid:\t-1\n".into();
+        }
+        let pid = self.group.pid();
+        let below = pid.spaces_below(space.space());
+        let numbers = below.iter().map(|s| format!("\t{}", pid.seen_from(*s)));
+        let first = pid.seen_from(space.space());
+        match first {
+            0 => "Pid:\t0\nNSpid:\t0\n".into(),
+            _ => format!("Pid:\t{first}\nNSpid:{}\n", numbers.collect::<String>()),
+        }
     }
 }
 
@@ -59,15 +74,6 @@ impl FileOps for PidFd {
         Some(b"anon_inode:[pidfd]".to_vec())
     }
 
-    fn fdinfo(&self) -> String {
-        let pid = if self.group.has_ended() {
-            -1
-        } else {
-            self.group.tgid()
-        };
-        format!("Pid:\t{pid}\nNSpid:\t{pid}\n")
-    }
-
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -99,9 +105,9 @@ impl TaskCx {
         if pid <= 0 {
             return Err(Errno::EINVAL);
         }
-        let group = match self.kernel().process(pid) {
+        let group = match self.process_called(pid) {
             Some(g) => g,
-            None if self.kernel().task(pid).is_some() => return Err(Errno::EINVAL),
+            None if self.task_called(pid).is_some() => return Err(Errno::EINVAL),
             None => return Err(Errno::ESRCH),
         };
         install(self, group, nonblocking)

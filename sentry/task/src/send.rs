@@ -6,7 +6,7 @@ use crate::tree::Tree;
 use crate::{ChildEvent, Container, ExitStatus, Kernel, Task, TaskCx, ThreadGroup};
 use abi::Errno;
 use auth::{Capability, Creds};
-use ctx::Resource;
+use ctx::{Ctx, Resource};
 use signal::{DefaultAction, Handler, SigInfo, SigSet, Signal};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -53,6 +53,16 @@ impl ThreadGroup {
     /// As [`ThreadGroup::send`].
     pub fn send_from_outside(&self, signal: Signal) -> Result<(), Errno> {
         self.send_any(Reach::Process, signal, SigInfo::user(signal, 0, 0, 0), true)
+    }
+
+    /// Sends a signal to the process as a whole; from `outside`, init dies of `SIGKILL`, too.
+    pub(crate) fn send_for(
+        &self,
+        signal: Signal,
+        info: SigInfo,
+        outside: bool,
+    ) -> Result<(), Errno> {
+        self.send_any(Reach::Process, signal, info, outside)
     }
 
     fn send_any(
@@ -283,15 +293,42 @@ impl TaskCx {
     }
 
     /// What `group` is told of a signal of this task's.
-    fn own_info(&self, group: &ThreadGroup, signal: Signal, code: i32) -> SigInfo {
+    pub(crate) fn own_info(&self, group: &ThreadGroup, signal: Signal, code: i32) -> SigInfo {
         let uid = group.shown_uid(self.creds_ref().ruid);
-        SigInfo::user(signal, code, self.task().tgid(), uid)
+        SigInfo::user(signal, code, self.pid(), uid)
     }
 
-    fn send_checked(&self, group: &ThreadGroup, signal: Option<Signal>) -> Result<(), Errno> {
+    /// Whether it is outside the PID namespace of `group`, so that it has no number there.
+    fn is_outside(&self, group: &ThreadGroup) -> bool {
+        let space = group.pid_namespace();
+        !Arc::ptr_eq(space, self.pid_namespace())
+            && self.group().pid().seen_from(space.space()) == 0
+    }
+
+    /// Sends a signal of its own, which says so where the receiver can see it.
+    pub(crate) fn send_as_self(
+        &self,
+        group: &ThreadGroup,
+        reach: Reach<'_>,
+        signal: Signal,
+        mut info: SigInfo,
+    ) -> Result<(), Errno> {
+        let outside = self.is_outside(group);
+        if outside {
+            info.hide_sender();
+        }
+        group.send_any(reach, signal, info, outside)
+    }
+
+    /// kill(2) of a process.
+    ///
+    /// # Errors
+    /// `EINVAL`, `EPERM`, `EAGAIN`.
+    pub fn kill_process(&self, group: &ThreadGroup, signal: i32) -> Result<(), Errno> {
+        let signal = wanted(signal)?;
         self.may_signal(group, signal)?;
         match signal {
-            Some(s) => group.send(s, self.own_info(group, s, 0)),
+            Some(s) => self.send_as_self(group, Reach::Process, s, self.own_info(group, s, 0)),
             None => Ok(()),
         }
     }
@@ -301,26 +338,32 @@ impl TaskCx {
     /// # Errors
     /// `EINVAL`, `ESRCH`, `EPERM`.
     pub fn kill(&self, pid: i32, signal: i32) -> Result<(), Errno> {
-        let signal = wanted(signal)?;
+        let checked = wanted(signal)?;
         let me = self.task().tgid();
         match pid {
             1.. => {
                 let group = self.process_or_thread(pid).ok_or(Errno::ESRCH)?;
-                self.send_checked(&group, signal)
+                self.kill_process(&group, signal)
             }
-            -1 => self.kill_many(signal, true, |tree| {
+            -1 => self.kill_many(checked, true, |tree| {
+                let space = self.pid_namespace().space();
                 let others = tree.nodes.range(2..).filter(|(pid, _)| **pid != me);
-                others.map(|(_, n)| n.group.clone()).collect()
+                let others = others.map(|(_, n)| &n.group);
+                // All but its init.
+                let seen = others.filter(|g| g.pid().seen_from(space) > 1);
+                seen.cloned().collect()
             }),
             i32::MIN => Err(Errno::ESRCH),
-            0 => self.kill_many(signal, false, |tree| {
+            0 => self.kill_many(checked, false, |tree| {
                 tree.members(tree.nodes.get(&me).map_or(0, |n| n.pgid))
             }),
-            _ => self.kill_many(signal, false, |tree| tree.members(-pid)),
+            _ => self.kill_many(checked, false, |tree| {
+                tree.members(tree.id_in(self.pid_namespace(), -pid))
+            }),
         }
     }
 
-    /// As kill(2) with the negative id of a process group, which for group 1 would mean all.
+    /// As kill(2) with the negative number of a process group, by the group's id.
     ///
     /// # Errors
     /// `EINVAL`, `ESRCH`, `EPERM`, `EAGAIN`.
@@ -330,9 +373,8 @@ impl TaskCx {
 
     /// kill(2) takes the id of any thread for that of its process.
     fn process_or_thread(&self, pid: i32) -> Option<Arc<ThreadGroup>> {
-        self.kernel()
-            .process(pid)
-            .or_else(|| self.kernel().task(pid).map(|t| t.group().clone()))
+        self.process_called(pid)
+            .or_else(|| self.task_called(pid).map(|t| t.group().clone()))
     }
 
     fn kill_many(
@@ -348,7 +390,12 @@ impl TaskCx {
             let mut sent = self.may_signal_in(&tree, &g, signal);
             if let (Ok(()), Some(s)) = (sent, signal) {
                 let goes_on;
-                (goes_on, sent) = g.queue(Reach::Many, s, self.own_info(&g, s, 0), false);
+                let outside = self.is_outside(&g);
+                let mut info = self.own_info(&g, s, 0);
+                if outside {
+                    info.hide_sender();
+                }
+                (goes_on, sent) = g.queue(Reach::Many, s, info, outside);
                 if goes_on {
                     continued.push(g);
                 }
@@ -374,20 +421,23 @@ impl TaskCx {
         if tid <= 0 || tgid.is_some_and(|t| t <= 0) {
             return Err(Errno::EINVAL);
         }
-        let task = self.kernel().task(tid).ok_or(Errno::ESRCH)?;
-        if tgid.is_some_and(|t| t != task.tgid()) {
+        let task = self.task_called(tid).ok_or(Errno::ESRCH)?;
+        if tgid.is_some_and(|t| self.id_of(t) != task.tgid()) {
             return Err(Errno::ESRCH);
         }
+        self.kill_task(&task, signal)
+    }
+
+    /// tkill(2) of a thread.
+    ///
+    /// # Errors
+    /// `EINVAL`, `EPERM`, `EAGAIN`.
+    pub fn kill_task(&self, task: &Arc<Task>, signal: i32) -> Result<(), Errno> {
         let signal = wanted(signal)?;
         self.may_signal(task.group(), signal)?;
-        match signal {
-            Some(s) => task.group().send_to(
-                &task,
-                s,
-                self.own_info(task.group(), s, abi::libc::SI_TKILL),
-            ),
-            None => Ok(()),
-        }
+        let Some(s) = signal else { return Ok(()) };
+        let info = self.own_info(task.group(), s, abi::libc::SI_TKILL);
+        self.send_as_self(task.group(), Reach::Thread(task), s, info)
     }
 
     /// rt_sigqueueinfo(2), and rt_tgsigqueueinfo(2) with `thread` set: `info` is the guest's.
@@ -400,32 +450,55 @@ impl TaskCx {
         pid: i32,
         thread: Option<i32>,
         signal: i32,
-        mut info: SigInfo,
+        info: SigInfo,
     ) -> Result<(), Errno> {
-        let me = self.task().tgid();
-        if (info.code >= 0 || info.code == abi::libc::SI_TKILL) && pid != me {
-            return Err(Errno::EPERM);
-        }
-        info.signo = signal;
-        let signal = wanted(signal)?;
+        self.may_pretend(&info, pid == self.pid())?;
         let task = self
-            .kernel()
-            .task(thread.unwrap_or(pid))
+            .task_called(thread.unwrap_or(pid))
             .ok_or(Errno::ESRCH)?;
-        if thread.is_some() && task.tgid() != pid {
+        if thread.is_some() && task.tgid() != self.id_of(pid) {
             return Err(Errno::ESRCH);
         }
+        self.queue_info_to(&task, thread.is_some(), signal, info)
+    }
+
+    /// Whether a signal may be said to come from where `info` says, which goes to the caller
+    /// itself or to another.
+    ///
+    /// # Errors
+    /// `EPERM`.
+    pub fn may_pretend(&self, info: &SigInfo, to_self: bool) -> Result<(), Errno> {
+        match (info.code >= 0 || info.code == abi::libc::SI_TKILL) && !to_self {
+            true => Err(Errno::EPERM),
+            false => Ok(()),
+        }
+    }
+
+    /// Sends what the guest says to a thread, or to its process.
+    ///
+    /// # Errors
+    /// `EINVAL`, `EPERM`, `EAGAIN`.
+    pub fn queue_info_to(
+        &self,
+        task: &Arc<Task>,
+        thread: bool,
+        signal: i32,
+        mut info: SigInfo,
+    ) -> Result<(), Errno> {
+        info.signo = signal;
+        let signal = wanted(signal)?;
         self.may_signal(task.group(), signal)?;
+        let Some(signal) = signal else { return Ok(()) };
         let own = &self.creds_ref().user_ns;
         if info.says_who() && task.creds().user_ns != *own {
             let uid = own.uid(info.uid()).unwrap_or(auth::NO_ID);
             info.set_uid(task.group().shown_uid(uid));
         }
-        match (signal, thread) {
-            (None, _) => Ok(()),
-            (Some(s), Some(_)) => task.group().send_to(&task, s, info),
-            (Some(s), None) => task.group().send(s, info),
-        }
+        let reach = match thread {
+            true => Reach::Thread(task),
+            false => Reach::Process,
+        };
+        self.send_as_self(task.group(), reach, signal, info)
     }
 }
 
@@ -506,7 +579,7 @@ impl Kernel {
             let info = SigInfo::child(
                 Signal::CHLD,
                 code,
-                group.tgid(),
+                group.pid().seen_from(parent.pid_namespace().space()),
                 parent.shown_uid(uid),
                 status,
                 ticks(time.user),

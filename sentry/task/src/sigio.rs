@@ -1,7 +1,7 @@
 //! Owners of files: to whom the signals for input and output go (fcntl(2), F_SETOWN).
 
 use crate::send::{Reach, may_signal_by_ids};
-use crate::{Kernel, Task, TaskCx, ThreadGroup};
+use crate::{Kernel, PidNamespace, Task, TaskCx, ThreadGroup};
 use abi::Errno;
 use signal::{SigInfo, Signal};
 use std::any::Any;
@@ -19,20 +19,20 @@ struct FileOwner {
 
 enum Target {
     Thread(Weak<Task>),
-    /// A process, by the number of one of its threads.
+    /// A process, by the id of one of its threads.
     Process(Weak<ThreadGroup>, i32),
     Group(i32),
 }
 
 impl FileOwner {
-    /// Its number in `kernel`; 0 where it is not there any more.
-    fn id(&self, kernel: &Arc<Kernel>) -> i32 {
+    /// Its number in a PID namespace of `kernel`; 0 where it is not there, or not any more.
+    fn number(&self, kernel: &Arc<Kernel>, space: &PidNamespace) -> i32 {
         let own = self.kernel.upgrade();
         if own.is_none_or(|own| !Arc::ptr_eq(&own, kernel)) {
             return 0;
         }
         let tree = kernel.tree.lock();
-        match &self.target {
+        let id = match &self.target {
             Target::Thread(task) => task
                 .upgrade()
                 .map(|task| task.tid())
@@ -43,8 +43,8 @@ impl FileOwner {
                 .map(|group| group.tgid())
                 .filter(|tgid| tgid == named && tree.nodes.contains_key(tgid)),
             Target::Group(pgid) => Some(*pgid).filter(|pgid| tree.groups.contains_key(pgid)),
-        }
-        .unwrap_or(0)
+        };
+        tree.number_in(space, id.unwrap_or(0))
     }
 
     fn may(&self, task: &Task) -> bool {
@@ -120,6 +120,7 @@ impl Owner for FileOwner {
 impl TaskCx {
     pub(crate) fn make_file_owner(&self, kind: OwnerKind, id: i32) -> Option<Arc<dyn Owner>> {
         let tree = self.kernel().tree.lock();
+        let id = tree.id_in(self.pid_namespace(), id);
         let task = tree.tasks.get(&id);
         let target = match kind {
             OwnerKind::Thread => Target::Thread(Arc::downgrade(task?)),
@@ -145,7 +146,7 @@ impl TaskCx {
     pub fn file_owner_id(&self, owner: &dyn Owner) -> i32 {
         let owner: &dyn Any = owner;
         let owner = owner.downcast_ref::<FileOwner>();
-        owner.map_or(0, |owner| owner.id(self.kernel()))
+        owner.map_or(0, |owner| owner.number(self.kernel(), self.pid_namespace()))
     }
 
     /// Real and effective user of who made it the owner (F_GETOWNER_UIDS).

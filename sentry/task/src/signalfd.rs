@@ -67,7 +67,7 @@ impl SignalFd {
         if wakes(&self.maker) {
             return self.maker.clone();
         }
-        let group = self.kernel.process(cx.pid());
+        let group = self.kernel.process(cx.process_id().id());
         let threads = group.map(|g| g.threads()).unwrap_or_default();
         threads
             .into_iter()

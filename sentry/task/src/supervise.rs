@@ -4,15 +4,15 @@
 //! filter hands over puts a notice there and sleeps; the supervisor takes it, may put descriptors
 //! into the task's table, which the task itself does when it is woken for it, and answers.
 
+use crate::TaskCx;
 use crate::confine::Ruling;
-use crate::{Kernel, TaskCx};
 use abi::Errno;
-use ctx::{Ctx, Restart, SysResult, Wake, wait_for};
+use ctx::{Ctx, Pid, Restart, SysResult, Wake, wait_for};
 use seccomp::{Call, Supervisor};
 use std::any::Any;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use sync::{Mutex, ranks};
 use vfs::{File, FileOps, OpenFlags};
 use wait::{Events, Queue, Waker};
@@ -39,8 +39,7 @@ struct State {
 /// A call that waits.
 struct Notice {
     id: u64,
-    tid: i32,
-    kernel: Weak<Kernel>,
+    pid: Pid,
     call: Call,
     stage: Stage,
     waker: Arc<Waker>,
@@ -179,11 +178,9 @@ impl Listener {
         let notice = st.notices.iter_mut().find(|n| n.stage == Stage::Waiting);
         let notice = notice.ok_or(Errno::ENOENT)?;
         notice.stage = Stage::Taken;
-        let own = notice.kernel.upgrade();
-        let seen = own.is_some_and(|own| Arc::ptr_eq(&own, cx.kernel()));
         let taken = Taken {
             id: notice.id,
-            tid: if seen { notice.tid } else { 0 },
+            tid: notice.pid.seen_from(cx.pid_namespace().space()),
             call: notice.call,
         };
         drop(st);
@@ -284,8 +281,7 @@ impl Listener {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         st.notices.push_back(Notice {
             id,
-            tid: cx.tid(),
-            kernel: Arc::downgrade(cx.kernel()),
+            pid: cx.task().pid().clone(),
             call,
             stage: Stage::Waiting,
             waker: cx.waker().clone(),

@@ -7,6 +7,7 @@ use crate::users::Users;
 use crate::vfork::VforkDone;
 use crate::{FsContext, IoAccount, Kernel, Namespaces, ThreadGroup};
 use auth::Creds;
+use ctx::Pid;
 use mm::Mm;
 use platform_api::Interrupter;
 use signal::{Pending, SigSet, Signal};
@@ -27,6 +28,8 @@ pub struct Task {
     pub(crate) tracee: Mutex<Tracee, ranks::Tracee>,
     /// Changed only by an exec that takes over the leader's place.
     pub(crate) tid: AtomicI32,
+    /// What it was called at its beginning.
+    first_pid: Pid,
     _counted: Counted,
     group: Arc<ThreadGroup>,
     kernel: Arc<Kernel>,
@@ -98,7 +101,7 @@ impl Task {
     pub(crate) fn new(
         kernel: Arc<Kernel>,
         group: Arc<ThreadGroup>,
-        tid: i32,
+        pid: Pid,
         blocked: SigSet,
         state: TaskState,
     ) -> Arc<Task> {
@@ -107,7 +110,8 @@ impl Task {
             state: Mutex::new(state),
             pending: Mutex::new(Pending::new()),
             tracee: Mutex::new(Tracee::default()),
-            tid: AtomicI32::new(tid),
+            tid: AtomicI32::new(pid.id()),
+            first_pid: pid,
             _counted: Counted::new(Kind::Task),
             futex: futex::Waiter::new(waker.clone()),
             waker,
@@ -131,9 +135,18 @@ impl Task {
         })
     }
 
-    /// Its thread id.
+    /// Its thread id, as the kernel has it.
     pub fn tid(&self) -> i32 {
         self.tid.load(Ordering::SeqCst)
+    }
+
+    /// What it is called in each PID namespace that it is in.
+    pub fn pid(&self) -> &Pid {
+        match self.tid() == self.first_pid.id() {
+            true => &self.first_pid,
+            // It has taken the leader's place.
+            false => self.group.pid(),
+        }
     }
 
     /// The process it belongs to.
@@ -141,7 +154,7 @@ impl Task {
         &self.group
     }
 
-    /// Its process id.
+    /// Its process id, as the kernel has it.
     pub fn tgid(&self) -> i32 {
         self.group.tgid()
     }

@@ -2,19 +2,18 @@
 
 use crate::cpu::CpuTime;
 use crate::exec::INIT;
+use crate::pid_namespace::{self, PID_MAX, PidNamespace};
 use crate::tracer::{Remains, Trace};
 use crate::{ChildEvent, ExitStatus, Task, ThreadGroup};
 use abi::Errno;
-use ctx::Terminal;
+use auth::UserNamespace;
+use ctx::{Pid, Terminal};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// `pid_max`, and where pids begin again after it.
-const PID_MAX: i32 = 4_194_304;
-const PID_RESTART: i32 = 300;
-
-/// The one table of tasks. One PID namespace.
+/// The one table of tasks. What stands for a task, a process, a group or a session in it is the
+/// number that it has in the kernel's own PID namespace.
 #[derive(Default)]
 pub(crate) struct Tree {
     last_pid: i32,
@@ -28,6 +27,8 @@ pub(crate) struct Tree {
     pub(crate) traces: Vec<Trace>,
     /// Threads that have ended and that their tracers have not waited for.
     pub(crate) remains: Vec<Remains>,
+    /// What those are called that are in nested PID namespaces, and the innermost one of each.
+    pub(crate) nested: HashMap<i32, (Pid, Arc<PidNamespace>)>,
     /// No process can be made any more: the sandbox ends.
     pub(crate) closed: bool,
 }
@@ -84,27 +85,86 @@ pub(crate) struct SessionNode {
 }
 
 impl Tree {
-    /// A free pid, never that of init.
-    pub(crate) fn allocate(&mut self) -> Result<i32, Errno> {
-        if self.closed {
-            return Err(Errno::ENOMEM);
-        }
+    /// A free id, never that of init.
+    fn free_id(&mut self) -> Result<i32, Errno> {
         for _ in 0..PID_MAX {
-            self.last_pid = if self.last_pid + 1 >= PID_MAX {
-                PID_RESTART
-            } else {
-                self.last_pid() + 1
-            };
-            let pid = self.last_pid;
-            let used = self.tasks.contains_key(&pid)
-                || self.nodes.contains_key(&pid)
-                || self.groups.contains_key(&pid)
-                || self.sessions.contains_key(&pid);
-            if !used {
-                return Ok(pid);
+            self.last_pid = pid_namespace::next(self.last_pid());
+            if !self.is_used(self.last_pid) {
+                return Ok(self.last_pid);
             }
         }
         Err(Errno::EAGAIN)
+    }
+
+    /// Whether anything has an id.
+    pub(crate) fn is_used(&self, id: i32) -> bool {
+        self.tasks.contains_key(&id)
+            || self.nodes.contains_key(&id)
+            || self.groups.contains_key(&id)
+            || self.sessions.contains_key(&id)
+            || self.nested.contains_key(&id)
+    }
+
+    /// What a new task of a process in `space`, below `outermost`, is called: as `wanted`, its own
+    /// number first, or as it comes. Numbers of nested namespaces are taken from then on.
+    ///
+    /// # Errors
+    /// `ENOMEM` where no process can be made any more, `EAGAIN` where no number is left, and those
+    /// of [`PidNamespace::choose`].
+    pub(crate) fn allocate(
+        &mut self,
+        outermost: &PidNamespace,
+        space: &Arc<PidNamespace>,
+        wanted: &[i32],
+        may_want: &dyn Fn(&UserNamespace) -> bool,
+    ) -> Result<Pid, Errno> {
+        if self.closed {
+            return Err(Errno::ENOMEM);
+        }
+        let depth = space.nested_chain().count();
+        if wanted.len() > depth + 1 {
+            return Err(Errno::EINVAL);
+        }
+        let chosen = space.choose(wanted, may_want)?;
+        let id = match wanted.get(depth) {
+            None => self.free_id()?,
+            Some(id) => {
+                pid_namespace::check_wanted(*id, true, may_want(outermost.owner()))?;
+                if self.is_used(*id) {
+                    return Err(Errno::EEXIST);
+                }
+                *id
+            }
+        };
+        let pid = Pid::new(outermost.space(), id);
+        if depth == 0 {
+            return Ok(pid);
+        }
+        if space.numbers().closed {
+            return Err(Errno::ENOMEM);
+        }
+        let spaces = space.nested_chain().map(|ns| ns.space());
+        let mut numbers: Vec<_> = spaces.zip(chosen).collect();
+        numbers.reverse();
+        let pid = pid.with_nested(&numbers);
+        space.take(&pid);
+        self.nested.insert(id, (pid.clone(), space.clone()));
+        Ok(pid)
+    }
+
+    /// Gives back what `id` was called in nested namespaces, once nothing has it any more.
+    pub(crate) fn release(&mut self, id: i32) {
+        if self.nested.is_empty()
+            || self.tasks.contains_key(&id)
+            || self.nodes.contains_key(&id)
+            || self.groups.contains_key(&id)
+            || self.sessions.contains_key(&id)
+        {
+            return;
+        }
+        if let Some((pid, space)) = self.nested.remove(&id) {
+            space.give_back(&pid);
+        }
     }
 
     /// The pid given out last (/proc/loadavg).
@@ -128,6 +188,7 @@ impl Tree {
         let task = self.tasks.remove(&tid)?;
         let count = &task.group().container().tasks;
         count.fetch_sub(1, Ordering::Relaxed);
+        self.release(tid);
         Some(task)
     }
 
@@ -175,6 +236,7 @@ impl Tree {
             g.members.remove(&pid);
             if g.members.is_empty() {
                 self.groups.remove(&pgid);
+                self.release(pgid);
             }
         }
     }
@@ -182,11 +244,12 @@ impl Tree {
     fn leave_session(&mut self, sid: i32) -> Option<Arc<dyn Terminal>> {
         let s = self.sessions.get_mut(&sid)?;
         s.members = s.members.saturating_sub(1);
-        if s.members == 0 {
-            self.sessions.remove(&sid).and_then(|s| s.terminal)
-        } else {
-            None
+        if s.members > 0 {
+            return None;
         }
+        let session = self.sessions.remove(&sid);
+        self.release(sid);
+        session.and_then(|s| s.terminal)
     }
 
     /// Moves a process to another process group of its session.
@@ -228,6 +291,7 @@ impl Tree {
         self.leave_group(pid, node.pgid);
         let terminal = self.leave_session(node.sid);
         let task = self.drop_task(pid);
+        self.release(pid);
         Some(Gone {
             _node: node,
             _task: task,
@@ -276,16 +340,26 @@ impl Tree {
             .collect()
     }
 
-    /// Who inherits the children of `pid`: the nearest living subreaper above, or init.
+    /// Who inherits the children of `pid`: the nearest living subreaper above that is in its PID
+    /// namespace, or that one's init.
     pub(crate) fn reaper(&self, pid: i32) -> i32 {
-        let mut at = self.nodes.get(&pid).map_or(0, |n| n.parent);
-        while let Some(n) = self.nodes.get(&at) {
+        let Some(node) = self.nodes.get(&pid) else {
+            return INIT;
+        };
+        let space = node.group.pid_namespace();
+        let mut at = node.parent;
+        while let Some(n) = self.nodes.get(&at)
+            && Arc::ptr_eq(n.group.pid_namespace(), space)
+        {
             if n.group.is_subreaper() && n.zombie.is_none() {
                 return at;
             }
             at = n.parent;
         }
-        1
+        match space.is_nested() {
+            true => space.numbers().init.unwrap_or(0),
+            false => INIT,
+        }
     }
 }
 

@@ -66,7 +66,7 @@ fn kernel() -> (Arc<Kernel>, Arc<Container>) {
             Uts::default(),
             auth::UserNamespace::default(),
         )),
-        network: vfs::nsfs::NamespaceId::new().get(),
+        network: crate::NetNamespace::new(auth::UserNamespace::default()),
         devices: vfs::DeviceRegistry::new(),
     };
     let container = Container::new(&kernel, config);
@@ -91,15 +91,36 @@ impl World {
         w
     }
 
+    fn allocate(&mut self) -> Result<i32, Errno> {
+        let space = self.kernel.pid_namespace();
+        let pid = self.tree.allocate(space, space, &[], false);
+        pid.map(|pid| pid.id())
+    }
+
     fn add(&mut self, pid: i32, parent: i32, pgid: i32, sid: i32) {
-        let group = ThreadGroup::new(
-            &self.kernel,
-            &self.container,
-            pid,
-            Arc::new(Actions::default()),
-            Limits::default(),
-        );
+        let space = self.kernel.pid_namespace().clone();
+        let pid = Pid::new(space.space(), pid);
+        self.add_named(pid, &space, parent, pgid, sid);
+    }
+
+    fn add_named(&mut self, pid: Pid, space: &Arc<PidNamespace>, parent: i32, pgid: i32, sid: i32) {
+        let actions = Arc::new(Actions::default());
+        let named = (pid, space);
+        let limits = Limits::default();
+        let group = ThreadGroup::new(&self.kernel, &self.container, named, actions, limits);
         self.tree.insert(group, parent, parent, pgid, sid, 17);
+    }
+
+    /// A process in `space`; its id.
+    fn add_inside(&mut self, space: &Arc<PidNamespace>, parent: i32) -> i32 {
+        let outermost = self.kernel.pid_namespace();
+        let pid = self.tree.allocate(outermost, space, &[], false).unwrap();
+        let id = pid.id();
+        self.add_named(pid, space, parent, 1, 1);
+        if space.numbers().init.is_none() {
+            space.numbers().init = Some(id);
+        }
+        id
     }
 }
 
@@ -110,13 +131,13 @@ fn pids_in_use_by_groups_and_sessions_are_not_given_out() {
     w.add(4, 2, 2, 2);
     assert!(w.tree.remove(2).is_some());
     // 2 is still a process group and a session.
-    assert_eq!(w.tree.allocate(), Ok(3));
-    assert_eq!(w.tree.allocate(), Ok(5));
+    assert_eq!(w.allocate(), Ok(3));
+    assert_eq!(w.allocate(), Ok(5));
     assert!(w.tree.remove(4).is_some());
     assert!(!w.tree.groups.contains_key(&2));
     assert!(!w.tree.sessions.contains_key(&2));
     w.tree.closed = true;
-    assert_eq!(w.tree.allocate(), Err(Errno::ENOMEM));
+    assert_eq!(w.allocate(), Err(Errno::ENOMEM));
 }
 
 #[test]
@@ -157,4 +178,46 @@ fn orphans_go_to_the_nearest_subreaper() {
     w.tree.nodes[&2].group.set_subreaper(true);
     assert_eq!(w.tree.reaper(4), 2);
     assert_eq!(w.tree.reaper(2), 1);
+}
+
+#[test]
+fn numbers_inside_are_kept_by_groups_and_given_back_at_last() {
+    let mut w = World::new();
+    let space = PidNamespace::nested(w.kernel.pid_namespace()).unwrap();
+    let first = w.add_inside(&space, 1);
+    let second = w.add_inside(&space, first);
+    let third = w.add_inside(&space, second);
+    assert_eq!(w.tree.number_in(&space, third), 3);
+    assert_eq!(
+        (w.tree.id_in(&space, 2), w.tree.id_in(&space, 4)),
+        (second, 0)
+    );
+    // Those outside have no number there.
+    assert_eq!(w.tree.number_in(&space, 1), 0);
+    w.tree.set_group(second, second);
+    w.tree.set_group(third, second);
+    assert!(w.tree.remove(second).is_some());
+    assert_eq!(w.tree.id_in(&space, 2), second);
+    assert!(w.tree.remove(third).is_some());
+    assert_eq!((w.tree.id_in(&space, 2), w.tree.id_in(&space, 3)), (0, 0));
+    assert!(w.tree.remove(first).is_some());
+    assert!(w.tree.nested.is_empty());
+    // With the first, it has ended.
+    let outermost = w.kernel.pid_namespace();
+    let next = w.tree.allocate(outermost, &space, &[], false);
+    assert_eq!(next.map(|pid| pid.id()), Err(Errno::ENOMEM));
+}
+
+#[test]
+fn orphans_stay_in_their_namespace() {
+    let mut w = World::new();
+    w.tree.nodes[&1].group.set_subreaper(true);
+    let space = PidNamespace::nested(w.kernel.pid_namespace()).unwrap();
+    let first = w.add_inside(&space, 1);
+    let second = w.add_inside(&space, first);
+    let third = w.add_inside(&space, second);
+    assert_eq!(w.tree.reaper(third), first);
+    assert_eq!(w.tree.reaper(second), first);
+    // One whose parent is outside goes to those outside.
+    assert_eq!(w.tree.reaper(1), 1);
 }

@@ -10,7 +10,7 @@ use crate::sigio::{OwnerKind, Reason, Recipient};
 use crate::{Caching, File, FileType, FsCtx, Inode, VfsPath};
 use abi::Errno;
 use auth::Capability;
-use ctx::{Ctx, Restart, SysErr, wait_for};
+use ctx::{Ctx, Pid, Restart, SysErr, wait_for};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -40,7 +40,7 @@ struct Lease {
     weakens: Option<Until>,
     /// The descriptor it was asked for by, for the signal.
     fd: i32,
-    pid: i32,
+    pid: Pid,
     to: Arc<Recipient>,
 }
 
@@ -92,7 +92,7 @@ impl Lease {
                 None => "UNLCK",
             },
             file: self.file,
-            pid: self.pid,
+            pid: Some(self.pid.clone()),
             inode: Some(inode.clone()),
             range: WHOLE,
         }
@@ -207,7 +207,7 @@ pub fn set_lease(
         });
     };
     file.locked.store(1, Ordering::Relaxed);
-    let pid = cx.pid();
+    let pid = cx.process_id();
     with(at, |state, after| {
         if conflicts_with_openings(file, at, kind) {
             return Err(Errno::EAGAIN);

@@ -4,7 +4,7 @@
 
 use crate::{File, Inode, leases};
 use abi::Errno;
-use ctx::{Ctx, Restart, SysErr, wait_for};
+use ctx::{Ctx, Pid, Restart, SysErr, wait_for};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -12,21 +12,21 @@ use sync::{Mutex, ranks};
 use wait::{Events, Queue};
 
 /// Whose a byte-range lock is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LockOwner {
     /// A process: its descriptor table ([`crate::FdTable::id`]) and its pid (F_SETLK).
     Process {
         /// [`crate::FdTable::id`]
         table: u64,
         /// For F_GETLK.
-        pid: i32,
+        pid: Pid,
     },
     /// The open file description itself (F_OFD_SETLK).
     Description,
 }
 
 /// A byte-range lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeLock {
     /// Whether it excludes readers too (`F_WRLCK`).
     pub write: bool,
@@ -34,8 +34,8 @@ pub struct RangeLock {
     pub start: u64,
     /// Last byte; `i64::MAX as u64` is the end of the file, wherever that is.
     pub last: u64,
-    /// Who holds it; -1 for a description.
-    pub pid: i32,
+    /// Who holds it; nobody for a description.
+    pub pid: Option<Pid>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ enum Holder {
     File(u64),
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Record {
     holder: Holder,
     /// The description it was asked for by.
@@ -53,12 +53,12 @@ struct Record {
 }
 
 /// A lock of flock(2).
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Flock {
     file: u64,
     exclusive: bool,
     /// The process that took it.
-    pid: i32,
+    pid: Pid,
 }
 
 #[derive(Default)]
@@ -83,9 +83,9 @@ static ALL: Mutex<All, ranks::FileLocks> = Mutex::new(All {
 /// Byte-range records in all, so that close(2) costs one load where there are none.
 static RANGES: AtomicUsize = AtomicUsize::new(0);
 
-fn holder(file: &File, owner: LockOwner) -> Holder {
+fn holder(file: &File, owner: &LockOwner) -> Holder {
     match owner {
-        LockOwner::Process { table, .. } => Holder::Table(table),
+        LockOwner::Process { table, .. } => Holder::Table(*table),
         LockOwner::Description => Holder::File(file.id()),
     }
 }
@@ -112,7 +112,7 @@ impl State {
                 left.push(Record {
                     lock: RangeLock {
                         last: start - 1,
-                        ..r.lock
+                        ..r.lock.clone()
                     },
                     ..r
                 });
@@ -209,13 +209,13 @@ pub fn conflicting_lock(
     let all = ALL.lock();
     all.files
         .get(&file.lock_key())?
-        .conflict(holder(file, owner), write, start, last)
-        .map(|r| r.lock)
+        .conflict(holder(file, &owner), write, start, last)
+        .map(|r| r.lock.clone())
 }
 
 /// The first lock of `owner` itself that reaches into a range (F_OFD_GETLK with F_UNLCK).
 pub fn own_lock(file: &File, owner: LockOwner, start: u64, last: u64) -> Option<RangeLock> {
-    let holder = holder(file, owner);
+    let holder = holder(file, &owner);
     let all = ALL.lock();
     let found = all
         .files
@@ -223,12 +223,12 @@ pub fn own_lock(file: &File, owner: LockOwner, start: u64, last: u64) -> Option<
         .ranges
         .iter()
         .find(|r| r.holder == holder && r.lock.start <= last && start <= r.lock.last);
-    found.map(|r| r.lock)
+    found.map(|r| r.lock.clone())
 }
 
 /// Releases a range.
 pub fn unlock_range(file: &File, owner: LockOwner, start: u64, last: u64) {
-    let holder = holder(file, owner);
+    let holder = holder(file, &owner);
     let ((), queue) = ALL.lock().change(file, |s| s.clear(holder, start, last));
     tell(queue);
 }
@@ -254,10 +254,10 @@ pub fn lock_range(
     wait: bool,
 ) -> Result<(), SysErr> {
     let key = file.lock_key();
-    let holder = holder(file, owner);
+    let holder = holder(file, &owner);
     let pid = match owner {
-        LockOwner::Process { pid, .. } => pid,
-        LockOwner::Description => -1,
+        LockOwner::Process { pid, .. } => Some(pid),
+        LockOwner::Description => None,
     };
     if matches!(holder, Holder::File(_)) {
         file.locked.store(1, Ordering::Relaxed);
@@ -275,7 +275,7 @@ pub fn lock_range(
                     write,
                     start,
                     last,
-                    pid,
+                    pid: pid.clone(),
                 };
                 let ((), queue) = all.change(file, |s| s.place(holder, file.id(), lock));
                 drop(all);
@@ -322,7 +322,7 @@ pub fn flock(
         release(file, |s| s.flocks.retain(|l| l.file != id));
         return Ok(());
     };
-    let pid = cx.pid();
+    let pid = cx.process_id();
     file.locked.store(1, Ordering::Relaxed);
     if ALL.lock().files.get(&key).is_some_and(|s| {
         let mut own = s.flocks.iter().filter(|l| l.file == id);
@@ -341,7 +341,7 @@ pub fn flock(
                 s.flocks.push(Flock {
                     file: id,
                     exclusive,
-                    pid,
+                    pid: pid.clone(),
                 });
             }
             free
@@ -398,8 +398,8 @@ pub struct LockLine {
     pub kind: &'static str,
     /// The description it was asked for by ([`File::id`]).
     pub file: u64,
-    /// Whose it is; -1 for a description.
-    pub pid: i32,
+    /// Whose it is; `None` for a description.
+    pub pid: Option<Pid>,
     /// The file; `None` where it has no place.
     pub inode: Option<Weak<dyn Inode>>,
     /// First and last byte, as of [`RangeLock`].
@@ -420,7 +420,7 @@ impl State {
             state: "ADVISORY",
             kind: kind_text(l.exclusive),
             file: l.file,
-            pid: l.pid,
+            pid: Some(l.pid.clone()),
             inode: self.inode.clone(),
             range: WHOLE,
         });
@@ -435,7 +435,7 @@ impl State {
             state: "ADVISORY",
             kind: kind_text(r.lock.write),
             file: r.file,
-            pid: r.lock.pid,
+            pid: r.lock.pid.clone(),
             inode: self.inode.clone(),
             range: (r.lock.start, r.lock.last),
         });

@@ -50,6 +50,11 @@ pub(crate) enum Side {
     Slave,
 }
 
+/// What the caller calls a group or a session.
+fn shown(cx: &dyn Ctx, id: i32) -> i32 {
+    cx.job().map_or(id, |job| job.shown(id))
+}
+
 impl Tty {
     /// ioctl(2) on either side.
     pub(crate) fn ioctl(&self, cx: &dyn Ctx, side: Side, request: u32, arg: u64) -> SysResult<u64> {
@@ -105,7 +110,7 @@ impl Tty {
             TIOCGPGRP => {
                 self.check_seen(cx, side)?;
                 let group = self.state.lock().foreground;
-                mem.write_obj(arg, &group)?;
+                mem.write_obj(arg, &shown(cx, group))?;
             }
             TIOCSPGRP => {
                 let group: i32 = mem.read_obj(arg)?;
@@ -117,7 +122,7 @@ impl Tty {
                 if session == 0 {
                     return Err(Errno::ENOTTY.into());
                 }
-                mem.write_obj(arg, &session)?;
+                mem.write_obj(arg, &shown(cx, session))?;
             }
             TIOCGWINSZ => {
                 let w = self.state.lock().winsize;

@@ -127,6 +127,7 @@ impl Tty {
         if group < 0 {
             return Err(Errno::EINVAL.into());
         }
+        let group = job.named(group);
         match job.session_of_group(group) {
             None => Err(Errno::ESRCH.into()),
             Some(s) if s != job.session() => Err(Errno::EPERM.into()),

@@ -89,7 +89,7 @@ struct Info {
 }
 
 impl Text for Info {
-    fn read(&self, _proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+    fn read(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
         let cloexec = if self.cloexec {
             libc::O_CLOEXEC as u32
         } else {
@@ -103,9 +103,12 @@ impl Text for Info {
             self.file.flags().bits() | cloexec,
         );
         for (n, lock) in (1..).zip(vfs::locks_of(&self.file, self.table)) {
-            let _ = write!(s, "lock:\t{}", locks::line(cx, n, &lock));
+            let _ = write!(s, "lock:\t{}", locks::line(proc, cx, n, &lock));
         }
-        s.push_str(&self.file.ops().fdinfo());
+        match self.file.ops_as::<task::PidFd>() {
+            Some(pidfd) => s.push_str(&pidfd.fdinfo(&proc.pids)),
+            None => s.push_str(&self.file.ops().fdinfo()),
+        }
         Ok(s.into_bytes())
     }
 

@@ -1,7 +1,7 @@
 //! `/proc/PID/uid_map` and its kin, and `setgroups` (user_namespaces(7)).
 
 use crate::Proc;
-use crate::node::Text;
+use crate::node::Special;
 use abi::Errno;
 use abi::page::PAGE_SIZE;
 use auth::{Capability, Creds, IdKind, UserNamespace};
@@ -31,7 +31,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// The one of a task that is called `name`.
-pub(crate) fn find(task: &Arc<Task>, name: &[u8]) -> Option<Arc<dyn Text>> {
+pub(crate) fn find(task: &Arc<Task>, name: &[u8]) -> Option<Arc<dyn Special>> {
     let (_, what) = FILES.iter().find(|(n, _)| n.as_bytes() == name)?;
     Some(Arc::new(Found {
         task: task.clone(),
@@ -44,22 +44,23 @@ struct Found {
     what: What,
 }
 
-impl Text for Found {
-    fn read(&self, _proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
-        Ok(self.what.text(&self.task.creds().user_ns, &cx.creds()))
-    }
-
-    fn open(&self, cx: &dyn Ctx, flags: OpenFlags) -> Result<Option<Arc<dyn FileOps>>, Errno> {
+impl Special for Found {
+    fn open(
+        &self,
+        _proc: &Arc<Proc>,
+        cx: &dyn Ctx,
+        flags: OpenFlags,
+    ) -> Result<Arc<dyn FileOps>, Errno> {
         let (users, opener) = (self.task.creds().user_ns.clone(), cx.creds());
         let changes = matches!(self.what, What::Setgroups) && flags.writable();
         if changes && !opener.has_in(&users, Capability::SysAdmin) {
             return Err(Errno::EACCES);
         }
-        Ok(Some(Arc::new(Open {
+        Ok(Arc::new(Open {
             what: self.what,
             users,
             opener,
-        })))
+        }))
     }
 
     fn perm(&self) -> u32 {

@@ -3,7 +3,7 @@
 use crate::node::{Directory, Entry, Text, number, text};
 use crate::{Owner, Proc};
 use abi::Errno;
-use ctx::Ctx;
+use ctx::{Ctx, PidSpace};
 use std::sync::Arc;
 use vfs::{FileType, Inode};
 
@@ -11,19 +11,20 @@ use vfs::{FileType, Inode};
 pub(crate) struct SysvDir;
 
 /// Makes the table of one kind.
-type Table = fn(&ipc::Ipc, &auth::UserNamespace) -> String;
+type Table = fn(&ipc::Ipc, &auth::UserNamespace, PidSpace) -> String;
 
 const FILES: &[(&str, Table)] = &[
-    ("msg", |ipc, ns| ipc.msg.table(ns)),
-    ("sem", |ipc, ns| ipc.sem.table(ns)),
-    ("shm", |ipc, ns| ipc.shm.table(ns)),
+    ("msg", |ipc, ns, space| ipc.msg.table(ns, space)),
+    ("sem", |ipc, ns, _| ipc.sem.table(ns)),
+    ("shm", |ipc, ns, space| ipc.shm.table(ns, space)),
 ];
 
 struct File(Table);
 
 impl Text for File {
     fn read(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
-        Ok((self.0)(&proc.seen_by(cx).ipc, &cx.creds().user_ns).into_bytes())
+        let ipc = proc.seen_by(cx).ipc;
+        Ok((self.0)(&ipc, &cx.creds().user_ns, cx.pid_space()).into_bytes())
     }
 }
 

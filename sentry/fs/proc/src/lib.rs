@@ -22,11 +22,11 @@ mod system;
 mod tree;
 
 use abi::Errno;
-use ctx::Ctx;
+use ctx::{Ctx, Pid};
 pub use options::{HidePid, Options};
 use std::sync::Arc;
 use sync::{RwLock, ranks};
-use task::{Container, Kernel, Namespaces};
+use task::{Container, Kernel, Namespaces, PidNamespace};
 use vfs::MountSpec;
 
 /// What all files of an instance share.
@@ -34,6 +34,8 @@ pub(crate) struct Proc {
     pub(crate) kernel: Arc<Kernel>,
     /// Whose names, memory and IPC objects it shows.
     pub(crate) container: Arc<Container>,
+    /// Whose numbers it has: that of who mounted it.
+    pub(crate) pids: Arc<PidNamespace>,
     pub(crate) dev: u64,
     pub(crate) options: RwLock<Options, ranks::Leaf>,
 }
@@ -41,7 +43,7 @@ pub(crate) struct Proc {
 impl Proc {
     /// The namespaces of who reads; of a reader that it does not show, its container's.
     pub(crate) fn seen_by(&self, cx: &dyn Ctx) -> Namespaces {
-        let task = self.kernel.task(cx.tid());
+        let task = self.kernel.task(cx.thread_id().id());
         match task.filter(|t| t.group().serial() == cx.process()) {
             Some(task) => task.namespaces(),
             None => Namespaces::of(&self.container),
@@ -56,6 +58,11 @@ impl Proc {
         }
     }
 
+    /// What `pid` is called here.
+    pub(crate) fn number(&self, pid: &Pid) -> i32 {
+        pid.seen_from(self.pids.space())
+    }
+
     /// `ESRCH` once a task has gone, and been waited for.
     pub(crate) fn check_alive(&self, task: &Arc<task::Task>) -> Result<(), Errno> {
         match self.kernel.task(task.tid()) {
@@ -66,11 +73,18 @@ impl Proc {
     }
 }
 
-/// A new instance, which shows the tasks of `kernel` and the rest as `container` has it.
-pub fn mount_spec(kernel: &Arc<Kernel>, container: &Arc<Container>, options: Options) -> MountSpec {
+/// A new instance, which shows the tasks of `pids`, one of `kernel`'s PID namespaces, and the rest as
+/// `container` has it.
+pub fn mount_spec(
+    kernel: &Arc<Kernel>,
+    container: &Arc<Container>,
+    pids: &Arc<PidNamespace>,
+    options: Options,
+) -> MountSpec {
     let proc = Arc::new(Proc {
         kernel: kernel.clone(),
         container: container.clone(),
+        pids: pids.clone(),
         dev: vfs::anon::next_dev(),
         options: RwLock::new(options),
     });

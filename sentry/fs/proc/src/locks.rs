@@ -8,10 +8,11 @@ use std::sync::{Arc, Weak};
 use vfs::LockLine;
 
 /// Line `n`.
-pub(crate) fn line(cx: &dyn Ctx, n: usize, lock: &LockLine) -> String {
+pub(crate) fn line(proc: &Proc, cx: &dyn Ctx, n: usize, lock: &LockLine) -> String {
     let inode = lock.inode.as_ref().and_then(Weak::upgrade);
     let attr = inode.and_then(|inode| inode.attr(cx).ok());
     let (dev, ino) = attr.map_or((0, 0), |attr| (attr.dev, attr.ino));
+    let pid = number(proc, lock).unwrap_or(-1);
     let (first, last) = lock.range;
     let last = match i64::try_from(last) {
         Ok(i64::MAX) | Err(_) => "EOF".to_owned(),
@@ -22,10 +23,15 @@ pub(crate) fn line(cx: &dyn Ctx, n: usize, lock: &LockLine) -> String {
         lock.class,
         lock.state,
         lock.kind,
-        lock.pid,
+        pid,
         libc::major(dev),
         libc::minor(dev),
     )
+}
+
+/// What the process that has it is called here: 0 where it is outside; none for a description.
+fn number(proc: &Proc, lock: &LockLine) -> Option<i32> {
+    lock.pid.as_ref().map(|pid| proc.number(pid))
 }
 
 /// What the processes of this tree hold.
@@ -41,8 +47,10 @@ pub(crate) fn text(proc: &Arc<Proc>, cx: &dyn Ctx) -> String {
     }
     let locks = vfs::all_locks();
     let shown = locks.iter().filter(|lock| files.contains(&lock.file));
+    // Those of who is not seen here have numbers, too.
     (1..)
         .zip(shown)
-        .map(|(n, lock)| line(cx, n, lock))
+        .filter(|(_, lock)| number(proc, lock) != Some(0))
+        .map(|(n, lock)| line(proc, cx, n, lock))
         .collect()
 }

@@ -9,14 +9,19 @@ use mm::Mm;
 use std::any::Any;
 use std::sync::Arc;
 use task::Task;
-use vfs::{File, FileOps, Written};
+use vfs::{File, FileOps, OpenFlags, Written};
 
 pub(crate) struct MemoryFile {
     pub(crate) task: Arc<Task>,
 }
 
 impl Special for MemoryFile {
-    fn open(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Arc<dyn FileOps>, Errno> {
+    fn open(
+        &self,
+        proc: &Arc<Proc>,
+        cx: &dyn Ctx,
+        _flags: OpenFlags,
+    ) -> Result<Arc<dyn FileOps>, Errno> {
         proc.check_alive(&self.task)?;
         proc.may_look(cx, &self.task)?;
         let mm = self.task.mm().ok_or(Errno::ESRCH)?;

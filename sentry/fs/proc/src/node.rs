@@ -84,10 +84,6 @@ pub(crate) trait Text: Send + Sync {
     fn write(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx, _data: &[u8]) -> Result<(), Errno> {
         Err(Errno::EACCES)
     }
-    /// What a description of it is, where that keeps more than a text.
-    fn open(&self, _cx: &dyn Ctx, _flags: OpenFlags) -> Result<Option<Arc<dyn FileOps>>, Errno> {
-        Ok(None)
-    }
     /// Whether lseek(2) finds an end (which is at 0) rather than failing.
     fn has_end(&self) -> bool {
         false
@@ -140,7 +136,12 @@ pub(crate) trait Target: Send + Sync {
 /// A regular file that is no text.
 pub(crate) trait Special: Send + Sync {
     /// What an open file of it does.
-    fn open(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Arc<dyn FileOps>, Errno>;
+    fn open(
+        &self,
+        proc: &Arc<Proc>,
+        cx: &dyn Ctx,
+        flags: OpenFlags,
+    ) -> Result<Arc<dyn FileOps>, Errno>;
     /// Permission bits.
     fn perm(&self) -> u32;
 }
@@ -331,9 +332,6 @@ impl Inode for Node {
                 watch: None,
             })),
             Kind::Text(t) => {
-                if let Some(open) = t.open(cx, flags)? {
-                    return Ok(open);
-                }
                 t.check(&self.proc, cx)?;
                 let watch = t.watched().map(|mounts| Watch {
                     seen: AtomicU64::new(mounts.changes()),
@@ -345,7 +343,7 @@ impl Inode for Node {
                     watch,
                 }))
             }
-            Kind::Special(s) => Ok(s.open(&self.proc, cx)?),
+            Kind::Special(s) => Ok(s.open(&self.proc, cx, flags)?),
             Kind::Link(_) => Err(Errno::ELOOP.into()),
         }
     }
@@ -362,7 +360,7 @@ impl Inode for Node {
 
     fn takes_mounts(&self) -> bool {
         match &self.kind {
-            Kind::Directory(_) => true,
+            Kind::Directory(_) | Kind::Special(_) => true,
             Kind::Text(t) => t.takes_mounts(),
             Kind::Link(l) => l.takes_mounts(),
         }

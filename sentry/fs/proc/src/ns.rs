@@ -23,7 +23,8 @@ fn fixed(id: u64) -> Option<(u64, Held)> {
 /// In Linux's order.
 const ALL: &[Namespace] = &[
     ("net", &nsfs::NET, |t| {
-        fixed(t.group().container().network())
+        let net = t.namespaces().net;
+        Some((net.id(), net))
     }),
     ("uts", &nsfs::UTS, |t| {
         let uts = t.namespaces().uts;
@@ -33,9 +34,14 @@ const ALL: &[Namespace] = &[
         let ipc = t.namespaces().ipc;
         Some((ipc.id(), ipc))
     }),
-    ("pid", &nsfs::PID, |t| fixed(t.kernel().pid_namespace())),
+    ("pid", &nsfs::PID, |t| {
+        let pids = t.group().pid_namespace();
+        Some((pids.id(), pids.clone()))
+    }),
     ("pid_for_children", &nsfs::PID, |t| {
-        fixed(t.kernel().pid_namespace())
+        let pids = t.namespaces().pid_for_children;
+        // Before its first process there is nothing to be seen of it.
+        pids.has_begun().then(|| (pids.id(), pids as Held))
     }),
     ("user", &nsfs::USER, |t| {
         let users = t.creds().user_ns.clone();
@@ -45,7 +51,10 @@ const ALL: &[Namespace] = &[
         let mounts = t.mounts()?;
         Some((mounts.id(), mounts))
     }),
-    ("cgroup", &nsfs::CGROUP, |_| fixed(nsfs::CGROUP_ID)),
+    ("cgroup", &nsfs::CGROUP, |t| {
+        let cgroup = t.namespaces().cgroup;
+        Some((cgroup.id(), cgroup))
+    }),
     ("time", &nsfs::TIME, |_| fixed(nsfs::TIME_ID)),
     ("time_for_children", &nsfs::TIME, |_| fixed(nsfs::TIME_ID)),
 ];

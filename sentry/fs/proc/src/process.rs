@@ -95,7 +95,7 @@ impl Directory for ProcessDir {
             ));
         }
         if let Some(file) = idmaps::find(&self.task, name) {
-            return Ok(text(proc, ino, owner, file));
+            return Ok(special(proc, ino, owner, file));
         }
         if name == b"status" {
             let task = self.task.clone();
@@ -196,7 +196,7 @@ impl Text for TaskText {
 
     fn write(&self, _proc: &Arc<Proc>, cx: &dyn Ctx, data: &[u8]) -> Result<(), Errno> {
         match self.file.0 {
-            "comm" if cx.pid() == self.task.tgid() => {
+            "comm" if cx.process() == self.task.group().serial() => {
                 // As it comes, with its newline if it has one.
                 self.task.set_name(data);
                 Ok(())
@@ -278,7 +278,7 @@ impl Directory for Threads {
         let tid = number_of(name).ok_or(Errno::ENOENT)?;
         let task = proc
             .kernel
-            .task(tid)
+            .task_in(&proc.pids, tid)
             .filter(|t| t.tgid() == self.task.tgid())
             .ok_or(Errno::ENOENT)?;
         let dir = ProcessDir {
@@ -287,19 +287,19 @@ impl Directory for Threads {
         };
         Ok(directory(
             proc,
-            number(tid, b"task"),
+            number(task.tid(), b"task"),
             Owner::Task(task),
             Arc::new(dir),
         ))
     }
 
-    fn list(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<Entry>, Errno> {
+    fn list(&self, proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<Entry>, Errno> {
         let mut tids: Vec<i32> = self
             .task
             .group()
             .threads()
             .iter()
-            .map(|t| t.tid())
+            .map(|t| proc.number(t.pid()))
             .collect();
         tids.sort_unstable();
         Ok(tids

@@ -81,12 +81,13 @@ fn place(proc: &Proc, task: &Task) -> Place {
     let (k, pid) = (&proc.kernel, task.tgid());
     let session = k.session(pid).unwrap_or(0);
     let terminal = k.terminal_of(session);
+    let number = |id| k.number_in(&proc.pids, id);
     Place {
-        parent: k.parent(pid),
-        group: k.process_group(pid).unwrap_or(0),
-        session,
+        parent: number(k.parent(pid)),
+        group: number(k.process_group(pid).unwrap_or(0)),
+        session: number(session),
         terminal: terminal.as_ref().map_or(0, |t| t.device()),
-        foreground: terminal.as_ref().map_or(-1, |t| t.foreground()),
+        foreground: terminal.as_ref().map_or(-1, |t| number(t.foreground())),
     }
 }
 
@@ -107,7 +108,7 @@ pub(crate) fn stat(proc: &Proc, task: &Task) -> Result<Vec<u8>, Errno> {
     let (ignored, caught) = group.actions().ignored_and_caught();
     let [ignored, caught] = [ignored, caught].map(|set| set.bits() & 0x7fff_ffff);
     let rss_limit = group.limits().get(Resource::Rss).soft;
-    let mut s = format!("{} (", task.tid()).into_bytes();
+    let mut s = format!("{} (", proc.number(task.pid())).into_bytes();
     s.extend(task.name());
     let rest = format!(
         ") {} {} {} {} {} {} 4194304 {} {} 0 0 {} {} {} {} {priority} {nice} {} 0 {start} {} {} {rss_limit} {} {} {} 0 0 {} {} {ignored} {caught} 0 0 0 17 0 {} {} 0 0 0 {} {} {} {} {} {} {} 0\n",
@@ -161,13 +162,11 @@ pub(crate) fn status(proc: &Proc, task: &Task, ns: &UserNamespace) -> Result<Vec
     let _ = writeln!(s, "Name:\t{}", String::from_utf8_lossy(&task.name()));
     let _ = writeln!(s, "Umask:\t{:04o}", task.fs().map_or(0o22, |f| f.umask()));
     let _ = writeln!(s, "State:\t{letter} ({word})");
-    let _ = writeln!(s, "Tgid:\t{}\nNgid:\t0\nPid:\t{}", task.tgid(), task.tid());
-    let _ = writeln!(
-        s,
-        "PPid:\t{}\nTracerPid:\t{}",
-        proc.kernel.parent(task.tgid()),
-        task.tracer().map_or(0, |t| t.tid()),
-    );
+    let (tgid, tid) = (proc.number(group.pid()), proc.number(task.pid()));
+    let _ = writeln!(s, "Tgid:\t{tgid}\nNgid:\t0\nPid:\t{tid}");
+    let parent = place(proc, task).parent;
+    let tracer = task.tracer().map_or(0, |t| proc.number(t.pid()));
+    let _ = writeln!(s, "PPid:\t{parent}\nTracerPid:\t{tracer}");
     let [r, e, v, f] = [c.ruid, c.euid, c.suid, c.fsuid].map(|id| ns.shown_uid(id));
     let _ = writeln!(s, "Uid:\t{r}\t{e}\t{v}\t{f}");
     let [r, e, v, f] = [c.rgid, c.egid, c.sgid, c.fsgid].map(|id| ns.shown_gid(id));
@@ -176,6 +175,7 @@ pub(crate) fn status(proc: &Proc, task: &Task, ns: &UserNamespace) -> Result<Vec
     let groups = c.groups.iter().map(|id| ns.shown_gid(*id).to_string());
     let groups: Vec<String> = groups.collect();
     let _ = writeln!(s, "Groups:\t{} ", groups.join(" "));
+    s.push_str(&numbers(proc, task));
     s.push_str("Kthread:\t0\n");
     if let Some(mm) = task.mm() {
         let (u, info) = (mm.usage(), mm.exec_info());
@@ -257,6 +257,30 @@ pub(crate) fn status(proc: &Proc, task: &Task, ns: &UserNamespace) -> Result<Vec
         task.cpu_time().switches
     );
     Ok(s.into_bytes())
+}
+
+/// What it and what it belongs to is called in each PID namespace from this one on down to its
+/// own.
+fn numbers(proc: &Proc, task: &Task) -> String {
+    let k = &proc.kernel;
+    let [group, session] = [k.process_group(task.tgid()), k.session(task.tgid())];
+    let [group, session] = [group, session].map(|id| k.pid(id.unwrap_or(0)));
+    let all = [
+        ("NStgid", task.group().pid()),
+        ("NSpid", task.pid()),
+        ("NSpgid", &group),
+        ("NSsid", &session),
+    ];
+    let below = task.pid().spaces_below(proc.pids.space());
+    let mut s = String::new();
+    for (name, pid) in all {
+        let _ = write!(s, "{name}:");
+        for space in &below {
+            let _ = write!(s, "\t{}", pid.seen_from(*space));
+        }
+        s.push('\n');
+    }
+    s
 }
 
 /// `schedstat`: time on a CPU, time spent waiting for one (the host's to know), and times that it

@@ -70,7 +70,7 @@ impl Text for System {
             System::Locks => locks::text(proc, cx).into_bytes(),
             System::Loadavg => {
                 let [one, five, fifteen] = proc.container.load();
-                let (tasks, last) = k.task_count();
+                let (tasks, last) = (k.task_count(), k.last_pid(&proc.pids));
                 let running = proc.container.runnable();
                 format!("{one:.2} {five:.2} {fifteen:.2} {running}/{tasks} {last}\n").into_bytes()
             }
@@ -148,7 +148,7 @@ fn stat(proc: &Proc, clocks: &Clocks) -> String {
         let _ = write!(s, "cpu{n} {}", line(cpus));
     }
     let boot = (clocks.now(ClockId::Realtime) - clocks.uptime().as_nanos() as i64) / 1_000_000_000;
-    let (_, last) = proc.kernel.task_count();
+    let last = proc.kernel.last_pid(proc.kernel.pid_namespace());
     let _ = writeln!(
         s,
         "intr 0\nctxt {}\nbtime {boot}\nprocesses {last}\nprocs_running {}\nprocs_blocked 0",

@@ -34,7 +34,8 @@ impl Directory for Top {
             return Ok(text(proc, ino, Owner::Root, Arc::new(*kind)));
         }
         let pid = number_of(name).ok_or(Errno::ENOENT)?;
-        let task = proc.kernel.task(pid).ok_or(Errno::ENOENT)?;
+        let task = proc.kernel.task_in(&proc.pids, pid);
+        let task = task.ok_or(Errno::ENOENT)?;
         if proc.hides(cx, &task, HidePid::Invisible) {
             return Err(Errno::ENOENT);
         }
@@ -44,7 +45,7 @@ impl Directory for Top {
         };
         Ok(directory(
             proc,
-            number(pid, b""),
+            number(task.tid(), b""),
             Owner::Task(task),
             Arc::new(dir),
         ))
@@ -67,12 +68,12 @@ impl Directory for Top {
             all.push(Entry::new("sysvipc", FileType::Directory));
         }
         let seen = |pid: &i32| {
-            let task = proc.kernel.task(*pid);
+            let task = proc.kernel.task_in(&proc.pids, *pid);
             task.is_some_and(|t| !proc.hides(cx, &t, HidePid::Invisible))
         };
         all.extend(
             proc.kernel
-                .pids()
+                .pids_in(&proc.pids)
                 .iter()
                 .filter(|pid| seen(pid))
                 .map(|p| Entry::numbered(*p, FileType::Directory)),
@@ -91,8 +92,8 @@ pub(crate) fn number_of(name: &[u8]) -> Option<i32> {
 struct SelfLink;
 
 impl Target for SelfLink {
-    fn text(&self, _proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
-        match cx.pid() {
+    fn text(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        match proc.number(&cx.process_id()) {
             0 => Err(Errno::ENOENT),
             pid => Ok(pid.to_string().into_bytes()),
         }
@@ -102,8 +103,8 @@ impl Target for SelfLink {
 struct ThreadLink;
 
 impl Target for ThreadLink {
-    fn text(&self, _proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
-        match (cx.pid(), cx.tid()) {
+    fn text(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        match (proc.number(&cx.process_id()), proc.number(&cx.thread_id())) {
             (0, _) => Err(Errno::ENOENT),
             (pid, tid) => Ok(format!("{pid}/task/{tid}").into_bytes()),
         }

@@ -2,6 +2,7 @@
 //! namespace: version 2, read-only.
 
 use crate::tree::Dir;
+use ctx::Pid;
 use std::fmt::Write;
 use std::sync::Arc;
 use time::Clocks;
@@ -18,7 +19,7 @@ pub struct Group {
     /// Bytes of memory in use.
     pub memory: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// The processes.
-    pub processes: Arc<dyn Fn() -> Vec<i32> + Send + Sync>,
+    pub processes: Arc<dyn Fn() -> Vec<Pid> + Send + Sync>,
     /// How many tasks there are.
     pub tasks: Arc<dyn Fn() -> usize + Send + Sync>,
 }
@@ -65,9 +66,9 @@ impl Group {
             .text("cgroup.max.depth", "max\n")
             .text("cgroup.max.descendants", "max\n")
             .text("cgroup.stat", "nr_descendants 0\nnr_dying_descendants 0\n")
-            .show("cgroup.procs", move || {
+            .show_to("cgroup.procs", move |cx| {
                 processes().iter().fold(String::new(), |mut text, pid| {
-                    let _ = writeln!(text, "{pid}");
+                    let _ = writeln!(text, "{}", pid.seen_from(cx.pid_space()));
                     text
                 })
             })

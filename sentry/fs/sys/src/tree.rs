@@ -14,7 +14,7 @@ use vfs::{
 };
 
 /// Makes the text of a file.
-pub(crate) type Show = Arc<dyn Fn() -> String + Send + Sync>;
+pub(crate) type Show = Arc<dyn Fn(&dyn Ctx) -> String + Send + Sync>;
 
 /// A tree that is being put together.
 #[derive(Default)]
@@ -55,6 +55,19 @@ impl Dir {
         &mut self,
         name: &str,
         show: impl Fn() -> String + Send + Sync + 'static,
+    ) -> &mut Dir {
+        self.0.insert(
+            name.as_bytes().into(),
+            Plan::Text(Arc::new(move |_| show())),
+        );
+        self
+    }
+
+    /// As [`Dir::show`], of what not everybody who reads sees the same.
+    pub(crate) fn show_to(
+        &mut self,
+        name: &str,
+        show: impl Fn(&dyn Ctx) -> String + Send + Sync + 'static,
     ) -> &mut Dir {
         self.0
             .insert(name.as_bytes().into(), Plan::Text(Arc::new(show)));
@@ -207,11 +220,11 @@ impl Inode for Node {
 }
 
 impl FileOps for Node {
-    fn read(&self, _cx: &dyn Ctx, _file: &File, offset: u64, dst: &mut Dst<'_>) -> SysResult {
+    fn read(&self, cx: &dyn Ctx, _file: &File, offset: u64, dst: &mut Dst<'_>) -> SysResult {
         let Body::Text(show) = &self.body else {
             return Err(Errno::EISDIR.into());
         };
-        let text = show().into_bytes();
+        let text = show(cx).into_bytes();
         let from = usize::try_from(offset)
             .unwrap_or(usize::MAX)
             .min(text.len());

@@ -270,7 +270,7 @@ impl QueueFile {
     /// # Errors
     /// `EBUSY` where another process is to be notified.
     pub fn notify(&self, cx: &dyn Ctx, wanted: Option<Notification>) -> Result<(), Errno> {
-        self.messages.notify(cx.pid(), wanted)
+        self.messages.notify(cx, wanted)
     }
 }
 
@@ -307,8 +307,8 @@ impl Inode for QueueFile {
 }
 
 impl FileOps for QueueFile {
-    fn read(&self, _cx: &dyn Ctx, _file: &File, offset: u64, dst: &mut Dst<'_>) -> SysResult {
-        let text = self.messages.text().into_bytes();
+    fn read(&self, cx: &dyn Ctx, _file: &File, offset: u64, dst: &mut Dst<'_>) -> SysResult {
+        let text = self.messages.text(cx.pid_space()).into_bytes();
         let from = usize::try_from(offset)
             .unwrap_or(usize::MAX)
             .min(text.len());
@@ -330,7 +330,7 @@ impl FileOps for QueueFile {
 
     // A process that closes a descriptor of the queue is no longer to be notified.
     fn flush(&self, cx: &dyn Ctx) -> Result<(), Errno> {
-        self.messages.notify(cx.pid(), None)
+        self.messages.notify(cx, None)
     }
 
     fn as_any(&self) -> &dyn Any {

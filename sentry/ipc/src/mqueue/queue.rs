@@ -6,7 +6,7 @@
 
 use abi::Errno;
 use auth::UserNamespace;
-use ctx::{Ctx, Restart, SysErr, Wake};
+use ctx::{Ctx, Pid, PidSpace, Restart, SysErr, Wake};
 use signal::{SigInfo, Signal};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ struct State {
     bytes: u64,
     receivers: VecDeque<Arc<Waiting>>,
     senders: VecDeque<Arc<Waiting>>,
-    notify: Option<(i32, Notification)>,
+    notify: Option<(Pid, Notification)>,
 }
 
 /// A task that waits, and what it waits with or for.
@@ -137,8 +137,8 @@ impl Messages {
                     None
                 };
                 drop(st);
-                if let Some((_, notification)) = told {
-                    notification.send(cx);
+                if let Some((owner, notification)) = told {
+                    notification.send(cx, &owner);
                 }
                 self.queue.notify(Events::READABLE);
                 return Ok(());
@@ -214,27 +214,27 @@ impl Messages {
         Err(failed)
     }
 
-    /// mq_notify(2) of process `pid`.
-    pub(super) fn notify(&self, pid: i32, wanted: Option<Notification>) -> Result<(), Errno> {
+    /// mq_notify(2).
+    pub(super) fn notify(&self, cx: &dyn Ctx, wanted: Option<Notification>) -> Result<(), Errno> {
         let mut st = self.state.lock();
-        let owner = st.notify.as_ref().map(|(pid, _)| *pid);
+        let owner = st.notify.as_ref().map(|(pid, _)| pid);
         match wanted {
             Some(_) if owner.is_some() => return Err(Errno::EBUSY),
-            Some(wanted) => st.notify = Some((pid, wanted)),
-            None if owner == Some(pid) => st.notify = None,
+            Some(wanted) => st.notify = Some((cx.process_id(), wanted)),
+            None if owner == Some(&cx.process_id()) => st.notify = None,
             None => {}
         }
         Ok(())
     }
 
     /// What the file says when it is read.
-    pub(super) fn text(&self) -> String {
+    pub(super) fn text(&self, space: PidSpace) -> String {
         let st = self.state.lock();
         let (kind, signo, pid) = match &st.notify {
             None => (0, 0, 0),
             Some((pid, n)) => match n.signal {
-                Some((signal, _)) => (0, signal.number(), *pid),
-                None => (1, 0, *pid),
+                Some((signal, _)) => (0, signal.number(), pid.seen_from(space)),
+                None => (1, 0, pid.seen_from(space)),
             },
         };
         format!(
@@ -253,10 +253,11 @@ impl Messages {
 }
 
 impl Notification {
-    fn send(&self, cx: &dyn Ctx) {
+    fn send(&self, cx: &dyn Ctx, owner: &Pid) {
         if let Some((signal, value)) = self.signal {
-            let sender = self.told.shown_uid(cx.creds().ruid);
-            let info = SigInfo::message(signal, cx.pid(), sender, value);
+            let pid = cx.process_id().seen_from(owner.space());
+            let uid = self.told.shown_uid(cx.creds().ruid);
+            let info = SigInfo::message(signal, pid, uid, value);
             (self.sender)(signal, info);
         }
     }

@@ -8,5 +8,5 @@ mod socket;
 pub use file::{SocketFile, socket_of};
 pub use socket::timeout;
 pub use socket::{
-    Control, Message, Received, RecvFlags, SendFlags, Shutdown, Socket, SocketKind, Ucred,
+    Control, Identity, Message, Received, RecvFlags, SendFlags, Shutdown, Socket, SocketKind, Ucred,
 };

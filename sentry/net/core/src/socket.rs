@@ -1,7 +1,7 @@
 //! What a family of sockets implements.
 
 use abi::{Errno, libc};
-use ctx::{Ctx, Dst, Src, SysErr, SysResult};
+use ctx::{Ctx, Dst, Pid, Src, SysErr, SysResult};
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,24 +44,33 @@ pub struct Ucred {
     pub gid: u32,
 }
 
-impl Ucred {
+/// Who somebody is, for whoever is told: process and users as [`Ucred`] has them, for all to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "unix(7) names every field")]
+pub struct Identity {
+    pub pid: Pid,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+impl Identity {
     /// The caller's own.
-    pub fn of(cx: &dyn Ctx) -> Ucred {
+    pub fn of(cx: &dyn Ctx) -> Identity {
         let c = cx.creds();
-        Ucred {
-            pid: cx.pid(),
+        Identity {
+            pid: cx.process_id(),
             uid: c.euid,
             gid: c.egid,
         }
     }
 
-    /// As a program in `ns` is told it.
-    #[must_use]
-    pub fn shown_in(self, ns: &auth::UserNamespace) -> Ucred {
+    /// What the caller is told of it.
+    pub fn seen_by(&self, cx: &dyn Ctx) -> Ucred {
+        let creds = cx.creds();
         Ucred {
-            pid: self.pid,
-            uid: ns.shown_uid(self.uid),
-            gid: ns.shown_gid(self.gid),
+            pid: self.pid.seen_from(cx.pid_space()),
+            uid: creds.user_ns.shown_uid(self.uid),
+            gid: creds.user_ns.shown_gid(self.gid),
         }
     }
 }
@@ -72,7 +81,7 @@ pub struct Control {
     /// `SCM_RIGHTS`
     pub rights: Vec<Arc<File>>,
     /// `SCM_CREDENTIALS`
-    pub creds: Option<Ucred>,
+    pub creds: Option<Identity>,
 }
 
 /// Flags of send(2) that a family sees.

@@ -5,7 +5,6 @@ use abi::{Errno, libc};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use sync::{Mutex, ranks};
-use vfs::nsfs::NamespaceId;
 
 /// Bytes in `sun_path`.
 const PATH_MAX: usize = 108;
@@ -61,7 +60,6 @@ impl Address {
 /// The abstract names of one network namespace.
 #[derive(Default)]
 pub struct AbstractNames {
-    id: NamespaceId,
     names: Mutex<Names, ranks::SocketNames>,
 }
 
@@ -81,11 +79,6 @@ impl AbstractNames {
     /// Nobody has a name.
     pub fn new() -> Arc<AbstractNames> {
         Arc::new(AbstractNames::default())
-    }
-
-    /// The number of the network namespace's file in `/proc/PID/ns`.
-    pub fn id(&self) -> u64 {
-        self.id.get()
     }
 
     pub(crate) fn bind(&self, name: &[u8], socket: &Arc<UnixSocket>) -> Result<(), Errno> {

@@ -4,7 +4,7 @@ use crate::socket::Connection;
 use crate::{Address, UnixSocket};
 use abi::{Errno, libc};
 use ctx::{Ctx, Dst, Src, SysErr, SysResult};
-use net::{Message, Received, RecvFlags, Shutdown, Socket, SocketKind, Ucred};
+use net::{Identity, Message, Received, RecvFlags, Shutdown, Socket, SocketKind};
 use std::any::Any;
 use std::sync::Arc;
 use vfs::FsCtx;
@@ -68,7 +68,7 @@ impl Socket for UnixSocket {
         }
         let address = Address::parse(to)?;
         let peer = self.find(cx, &address)?;
-        self.send_packet(cx, &peer, message, Ucred::of(cx), src)
+        self.send_packet(cx, &peer, message, Identity::of(cx), src)
     }
 
     fn recv(&self, cx: &dyn Ctx, flags: RecvFlags, dst: &mut Dst<'_>) -> SysResult<Received> {

@@ -1,7 +1,7 @@
 //! What has been sent to a socket and not yet been received.
 
 use crate::Address;
-use net::{Control, Ucred};
+use net::{Control, Identity};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use vfs::File;
@@ -16,11 +16,16 @@ pub(crate) struct Packet {
     pub(crate) taken: usize,
     pub(crate) control: Control,
     /// The sender's credentials, whether or not it asked to send them.
-    pub(crate) sender: Ucred,
+    pub(crate) sender: Identity,
     pub(crate) from: Address,
 }
 
 impl Packet {
+    /// Who its receiver is told sent it.
+    pub(crate) fn identity(&self) -> &Identity {
+        self.control.creds.as_ref().unwrap_or(&self.sender)
+    }
+
     pub(crate) fn rest(&self) -> &[u8] {
         &self.data[self.taken..]
     }
@@ -96,12 +101,11 @@ impl Inbox {
     /// credentials sees no further than a change of sender, and nobody beyond a piece that comes
     /// with descriptors.
     pub(crate) fn look(&self, max: usize, pass_creds: bool) -> Option<(Vec<u8>, Control)> {
-        let who = |p: &Packet| p.control.creds.unwrap_or(p.sender);
-        let first = who(self.packets.front()?);
+        let first = self.packets.front()?.identity();
         let mut data = Vec::new();
         let mut rights = Vec::new();
         for packet in &self.packets {
-            if data.len() == max || (pass_creds && who(packet) != first) {
+            if data.len() == max || (pass_creds && packet.identity() != first) {
                 break;
             }
             let rest = packet.rest();
@@ -111,7 +115,7 @@ impl Inbox {
                 break;
             }
         }
-        let creds = pass_creds.then_some(first);
+        let creds = pass_creds.then(|| first.clone());
         Some((data, Control { rights, creds }))
     }
 

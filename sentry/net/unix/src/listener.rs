@@ -4,7 +4,7 @@ use crate::socket::{Backlog, Connection};
 use crate::{Address, UnixSocket};
 use abi::Errno;
 use ctx::{Ctx, Restart, SysErr, SysResult, wait_for};
-use net::{SocketKind, Ucred, timeout};
+use net::{Identity, SocketKind, timeout};
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use vfs::{FsCtx, LookupFlags, Start};
@@ -53,14 +53,14 @@ impl UnixSocket {
         if s.address == Address::Unnamed {
             return Err(Errno::EINVAL);
         }
-        let creds = Ucred::of(cx);
+        let creds = Identity::of(cx);
         match &mut s.connection {
             Connection::Listening(b) => b.limit = limit,
             Connection::None => {
                 s.connection = Connection::Listening(Backlog {
                     limit,
                     waiting: VecDeque::new(),
-                    creds,
+                    creds: creds.clone(),
                 });
                 s.peer_creds = Some(creds);
             }
@@ -171,14 +171,14 @@ impl UnixSocket {
                         Ok(None)
                     };
                 }
-                let listener_creds = backlog.creds;
+                let listener_creds = backlog.creds.clone();
                 // Lock order: listener -> server, which nobody else knows yet.
                 {
                     let mut s = server.state.lock_nested();
                     s.address = name.clone();
                     s.listener = Arc::downgrade(&listener);
                     s.connection = Connection::To(self.me.clone(), client.clone());
-                    s.peer_creds = Some(Ucred::of(cx));
+                    s.peer_creds = Some(Identity::of(cx));
                 }
                 backlog.waiting.push_back(server.clone());
                 drop(l);

@@ -45,7 +45,7 @@ impl UnixSocket {
                     uid: u32::MAX,
                     gid: u32::MAX,
                 };
-                let peer = s.peer_creds.map(|c| c.shown_in(&cx.creds().user_ns));
+                let peer = s.peer_creds.as_ref().map(|peer| peer.seen_by(cx));
                 return Ok(peer.unwrap_or(none).as_bytes().to_vec());
             }
             libc::SO_SNDTIMEO => return Ok(timeval(s.options.send_timeout)),

@@ -2,7 +2,7 @@
 
 use crate::inbox::Inbox;
 use crate::{AbstractNames, Address};
-use net::{SocketKind, Ucred};
+use net::{Identity, SocketKind};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -45,7 +45,7 @@ pub(crate) struct State {
     /// `SO_ERROR`, taken when told.
     pub(crate) error: Option<abi::Errno>,
     /// Who connected, or who listened (`SO_PEERCRED`).
-    pub(crate) peer_creds: Option<Ucred>,
+    pub(crate) peer_creds: Option<Identity>,
 }
 
 /// Whether and how a socket is connected.
@@ -62,7 +62,7 @@ pub(crate) enum Connection {
 pub(crate) struct Backlog {
     pub(crate) limit: usize,
     pub(crate) waiting: VecDeque<Arc<UnixSocket>>,
-    pub(crate) creds: Ucred,
+    pub(crate) creds: Identity,
 }
 
 /// Options with an effect here.
@@ -133,13 +133,13 @@ impl UnixSocket {
     pub fn pair(
         kind: SocketKind,
         names: &Arc<AbstractNames>,
-        creds: Ucred,
+        creds: &Identity,
     ) -> (Arc<UnixSocket>, Arc<UnixSocket>) {
         let (a, b) = (UnixSocket::new(kind, names), UnixSocket::new(kind, names));
         for (from, to) in [(&a, &b), (&b, &a)] {
             let mut s = from.state.lock();
             s.connection = Connection::To(Arc::downgrade(to), Address::Unnamed);
-            s.peer_creds = Some(creds);
+            s.peer_creds = Some(creds.clone());
         }
         (a, b)
     }

@@ -6,7 +6,7 @@ use crate::socket::Connection;
 use crate::{Address, UnixSocket};
 use abi::{Errno, libc};
 use ctx::{Ctx, Dst, Restart, Src, SysErr, SysResult, wait_for};
-use net::{Control, Message, Received, RecvFlags, SendFlags, SocketKind, Ucred, timeout};
+use net::{Control, Identity, Message, Received, RecvFlags, SendFlags, SocketKind, timeout};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -36,7 +36,7 @@ impl UnixSocket {
             Ok(p) => p,
             Err(e) => return Err(self.broken(cx, message.flags, e)),
         };
-        let sender = Ucred::of(cx);
+        let sender = Identity::of(cx);
         if self.is_stream() {
             self.send_stream(cx, &peer, message, sender, src)
         } else {
@@ -109,7 +109,7 @@ impl UnixSocket {
         cx: &dyn Ctx,
         peer: &Arc<UnixSocket>,
         message: Message<'_>,
-        sender: Ucred,
+        sender: Identity,
         src: &mut Src<'_>,
     ) -> SysResult {
         let Message {
@@ -135,7 +135,7 @@ impl UnixSocket {
                         data: buf[put..put + len].to_vec(),
                         taken: 0,
                         control: std::mem::take(&mut control),
-                        sender,
+                        sender: sender.clone(),
                         from: Address::Unnamed,
                     });
                     put += len;
@@ -160,7 +160,7 @@ impl UnixSocket {
         cx: &dyn Ctx,
         peer: &Arc<UnixSocket>,
         message: Message<'_>,
-        sender: Ucred,
+        sender: Identity,
         src: &mut Src<'_>,
     ) -> SysResult {
         let (from, limit) = {
@@ -395,7 +395,7 @@ impl UnixSocket {
                     true => packet.control.rights.clone(),
                     false => std::mem::take(&mut packet.control.rights),
                 },
-                creds: pass_creds.then(|| packet.control.creds.unwrap_or(packet.sender)),
+                creds: pass_creds.then(|| packet.identity().clone()),
             },
         });
         if flags.peek {
@@ -417,8 +417,8 @@ impl UnixSocket {
     ) -> SysResult<bool> {
         let pass_creds = self.state.lock().options.pass_creds;
         let starts = total.count == 0;
-        let sender = packet.control.creds.unwrap_or(packet.sender);
-        if !starts && pass_creds && total.control.creds != Some(sender) {
+        let sender = packet.identity().clone();
+        if !starts && pass_creds && total.control.creds.as_ref() != Some(&sender) {
             self.put_back(packet);
             return Ok(false);
         }

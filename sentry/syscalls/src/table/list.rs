@@ -100,7 +100,7 @@ calls! {
     socketpair(domain: Family, kind: SockType, protocol: Int, sv: FdPair) => partial(sockets::socketpair) "AF_UNIX alone";
     setsockopt(sockfd: Fd, level: Int, optname: Int, optval: Ptr, optlen: Size) => partial(sockets::setsockopt) "AF_UNIX alone";
     getsockopt(sockfd: Fd, level: Int, optname: Int, optval: Ptr, optlen: Ptr) => partial(sockets::getsockopt) "AF_UNIX alone";
-    clone(flags: Clone, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) => partial(process::clone) "new namespaces of users, mounts, host names and IPC; others: EINVAL";
+    clone(flags: Clone, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) => partial(process::clone) "no new namespaces of clocks: EINVAL";
     fork() => full(process::fork);
     vfork() => full(process::vfork);
     execve(pathname: Path, argv: Argv, envp: Envp) => full(process::execve);
@@ -316,7 +316,7 @@ calls! {
     faccessat(dirfd: DirFd, pathname: Path, mode: Access) => full(file_attr::faccessat);
     pselect6(nfds: Int, readfds: Ptr, writefds: Ptr, exceptfds: Ptr, timeout: Timespec, sigmask: Ptr) => full(poll::pselect6);
     ppoll(fds: PollFds, nfds: Size, tmo_p: Timespec, sigmask: Sigset, sigsetsize: Size) => full(poll::ppoll);
-    unshare(flags: Clone) => partial(namespaces::unshare) "new namespaces of users, mounts, host names and IPC; others: EINVAL";
+    unshare(flags: Clone) => partial(namespaces::unshare) "no new namespaces of clocks: EINVAL";
     set_robust_list(head: Ptr, len: Size) => full(futexes::set_robust_list);
     get_robust_list(pid: Int, head_ptr: Ptr, len_ptr: Ptr) => full(futexes::get_robust_list);
     splice(fd_in: Fd, off_in: Ptr, fd_out: Fd, off_out: Ptr, len: Size, flags: Hex) => full(file_copy::splice);
@@ -390,7 +390,7 @@ calls! {
     fsmount(fsfd: Fd, flags: Hex, attr_flags: Hex) => full(fs_context::fsmount);
     fspick(dirfd: DirFd, pathname: Path, flags: Hex) => full(fs_context::fspick);
     pidfd_open(pid: Int, flags: Hex) => full(pidfds::pidfd_open);
-    clone3(cl_args: Ptr, size: Size) => partial(process::clone3) "new namespaces as for clone, no cgroup";
+    clone3(cl_args: Ptr, size: Size) => partial(process::clone3) "no new namespaces of clocks: EINVAL; no cgroup";
     close_range(first: Uint, last: Uint, flags: Hex) => full(file_fd::close_range);
     openat2(dirfd: DirFd, pathname: Path, how: Ptr, size: Size) => full(file_open::openat2);
     pidfd_getfd(pidfd: Fd, targetfd: Fd, flags: Hex) => full(pidfds::pidfd_getfd);

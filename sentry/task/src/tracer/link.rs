@@ -247,6 +247,7 @@ impl Tree {
             return;
         };
         let own = Signal::new(node.exit_signal).ok();
+        let name = node.group.pid().clone();
         let parent = self.nodes.get(&node.parent).map(|n| n.group.clone());
         let leader = self.tasks.get(&pid).cloned();
         let tracer = leader.as_ref().and_then(|l| self.tracer_of(l)).cloned();
@@ -256,7 +257,7 @@ impl Tree {
                 .is_some_and(|p| Arc::ptr_eq(p, tracer.group()));
             let signal = if is_parent { own } else { Some(Signal::CHLD) };
             let told = (zombie.status, zombie.uid, zombie.time);
-            let unwanted = notify_parent_of(tracer.group(), pid, signal, told);
+            let unwanted = notify_parent_of(tracer.group(), &name, signal, told);
             after.parents.push(tracer.group().clone());
             if unwanted {
                 self.unlink(&leader, after);
@@ -268,7 +269,7 @@ impl Tree {
             return;
         }
         let unwanted = match &parent {
-            Some(p) => notify_parent_of(p, pid, own, (zombie.status, zombie.uid, zombie.time)),
+            Some(p) => notify_parent_of(p, &name, own, (zombie.status, zombie.uid, zombie.time)),
             None => true,
         };
         if unwanted {
@@ -309,7 +310,7 @@ impl Tree {
             return false;
         };
         let told = (status, uid, task.cpu_time());
-        let unwanted = notify_parent_of(tracer.group(), task.tid(), Some(Signal::CHLD), told);
+        let unwanted = notify_parent_of(tracer.group(), task.pid(), Some(Signal::CHLD), told);
         after.parents.push(tracer.group().clone());
         if unwanted {
             self.unlink(task, after);

@@ -3,6 +3,7 @@
 use super::calls::{AT_ENTRY, AT_EXIT, CALL_MARK};
 use super::registers::WORDS;
 use super::{Event, Resume, Stop, TraceOptions, Tracee, Xstate};
+use crate::send::Reach;
 use crate::{Task, TaskCx};
 use abi::{Errno, libc};
 use mm::Mm;
@@ -163,8 +164,8 @@ impl TaskCx {
     /// `ESRCH`
     pub fn kill_tracee(&self, tid: i32) -> Result<(), Errno> {
         let task = self.tracee(tid)?;
-        let info = SigInfo::user(Signal::KILL, 0, self.task().tgid(), self.creds_ref().ruid);
-        task.group().send_to(&task, Signal::KILL, info)
+        let info = self.own_info(task.group(), Signal::KILL, 0);
+        self.send_as_self(task.group(), Reach::Thread(&task), Signal::KILL, info)
     }
 
     /// `PTRACE_INTERRUPT`

@@ -7,7 +7,7 @@ use crate::run::Pending;
 use crate::send::{Reach, ticks};
 use crate::{ChildEvent, Task, TaskCx};
 use abi::{Errno, libc};
-use ctx::Restart;
+use ctx::{Pid, Restart};
 use signal::{ActionFlags, Handler, SigInfo, Signal};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -257,7 +257,7 @@ impl TaskCx {
         let info = SigInfo::child(
             Signal::CHLD,
             why,
-            me.tid(),
+            me.pid().seen_from(tracer.group().pid_namespace().space()),
             tracer.group().shown_uid(self.creds_ref().ruid),
             status,
             ticks(time.user),
@@ -276,7 +276,7 @@ impl TaskCx {
 
     fn own_trap(&self, signal: i32, code: i32) -> SigInfo {
         let signal = Signal::new(signal).unwrap_or(Signal::TRAP);
-        SigInfo::user(signal, code, self.tid(), self.own_uid())
+        SigInfo::user(signal, code, self.task.pid().own(), self.own_uid())
     }
 
     /// What it is told its own user is.
@@ -308,14 +308,24 @@ impl TaskCx {
         true
     }
 
+    /// As [`TaskCx::trace_event`], with what the tracer calls `pid`.
+    pub(crate) fn trace_pid_event(&mut self, event: Event, pid: &Pid) -> bool {
+        let Some(tracer) = self.task.tracer() else {
+            return false;
+        };
+        let space = tracer.group().pid_namespace().space();
+        drop(tracer);
+        self.trace_event(event, pid.seen_from(space) as u64)
+    }
+
     /// Whether its tracer hears of `event`.
     pub(crate) fn traces(&self, event: Event) -> bool {
         self.task.is_traced() && self.task.tracee.lock().enabled(event)
     }
 
     /// A new program: an event, or `SIGTRAP` where nobody asked.
-    pub(crate) fn trace_exec(&mut self, old_tid: i32) {
-        if self.trace_event(Event::Exec, old_tid as u64) || !self.task.is_traced() {
+    pub(crate) fn trace_exec(&mut self, old: &Pid) {
+        if self.trace_pid_event(Event::Exec, old) || !self.task.is_traced() {
             return;
         }
         let seized = {
@@ -323,7 +333,7 @@ impl TaskCx {
             t.by.is_none() || t.seized
         };
         if !seized {
-            let info = SigInfo::user(Signal::TRAP, 0, self.tid(), self.own_uid());
+            let info = SigInfo::user(Signal::TRAP, 0, self.task.pid().own(), self.own_uid());
             self.raise_info(info);
         }
     }
@@ -392,7 +402,8 @@ impl TaskCx {
         if info.signo != chosen.number() {
             let tracer = kept.tracer();
             let uid = tracer.as_ref().map_or(0, |t| t.creds().ruid);
-            let pid = tracer.map_or(0, |t| t.tid());
+            let own = self.pid_namespace().space();
+            let pid = tracer.map_or(0, |t| t.pid().seen_from(own));
             info = SigInfo::user(chosen, 0, pid, self.group().shown_uid(uid));
         }
         if self.task.blocked().has(chosen) || self.is_killed() {

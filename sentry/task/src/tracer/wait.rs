@@ -4,6 +4,7 @@ use crate::children::{Waited, Which};
 use crate::exit::After;
 use crate::tree::Tree;
 use crate::{ChildEvent, Task, TaskCx, WaitFlags};
+use ctx::PidSpace;
 use std::sync::Arc;
 
 impl TaskCx {
@@ -47,7 +48,7 @@ impl TaskCx {
                     found.is_some() || flags.intersects(WaitFlags::EXITED | WaitFlags::CONTINUED);
             } else {
                 any = true;
-                found = stopped_tracee(task, flags);
+                found = stopped_tracee(task, flags, self.pid_namespace().space());
             }
             if found.is_some() {
                 break;
@@ -71,7 +72,7 @@ impl TaskCx {
         let pid = task.tgid();
         if let Some(r) = tree.remains.iter().find(|r| Arc::ptr_eq(&r.task, task)) {
             let waited = Waited {
-                pid: task.tid(),
+                pid: task.pid().seen_from(self.pid_namespace().space()),
                 uid: r.uid,
                 event: ChildEvent::Ended(r.status),
                 time: task.cpu_time(),
@@ -89,7 +90,7 @@ impl TaskCx {
         let z = node.zombie?;
         let by_parent = node.parent == self.group().tgid();
         let waited = Waited {
-            pid,
+            pid: task.pid().seen_from(self.pid_namespace().space()),
             uid: z.uid,
             event: ChildEvent::Ended(z.status),
             time: z.total,
@@ -109,7 +110,7 @@ impl TaskCx {
 }
 
 /// The stop that has not been told of yet.
-fn stopped_tracee(task: &Arc<Task>, flags: WaitFlags) -> Option<Waited> {
+fn stopped_tracee(task: &Arc<Task>, flags: WaitFlags, space: PidSpace) -> Option<Waited> {
     let code = {
         let mut t = task.tracee.lock();
         let stop = t.stopped().filter(|s| s.code != 0)?;
@@ -120,7 +121,7 @@ fn stopped_tracee(task: &Arc<Task>, flags: WaitFlags) -> Option<Waited> {
         code
     };
     Some(Waited {
-        pid: task.tid(),
+        pid: task.pid().seen_from(space),
         uid: task.creds().ruid,
         event: ChildEvent::Trapped(code),
         time: task.group().cpu_time(),
