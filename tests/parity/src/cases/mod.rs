@@ -39,6 +39,9 @@ mod mqueues;
 mod namespaces;
 mod overlays;
 mod paths;
+mod pid_namespaces;
+mod pid_namespaces_signals;
+mod pid_namespaces_told;
 mod pipes;
 mod pivot_root;
 mod proc_figures;
@@ -131,6 +134,14 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
             mqueues::CASES,
             sysctl::CASES,
             namespaces::CASES,
+        ],
+    ),
+    (
+        "pids",
+        &[
+            pid_namespaces::CASES,
+            pid_namespaces_signals::CASES,
+            pid_namespaces_told::CASES,
         ],
     ),
     (

@@ -1,4 +1,5 @@
-//! Namespaces of host names and IPC objects: unshare(2), setns(2), their files.
+//! Namespaces of host names, IPC objects, networks and control groups: unshare(2), setns(2), their
+//! files.
 
 use crate::out::Out;
 use crate::sys::{self, R, child};
@@ -23,6 +24,10 @@ cases!(
     kept_by_files,
     questions_to_files,
     clone_flags,
+    network_names,
+    networks_of_clones,
+    control_groups,
+    without_privilege_for_more,
 );
 
 fn unshare(flags: i32) -> R {
@@ -388,6 +393,99 @@ fn clone_flags(o: Out) {
                 0
             )
         );
+    });
+    say!(o, "{text}");
+}
+
+/// An abstract name, and a socket to use it with.
+fn abstract_name(name: &[u8]) -> (Vec<u8>, i32) {
+    let mut address = (AF_UNIX as u16).to_ne_bytes().to_vec();
+    address.push(0);
+    address.extend_from_slice(name);
+    (address, k!(SYS_socket, AF_UNIX, SOCK_STREAM, 0).int())
+}
+
+fn bind_name(name: &[u8]) -> R {
+    let (address, fd) = abstract_name(name);
+    let bound = k!(SYS_bind, fd, &address[..], address.len());
+    k!(SYS_listen, fd, 4);
+    bound
+}
+
+fn connect_name(name: &[u8]) -> R {
+    let (address, fd) = abstract_name(name);
+    k!(SYS_connect, fd, &address[..], address.len())
+}
+
+fn network_names(o: Out) {
+    let name = format!("parity net {}", me()).into_bytes();
+    tell!(o, "bind" => bind_name(&name), "taken" => bind_name(&name));
+    let outside = link_text(&ns(me(), "net"));
+    let pid = child(|| {
+        let old = open(c"/proc/self/ns/net", O_RDONLY, 0).int();
+        let (address, before) = abstract_name(&name);
+        let mut pair = [0i32; 2];
+        k!(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, &mut pair);
+        tell!(o, "unshare" => unshare(CLONE_NEWNET), "another" => link_text(&ns(me(), "net")) != outside, "nobody" => connect_name(&name), "bind" => bind_name(&name), "connect" => connect_name(&name));
+        tell!(o, "of before" => k!(SYS_connect, before, &address[..], address.len()), "pair" => write(pair[0], b"x"), "came" => read(pair[1], 1).0);
+        let grandchild = child(|| {
+            tell!(o, "inherited" => connect_name(&name));
+            0
+        });
+        tell!(o, "grandchild" => wait_text(grandchild), "back" => k!(SYS_setns, old, CLONE_NEWNET), "is" => link_text(&ns(me(), "net")) == outside, "taken" => bind_name(&name));
+        0
+    });
+    tell!(o, "child" => wait_text(pid), "ours" => connect_name(&name));
+}
+
+fn networks_of_clones(o: Out) {
+    let name = format!("parity clone {}", me()).into_bytes();
+    bind_name(&name);
+    let (r, w) = pipe();
+    let (r2, w2) = pipe();
+    let pid = k!(
+        SYS_clone,
+        CLONE_NEWNET | CLONE_NEWCGROUP | SIGCHLD,
+        0,
+        0,
+        0,
+        0
+    );
+    if pid.0 == 0 {
+        tell!(o, "nobody" => connect_name(&name), "bind" => bind_name(b"inside"));
+        write(w, b"x");
+        read(r2, 1);
+        k!(SYS_exit_group, 0);
+    }
+    read(r, 1);
+    let fd = k!(SYS_pidfd_open, pid, 0).int();
+    let entering = child(|| {
+        tell!(o, "not here" => connect_name(b"inside"), "enter" => k!(SYS_setns, fd, CLONE_NEWNET | CLONE_NEWCGROUP), "there" => connect_name(b"inside"), "same" => link_text(&ns(me(), "cgroup")) == link_text(&ns(pid.int(), "cgroup")));
+        0
+    });
+    tell!(o, "entering" => wait_text(entering), "go" => write(w2, b"x"), "wait" => wait_text(pid.int()));
+}
+
+fn control_groups(o: Out) {
+    let outside = link_text(&ns(me(), "cgroup"));
+    let pid = child(|| {
+        let old = open(c"/proc/self/ns/cgroup", O_RDONLY, 0).int();
+        tell!(o, "unshare" => unshare(CLONE_NEWCGROUP), "another" => link_text(&ns(me(), "cgroup")) != outside, "back" => k!(SYS_setns, old, 0), "is" => link_text(&ns(me(), "cgroup")) == outside);
+        0
+    });
+    tell!(o, "child" => wait_text(pid));
+}
+
+fn without_privilege_for_more(o: Out) {
+    let text = as_user(|| {
+        for flags in [CLONE_NEWNET, CLONE_NEWCGROUP, CLONE_NEWPID] {
+            say!(
+                o,
+                "{flags:x} {} {}",
+                unshare(flags),
+                k!(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0)
+            );
+        }
     });
     say!(o, "{text}");
 }
