@@ -18,7 +18,7 @@ pub struct Pid {
 
 impl Pid {
     /// Of one that is in the outermost namespace, `space`, alone.
-    pub fn new(space: PidSpace, id: i32) -> Pid {
+    pub const fn new(space: PidSpace, id: i32) -> Pid {
         Pid {
             outermost: space,
             id,

@@ -2,17 +2,22 @@
 
 use crate::common::*;
 use abi::Errno;
+use ctx::{Pid, PidSpace};
 use std::time::Duration;
 use vfs::{FdTable, LeaseKind, LockOwner, OpenFlags as O};
 use vfs::{conflicting_lock, flock, lease, lock_range, set_lease, unlock_range};
 
+const fn called(id: i32) -> Pid {
+    Pid::new(PidSpace(1), id)
+}
+
 const A: LockOwner = LockOwner::Process {
     table: 1_000_001,
-    pid: 11,
+    pid: called(11),
 };
 const B: LockOwner = LockOwner::Process {
     table: 1_000_002,
-    pid: 22,
+    pid: called(22),
 };
 
 #[test]
@@ -29,7 +34,7 @@ fn ranges_conflict_split_and_merge() {
     let seen = conflicting_lock(&f, B, false, 0, 1000).unwrap();
     assert_eq!(
         (seen.start, seen.last, seen.pid, seen.write),
-        (0, 39, 11, true)
+        (0, 39, Some(called(11)), true)
     );
     let seen = conflicting_lock(&f, B, false, 60, 1000).unwrap();
     assert_eq!((seen.start, seen.last), (70, 99));
@@ -56,7 +61,7 @@ fn closing_any_descriptor_releases_a_process_s_locks() {
     let table = FdTable::new();
     let owner = LockOwner::Process {
         table: table.id(),
-        pid: 1,
+        pid: called(1),
     };
     let f = open(cx, "/f", O::RDWR).unwrap();
     e(lock_range(cx, &f, owner, true, (0, 9), false)).unwrap();
@@ -92,7 +97,7 @@ fn a_description_s_locks_go_with_it() {
         conflicting_lock(&g, LockOwner::Description, true, 0, 9)
             .unwrap()
             .pid,
-        -1
+        None
     );
     drop(dup);
     assert!(conflicting_lock(&g, LockOwner::Description, true, 0, 9).is_none());
@@ -130,8 +135,8 @@ fn a_deadlock_is_refused() {
     e(lock_range(cx, &f, A, true, (0, 0), false)).unwrap();
     e(lock_range(cx, &f, B, true, (1, 1), false)).unwrap();
     // Whoever comes second is refused, and lets the other in by giving up what it has.
-    let take = |cx: &vfs::KernelFsCtx, owner, range| {
-        let result = e(lock_range(cx, &f, owner, true, range, true));
+    let take = |cx: &vfs::KernelFsCtx, owner: LockOwner, range| {
+        let result = e(lock_range(cx, &f, owner.clone(), true, range, true));
         unlock_range(&f, owner, 0, u64::MAX);
         result
     };

@@ -153,7 +153,7 @@ fn what_ends_frees_its_mounts() {
     let a = place(cx, "/a").unwrap();
     let before = w.memory.usage();
     // A namespace, with mounts in it that know each other.
-    let copy = w.mounts.copy(&mut []);
+    let copy = w.mounts.copy(w.mounts.owner(), &mut []);
     let own = vfs::KernelFsCtx::new(w.clocks.clone(), copy.clone());
     let spec = Tmpfs::mount_spec(
         &w.memory,
@@ -209,7 +209,7 @@ fn what_is_mounted_shows_where_it_is_heard_of() {
     assert_eq!(m.list().len(), count + 3);
     assert_eq!(list(cx, "/slave/x"), ["f"]);
     // A copy of the namespace hears too, and what goes goes everywhere.
-    let copy = m.copy(&mut []);
+    let copy = m.copy(m.owner(), &mut []);
     assert_eq!(copy.list().len(), count + 3);
     m.umount(place(cx, "/a/x").unwrap(), false).unwrap();
     assert_eq!((m.list().len(), copy.list().len()), (count, count));
