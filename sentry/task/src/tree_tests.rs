@@ -93,7 +93,7 @@ impl World {
 
     fn allocate(&mut self) -> Result<i32, Errno> {
         let space = self.kernel.pid_namespace();
-        let pid = self.tree.allocate(space, space, &[], false);
+        let pid = self.tree.allocate(space, space, &[], &|_| false);
         pid.map(|pid| pid.id())
     }
 
@@ -114,7 +114,10 @@ impl World {
     /// A process in `space`; its id.
     fn add_inside(&mut self, space: &Arc<PidNamespace>, parent: i32) -> i32 {
         let outermost = self.kernel.pid_namespace();
-        let pid = self.tree.allocate(outermost, space, &[], false).unwrap();
+        let pid = self
+            .tree
+            .allocate(outermost, space, &[], &|_| false)
+            .unwrap();
         let id = pid.id();
         self.add_named(pid, space, parent, 1, 1);
         if space.numbers().init.is_none() {
@@ -183,7 +186,8 @@ fn orphans_go_to_the_nearest_subreaper() {
 #[test]
 fn numbers_inside_are_kept_by_groups_and_given_back_at_last() {
     let mut w = World::new();
-    let space = PidNamespace::nested(w.kernel.pid_namespace()).unwrap();
+    let space =
+        PidNamespace::nested(w.kernel.pid_namespace(), &auth::UserNamespace::default()).unwrap();
     let first = w.add_inside(&space, 1);
     let second = w.add_inside(&space, first);
     let third = w.add_inside(&space, second);
@@ -204,7 +208,7 @@ fn numbers_inside_are_kept_by_groups_and_given_back_at_last() {
     assert!(w.tree.nested.is_empty());
     // With the first, it has ended.
     let outermost = w.kernel.pid_namespace();
-    let next = w.tree.allocate(outermost, &space, &[], false);
+    let next = w.tree.allocate(outermost, &space, &[], &|_| false);
     assert_eq!(next.map(|pid| pid.id()), Err(Errno::ENOMEM));
 }
 
@@ -212,7 +216,8 @@ fn numbers_inside_are_kept_by_groups_and_given_back_at_last() {
 fn orphans_stay_in_their_namespace() {
     let mut w = World::new();
     w.tree.nodes[&1].group.set_subreaper(true);
-    let space = PidNamespace::nested(w.kernel.pid_namespace()).unwrap();
+    let space =
+        PidNamespace::nested(w.kernel.pid_namespace(), &auth::UserNamespace::default()).unwrap();
     let first = w.add_inside(&space, 1);
     let second = w.add_inside(&space, first);
     let third = w.add_inside(&space, second);

@@ -37,6 +37,7 @@ mod mounting;
 mod mounts_shown;
 mod mqueues;
 mod namespaces;
+mod namespaces_meet;
 mod overlays;
 mod paths;
 mod pid_namespaces;
@@ -142,6 +143,7 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
             pid_namespaces::CASES,
             pid_namespaces_signals::CASES,
             pid_namespaces_told::CASES,
+            namespaces_meet::CASES,
         ],
     ),
     (

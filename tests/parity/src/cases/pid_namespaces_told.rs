@@ -257,7 +257,7 @@ fn proc_of_outside(o: Out) {
     let fd = k!(SYS_pidfd_open, pid, 0);
     let dir = k!(SYS_pidfd_getfd, fd, 100, 0);
     let look = |name: &CStr| {
-        let mut text = vec![0u8; 64];
+        let mut text = [0u8; 64];
         let n = k!(SYS_readlinkat, dir, name, &mut text[..], 64);
         n.yes()
     };
