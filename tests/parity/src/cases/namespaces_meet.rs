@@ -83,7 +83,7 @@ fn by_clone(o: Out) {
             say!(o, "listed {:?}", listed());
             k!(SYS_exit_group, 0);
         }
-        tell!(o, "clone" => pid.ok(), "wait" => wait_text(pid.int()));
+        tell!(o, "wait" => wait_text(pid.int()), "clone" => pid.ok());
     });
     say!(o, "{text}");
 }
