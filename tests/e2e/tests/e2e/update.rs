@@ -371,7 +371,11 @@ fn a_group_that_is_gone(place: &Place<'_>) -> Result {
             .map(|d| d.join("cgroup.procs"))
             .unwrap_or_default();
         for pid in std::fs::read_to_string(dir.join("cgroup.procs"))?.lines() {
-            std::fs::write(&above, pid)?;
+            // One that was listed may have ended.
+            match std::fs::write(&above, pid) {
+                Err(e) if e.raw_os_error() == Some(nix::libc::ESRCH) => {}
+                moved => moved?,
+            }
         }
         std::fs::remove_dir(dir)?;
     }
