@@ -14,7 +14,7 @@ use std::any::Any;
 use std::sync::Arc;
 use sync::{Mutex, ranks};
 use task::TaskCx;
-use vfs::{File, FileOps, Mount, MountFlags, MountNamespace, OpenFlags, SuperBlock, SuperFlags};
+use vfs::{File, FileOps, FsCtx, Mount, MountFlags, OpenFlags, SuperBlock, SuperFlags};
 
 const CLOEXEC: u64 = 1;
 /// Bytes of a key, and of a value, with their NUL.
@@ -296,10 +296,5 @@ pub(crate) fn fsmount(cx: &mut TaskCx, &[fd, flags, attrs, ..]: &Args) -> SysRes
     check_revealing(cx, &mount, how)?;
     mount.set_flags(how);
     let top = mount.root_path();
-    give_tree(
-        cx,
-        top,
-        MountNamespace::tree_of(&mount),
-        flags & CLOEXEC != 0,
-    )
+    give_tree(cx, top, cx.mounts().tree_of(&mount), flags & CLOEXEC != 0)
 }

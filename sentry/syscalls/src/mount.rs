@@ -135,7 +135,7 @@ pub(crate) fn mount(
     } else if has(PROPAGATION) {
         let kind = kind_of_propagation(flags & !(libc::MS_REC | libc::MS_SILENT));
         let kind = kind.filter(|_| at.is_mount_root()).ok_or(Errno::EINVAL)?;
-        mounts.set_propagation(&at, kind, has(libc::MS_REC))?;
+        mounts.set_propagation(cx.creds_ref(), &at, kind, has(libc::MS_REC))?;
     } else if has(libc::MS_MOVE) {
         let from = from(cx, source)?;
         mounts.move_mount(&from, &at, false, &cx.root())?;

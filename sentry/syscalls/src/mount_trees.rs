@@ -175,7 +175,7 @@ pub(crate) fn move_mount(
     };
     let from = from.find(cx)?;
     match has(SET_GROUP) {
-        true => cx.mounts().set_group(&from, &to)?,
+        true => cx.mounts().set_group(cx.creds_ref(), &from, &to)?,
         false => cx
             .mounts()
             .move_mount(&from, &to, has(BENEATH), &cx.root())?,

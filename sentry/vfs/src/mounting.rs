@@ -6,6 +6,7 @@ use crate::propagation::{Kinship, Propagation};
 use crate::tree::{self, Change, Copying};
 use crate::{Mount, MountFlags, MountNamespace, MountSpec, VfsPath, anon};
 use abi::Errno;
+use auth::{Capability, Creds};
 use std::sync::Arc;
 
 /// What is to be done to the attributes of a mount (mount_setattr(2)).
@@ -154,12 +155,12 @@ impl MountNamespace {
             Some(tree) => tree.origin(),
             None => self.id(),
         };
-        Ok(MountNamespace::around(&mut change, &copy, origin))
+        Ok(self.around(&mut change, &copy, origin))
     }
 
     /// A new mount as a tree of its own (fsmount(2)).
-    pub fn tree_of(mount: &Arc<Mount>) -> Arc<MountNamespace> {
-        MountNamespace::around(&mut Change::begin(), mount, 0)
+    pub fn tree_of(&self, mount: &Arc<Mount>) -> Arc<MountNamespace> {
+        self.around(&mut Change::begin(), mount, 0)
     }
 
     /// Moves a mount (`MS_MOVE`, move_mount(2)): `from` must be the root of one. With `beneath`,
@@ -248,13 +249,12 @@ impl MountNamespace {
     /// Puts the mount of `to` into the groups of that of `from` (`MOVE_MOUNT_SET_GROUP`).
     ///
     /// # Errors
-    /// `EINVAL` unless both are roots of one file system's mounts, `to` is private and `from` not.
-    pub fn set_group(&self, from: &VfsPath, to: &VfsPath) -> Result<(), Errno> {
+    /// `EINVAL` unless both are roots of one file system's mounts, `to` is private and `from` not;
+    /// `EPERM` unless `creds` administer the namespaces of both.
+    pub fn set_group(&self, creds: &Creds, from: &VfsPath, to: &VfsPath) -> Result<(), Errno> {
         let mut change = Change::begin();
-        // In whichever namespace.
-        if change.home(&from.mount).is_none() || change.home(&to.mount).is_none() {
-            return Err(Errno::EINVAL);
-        }
+        may_change_groups(&mut change, creds, &from.mount)?;
+        may_change_groups(&mut change, creds, &to.mount)?;
         let (old, new) = (&from.mount, &to.mount);
         let has_groups = |m: &Arc<Mount>| m.is_shared() || m.master_id().is_some();
         if !from.is_mount_root()
@@ -274,17 +274,21 @@ impl MountNamespace {
     /// is mounted below it too.
     ///
     /// # Errors
-    /// `EINVAL` where `at` is no mount's root, or of no namespace.
+    /// `EINVAL` where `at` is no mount's root, or of no namespace; `EPERM` unless `creds` administer
+    /// that one.
     pub fn set_propagation(
         &self,
+        creds: &Creds,
         at: &VfsPath,
         kind: Propagation,
         recursive: bool,
     ) -> Result<(), Errno> {
         let mut change = Change::begin();
-        if !at.is_mount_root() || change.home(&at.mount).is_none() {
+        if !at.is_mount_root() {
             return Err(Errno::EINVAL);
         }
+        // What is mounted below it is of the same namespace.
+        may_change_groups(&mut change, creds, &at.mount)?;
         for mount in chosen(&at.mount, recursive) {
             mount.set_propagation(kind);
             change.keep(mount);
@@ -454,6 +458,16 @@ impl MountNamespace {
         change.put(root_mount, old);
         change.touch(&self.handle());
         Ok(())
+    }
+}
+
+/// Whether who has `creds` may say who hears of what is mounted below `mount`: in whichever
+/// namespace it is, but as an administrator of that one (`may_change_propagation`).
+fn may_change_groups(change: &mut Change, creds: &Creds, mount: &Mount) -> Result<(), Errno> {
+    let home = change.home(mount).ok_or(Errno::EINVAL)?;
+    match creds.has_in(home.owner(), Capability::SysAdmin) {
+        true => Ok(()),
+        false => Err(Errno::EPERM),
     }
 }
 

@@ -64,15 +64,14 @@ impl MountNamespace {
         })
     }
 
-    /// A tree of mounts, unattached, as a namespace that no task is in.
+    /// A tree of mounts, unattached, as a namespace that no task is in, made by one in this one.
     pub(crate) fn around(
+        &self,
         change: &mut Change,
         top: &Arc<Mount>,
         origin: u64,
     ) -> Arc<MountNamespace> {
-        // Nobody asks whose it is: who holds the descriptor may have it.
-        let owner = UserNamespace::default();
-        let namespace = MountNamespace::with(top.id(), Some(origin), owner);
+        let namespace = MountNamespace::with(top.id(), Some(origin), self.owner.clone());
         change.enter(top, &namespace);
         namespace
     }

@@ -13,6 +13,7 @@ cases!(
     what_becomes_of_owners,
     mounting_inside,
     mounts_are_locked,
+    mounts_outside_keep_their_groups,
     flags_are_locked,
     devices_inside,
     set_user_id_programs,
@@ -121,6 +122,36 @@ fn mounting_inside(o: Out) {
         tell!(o, "option" => k!(SYS_mount, c"none", c"at", c"tmpfs", 0, c"uid=0"), "outside" => k!(SYS_mount, c"none", c"at", c"tmpfs", 0, c"uid=5"), "queues" => k!(SYS_mount, c"none", c"at", c"mqueue", 0, 0), "proc" => k!(SYS_mount, c"none", c"at", c"proc", 0, 0), "none such" => k!(SYS_mount, c"none", c"at", c"nosuchfs", 0, 0), "ipc" => unshare(CLONE_NEWIPC), "queues" => k!(SYS_mount, c"none", c"at", c"mqueue", 0, 0));
     });
     say!(o, "{text}");
+}
+
+/// What a descriptor from outside leads to stays as who administers it wants it.
+fn mounts_outside_keep_their_groups(o: Out) {
+    k!(SYS_mkdir, c"at", 0o755);
+    k!(SYS_mkdir, c"own", 0o755);
+    let pid = child(|| {
+        tell!(o, "unshare" => unshare(CLONE_NEWNS));
+        k!(SYS_mount, c"none", c"/", 0, PRIVATE, 0);
+        k!(SYS_mount, c"none", c"at", c"tmpfs", 0, 0);
+        k!(SYS_mount, c"at", c"own", 0, MS_BIND, 0);
+        tell!(o, "shared" => k!(SYS_mount, c"none", c"at", 0, MS_SHARED, 0));
+        let outer = open(c"at", O_PATH | O_DIRECTORY, 0).int();
+        let private = open(c"own", O_PATH | O_DIRECTORY, 0).int();
+        user();
+        become_root(1000, 1000);
+        unshare(CLONE_NEWNS);
+        let named = |fd: i32| path(&format!("/proc/self/fd/{fd}"));
+        for kind in [MS_SHARED, MS_PRIVATE, MS_SLAVE, MS_UNBINDABLE] {
+            tell!(o, "theirs" => k!(SYS_mount, c"none", named(private), 0, kind, 0), "with all" => k!(SYS_mount, c"none", named(private), 0, kind | MS_REC, 0), "mine" => k!(SYS_mount, c"none", c"own", 0, kind, 0));
+        }
+        k!(SYS_mount, c"none", c"own", 0, MS_PRIVATE, 0);
+        // MOVE_MOUNT_SET_GROUP, with both by descriptor.
+        let groups = |from: i32, to: i32| k!(429, from, c"", to, c"", 0x144);
+        let mine = open(c"own", O_PATH | O_DIRECTORY, 0).int();
+        let copy = open(c"at", O_PATH | O_DIRECTORY, 0).int();
+        tell!(o, "of theirs" => groups(outer, mine), "to theirs" => groups(copy, private), "among theirs" => groups(outer, private), "among mine" => groups(copy, mine));
+        0
+    });
+    tell!(o, "child" => wait_text(pid));
 }
 
 fn mounts_are_locked(o: Out) {

@@ -2,6 +2,7 @@
 
 use crate::common::*;
 use abi::Errno;
+use ctx::Ctx;
 use sentry_fs_tmpfs::{Options, Tmpfs};
 use vfs::{FsCtx, MountFlags, OpenFlags as O, Propagation};
 
@@ -165,7 +166,7 @@ fn what_ends_frees_its_mounts() {
     copy.mount(&place(&own, "/a").unwrap(), spec).unwrap();
     put(&own, "/a/f", "data");
     let shared = place(&own, "/a").unwrap();
-    copy.set_propagation(&shared, Propagation::Shared, false)
+    copy.set_propagation(&cx.creds(), &shared, Propagation::Shared, false)
         .unwrap();
     copy.bind(&shared, &place(&own, "/b").unwrap(), true)
         .unwrap();
@@ -196,7 +197,8 @@ fn what_is_mounted_shows_where_it_is_heard_of() {
     w.mount_tmpfs("/a", MountFlags::empty());
     mkdir(cx, "/a/x").unwrap();
     let m = &w.mounts;
-    let share = |at: &str, kind| m.set_propagation(&place(cx, at).unwrap(), kind, false);
+    let share =
+        |at: &str, kind| m.set_propagation(&cx.creds(), &place(cx, at).unwrap(), kind, false);
     share("/a", Propagation::Shared).unwrap();
     for d in ["/peer", "/slave"] {
         m.bind(&place(cx, "/a").unwrap(), &place(cx, d).unwrap(), false)
