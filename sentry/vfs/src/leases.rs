@@ -156,12 +156,16 @@ impl State {
     }
 }
 
-/// Calls `f` with what there is of one file, and acts upon what came of it.
-fn with<T>(at: &VfsPath, f: impl FnOnce(&mut State, &mut After) -> T) -> T {
+/// Calls `f` with what there is of one file, and acts upon what came of it; `None` where there is
+/// nothing, unless it is to be made.
+fn with<T>(at: &VfsPath, make: bool, f: impl FnOnce(&mut State, &mut After) -> T) -> Option<T> {
     let key = at.inode_key();
     let mut after = After::default();
     let mut all = ALL.lock();
-    let state = all.entry(key).or_insert_with(|| State::of(at));
+    if make {
+        all.entry(key).or_insert_with(|| State::of(at));
+    }
+    let state = all.get_mut(&key)?;
     state.expire(&mut after);
     let result = f(state, &mut after);
     if state.leases.is_empty()
@@ -171,7 +175,7 @@ fn with<T>(at: &VfsPath, f: impl FnOnce(&mut State, &mut After) -> T) -> T {
     }
     drop(all);
     after.act();
-    result
+    Some(result)
 }
 
 /// Takes a lease on what `file` has open, changes the one it has, or (`None`) gives it up
@@ -198,17 +202,18 @@ pub fn set_lease(
     }
     let id = file.id();
     let Some(kind) = kind else {
-        return with(at, |state, after| {
+        let given_up = with(at, false, |state, after| {
             state.remove(|l| l.file == id, after);
-            match after.gone.is_empty() {
-                true => Err(Errno::EAGAIN),
-                false => Ok(()),
-            }
+            !after.gone.is_empty()
         });
+        return match given_up {
+            Some(true) => Ok(()),
+            Some(false) | None => Err(Errno::EAGAIN),
+        };
     };
     file.locked.store(1, Ordering::Relaxed);
     let pid = cx.process_id();
-    with(at, |state, after| {
+    with(at, true, |state, after| {
         if conflicts_with_openings(file, at, kind) {
             return Err(Errno::EAGAIN);
         }
@@ -245,7 +250,8 @@ pub fn set_lease(
             return Err(Errno::EAGAIN);
         }
         Ok(())
-    })?;
+    })
+    .unwrap_or(Err(Errno::EAGAIN))?;
     file.own_unless_owned(cx, OwnerKind::Process, cx.tid());
     Ok(())
 }
@@ -267,10 +273,11 @@ pub fn lease(file: &File) -> Option<LeaseKind> {
     if COUNT.load(Ordering::SeqCst) == 0 {
         return None;
     }
-    with(at, |state, _| {
+    with(at, false, |state, _| {
         let own = state.leases.iter().find(|l| l.file == file.id());
         own.and_then(Lease::target)
     })
+    .flatten()
 }
 
 /// Has the leases given up that stand against somebody who has opened `at` (and is counted
@@ -296,27 +303,27 @@ fn break_them(cx: &dyn Ctx, at: &VfsPath, write: bool, nonblocking: bool) -> Res
     let seconds = sysctl::LEASE_BREAK_TIME.size() as u64;
     let until = (seconds > 0).then(|| Instant::now() + Duration::from_secs(seconds));
     let mut told = Vec::new();
-    let (conflict, queue) = with(at, |state, _| {
-        let mut conflict = false;
+    let mut conflict = false;
+    let queue = with(at, false, |state, _| {
         for lease in state.leases.iter_mut().filter(|l| l.conflicts(write)) {
             conflict = true;
             if lease.ask(write, until) {
                 told.push((lease.to.clone(), lease.fd));
             }
         }
-        (conflict, state.queue.clone())
-    });
+        // Whoever has it keeps the entry.
+        (conflict && !nonblocking).then(|| state.queue.clone())
+    })
+    .flatten();
     for (to, fd) in told {
         to.tell(fd, Reason::Message);
     }
     if !conflict {
         return Ok(());
     }
-    if nonblocking {
-        return Err(Errno::EAGAIN.into());
-    }
+    let queue = queue.ok_or(Errno::EAGAIN)?;
     let look = || {
-        with(at, |state, _| {
+        with(at, false, |state, _| {
             let conflicting = state.leases.iter().filter(|l| l.conflicts(write));
             let asked: Vec<Until> = conflicting
                 .map(|l| l.gives_up.or(l.weakens).flatten())
@@ -324,6 +331,7 @@ fn break_them(cx: &dyn Ctx, at: &VfsPath, write: bool, nonblocking: bool) -> Res
             let first = asked.iter().flatten().min().copied();
             (!asked.is_empty()).then_some(first)
         })
+        .flatten()
     };
     let mut result = Ok(());
     while let Some(deadline) = look() {
@@ -340,7 +348,7 @@ fn break_them(cx: &dyn Ctx, at: &VfsPath, write: bool, nonblocking: bool) -> Res
     }
     drop(queue);
     // The queue may have been all that kept the entry.
-    with(at, |_, _| ());
+    with(at, false, |_, _| ());
     result
 }
 
@@ -349,7 +357,7 @@ pub(crate) fn description_gone(file: &File) {
     if let Some(at) = file.path()
         && COUNT.load(Ordering::SeqCst) != 0
     {
-        with(at, |state, after| {
+        with(at, false, |state, after| {
             state.remove(|l| l.file == file.id(), after)
         });
     }
