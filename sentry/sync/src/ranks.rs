@@ -34,6 +34,8 @@ ranks! {
     FilePosition,
     /// The rename lock of a filesystem: topology changes across directories.
     Rename,
+    /// Flags and options of a mounted file system: held while it takes others.
+    SuperBlock,
     /// Mount tree of a mount namespace.
     Mounts,
     /// One directory's children (taken nested, parent before child).
@@ -94,6 +96,8 @@ ranks! {
     DentryCache,
     /// Timer queue.
     Timers,
+    /// The mounts of a namespace: where each stands is looked at under it.
+    MountTable,
     /// A small lock that guards plain data and under which nothing but a wait queue or a
     /// frame allocator is ever taken.
     Leaf,

@@ -6,6 +6,7 @@ use auth::UserNamespace;
 use ctx::Ctx;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use sync::{Mutex, ranks};
 
 bitflags::bitflags! {
     /// Flags of a file system as a whole, with mount(2)'s values.
@@ -90,6 +91,8 @@ pub struct SuperBlock {
     /// Where in the file system its tree begins, where that is a part of one.
     top: Vec<u8>,
     flags: AtomicU32,
+    /// One change at a time.
+    changing: Mutex<(), ranks::SuperBlock>,
     /// Open descriptions that write.
     writers: AtomicU32,
     tree: u64,
@@ -103,6 +106,7 @@ impl SuperBlock {
             fstype: spec.fstype,
             top: spec.top,
             flags: AtomicU32::new(spec.super_flags.bits()),
+            changing: Mutex::new(()),
             writers: AtomicU32::new(0),
             tree: root.tree(),
             fs: spec.fs,
@@ -158,10 +162,13 @@ impl SuperBlock {
         mask: SuperFlags,
         options: Option<&str>,
     ) -> Result<(), Errno> {
+        let _alone = self.changing.lock();
         let old = self.flags();
         let new = (old - mask) | (flags & mask);
-        // Told first, so that nobody begins to write unseen.
-        self.flags.store(new.bits(), Ordering::SeqCst);
+        let set = |flags: SuperFlags| self.flags.store(flags.bits(), Ordering::SeqCst);
+        // Read-only before it is asked, so that nobody begins to write unseen; writable only once
+        // it has agreed.
+        set(old | (new & SuperFlags::RDONLY));
         let busy =
             (new - old).contains(SuperFlags::RDONLY) && self.writers.load(Ordering::SeqCst) > 0;
         let done = match options {
@@ -169,7 +176,8 @@ impl SuperBlock {
             Some(options) => self.fs.reconfigure(cx, new, options),
             None => Ok(()),
         };
-        done.inspect_err(|_| self.flags.store(old.bits(), Ordering::SeqCst))
+        set(if done.is_ok() { new } else { old });
+        done
     }
 }
 
