@@ -45,7 +45,7 @@ fn copy_for(
         return Err(Errno::EINVAL);
     }
     let how = Copying::BIND;
-    let (top, _) = tree::copy_tree(change, &from.mount, &from.dentry, recursive, how);
+    let (top, _) = tree::copy_tree(change, &from.mount, &from.dentry, recursive, how)?;
     top.unlock_place();
     Ok(top)
 }
@@ -237,6 +237,7 @@ impl MountNamespace {
         };
         if covered
             || roots
+            || over.is_locked()
             || tree::is_below(over, mount)
             || covers(over)
             || (mount.is_in(self) && covers(mount))

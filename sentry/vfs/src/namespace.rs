@@ -187,7 +187,8 @@ impl MountNamespace {
         };
         let mut change = Change::begin();
         let bottom = self.bottom().expect("the bottom is never unmounted");
-        let (top, copies) = tree::copy_tree(&mut change, &bottom, bottom.root(), true, how);
+        let copied = tree::copy_tree(&mut change, &bottom, bottom.root(), true, how);
+        let (top, copies) = copied.expect("a whole namespace can be copied");
         if !same {
             tree::lock_down(&top);
         }

@@ -182,13 +182,16 @@ fn copy_one(old: &Arc<Mount>, root: Arc<Dentry>, how: Copying) -> Arc<Mount> {
 
 /// A copy of the mount `old` from `root` on, and with `whole` of what is mounted below that; in no
 /// namespace yet.
+///
+/// # Errors
+/// `EPERM` where what is left out would show what is hidden below it.
 pub(crate) fn copy_tree(
     change: &mut Change,
     old: &Arc<Mount>,
     root: &Arc<Dentry>,
     whole: bool,
     how: Copying,
-) -> (Arc<Mount>, BTreeMap<u64, Arc<Mount>>) {
+) -> Result<(Arc<Mount>, BTreeMap<u64, Arc<Mount>>), Errno> {
     let top = copy_one(old, root.clone(), how);
     let mut copies = BTreeMap::from([(old.id(), top.clone())]);
     let below = if whole { subtree(old) } else { Vec::new() };
@@ -200,7 +203,14 @@ pub(crate) fn copy_tree(
         let Some(parent) = copies.get(&point.mount.id()).cloned() else {
             continue;
         };
-        if outside || (source.is_unbindable() && !how.unbindable) {
+        if outside {
+            continue;
+        }
+        if source.is_unbindable() && !how.unbindable {
+            if source.is_locked() {
+                dissolve(change, &top);
+                return Err(Errno::EPERM);
+            }
             continue;
         }
         let copy = copy_one(source, source.root().clone(), how);
@@ -211,7 +221,7 @@ pub(crate) fn copy_tree(
         change.put(&copy, at);
         copies.insert(source.id(), copy);
     }
-    (top, copies)
+    Ok((top, copies))
 }
 
 /// Takes a copy that will not be used apart.
@@ -257,7 +267,7 @@ impl Spread<'_> {
                 unbindable: false,
             };
             let root = last.root().clone();
-            let (copy, _) = copy_tree(self.change, &last, &root, true, how);
+            let (copy, _) = copy_tree(self.change, &last, &root, true, how)?;
             let at = VfsPath {
                 mount,
                 dentry: self.dentry.clone(),

@@ -164,6 +164,10 @@ fn mounts_are_locked(o: Out) {
         k!(SYS_mkdir, c"at/below", 0o755);
         k!(SYS_mount, c"none", c"at/below", c"tmpfs", 0, 0);
         tell!(o, "unshare" => unshare(CLONE_NEWUSER | CLONE_NEWNS), "unmount" => k!(SYS_umount2, c"at/below", 0), "lazily" => k!(SYS_umount2, c"at", MNT_DETACH), "move" => k!(SYS_mount, c"at/below", c"to", 0, MS_MOVE, 0), "bind one" => k!(SYS_mount, c"at", c"to", 0, MS_BIND, 0), "what hides nothing" => k!(SYS_mount, c"at/below", c"to", 0, MS_BIND, 0), "unmount" => k!(SYS_umount2, c"to", 0), "bind all" => k!(SYS_mount, c"at", c"to", 0, MS_BIND | MS_REC, 0), "below it" => k!(SYS_umount2, c"to/below", 0), "it" => k!(SYS_umount2, c"to", MNT_DETACH), "over" => k!(SYS_mount, c"none", c"at/below", c"tmpfs", 0, 0), "away" => k!(SYS_umount2, c"at/below", 0), "but not" => k!(SYS_umount2, c"at/below", 0));
+        k!(SYS_umount2, c"to", MNT_DETACH);
+        k!(SYS_mount, c"none", c"to", c"tmpfs", 0, 0);
+        // MOVE_MOUNT_BENEATH
+        tell!(o, "beneath it" => k!(429, AT_FDCWD, c"to", AT_FDCWD, c"at/below", 0x200), "to be left out" => k!(SYS_mount, c"none", c"at/below", 0, MS_UNBINDABLE, 0), "bind all but it" => k!(SYS_mount, c"at", c"to", 0, MS_BIND | MS_REC, 0), "as a tree" => k!(428, AT_FDCWD, c"at", 0x8001));
         0
     });
     tell!(o, "child" => wait_text(pid));
