@@ -262,6 +262,14 @@ impl Mount {
         self.point.read().clone()
     }
 
+    /// Whether it is mounted on `dentry`.
+    pub(crate) fn stands_on(&self, dentry: &Arc<Dentry>) -> bool {
+        let point = self.point.read();
+        point
+            .as_ref()
+            .is_some_and(|p| Arc::ptr_eq(&p.dentry, dentry))
+    }
+
     pub(crate) fn links(&self) -> MutexGuard<'_, Links> {
         self.links.lock()
     }

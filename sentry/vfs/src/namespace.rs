@@ -22,7 +22,7 @@ pub struct MountNamespace {
     /// The namespace that such a tree was copied from; 0 where it was none.
     origin: u64,
     /// By id, which is the order of mounting.
-    mounts: RwLock<BTreeMap<u64, Arc<Mount>>, ranks::Leaf>,
+    mounts: RwLock<BTreeMap<u64, Arc<Mount>>, ranks::MountTable>,
     /// Id of the mount at the bottom.
     bottom: u64,
     changes: AtomicU64,
@@ -168,11 +168,7 @@ impl MountNamespace {
 
     /// Whether something is mounted on `dentry` in this namespace.
     pub(crate) fn has_on(&self, dentry: &Arc<Dentry>) -> bool {
-        dentry.is_mountpoint()
-            && self.list().iter().any(|m| {
-                m.mountpoint()
-                    .is_some_and(|p| Arc::ptr_eq(&p.dentry, dentry))
-            })
+        dentry.is_mountpoint() && self.mounts.read().values().any(|m| m.stands_on(dentry))
     }
 
     /// A copy with mounts of its own for `owner` (`CLONE_NEWNS`), and the place in it that
