@@ -1,10 +1,9 @@
 //! What mount(2), umount2(2), pivot_root(2) and their like do to a namespace, with Linux's checks
 //! in Linux's order. Whether the caller may mount at all was asked before.
 
-use crate::nsfs::{self, NamespaceFile};
 use crate::propagation::{Kinship, Propagation};
 use crate::tree::{self, Change, Copying};
-use crate::{Mount, MountFlags, MountNamespace, MountSpec, VfsPath, anon};
+use crate::{Dentry, Mount, MountFlags, MountNamespace, MountSpec, VfsPath, nsfs};
 use abi::Errno;
 use auth::{Capability, Creds};
 use std::sync::Arc;
@@ -68,6 +67,13 @@ fn reachable(at: &VfsPath, under: &VfsPath) -> bool {
 }
 
 impl MountNamespace {
+    /// Whether a name leads to the file of a namespace that must not be mounted in this one: no
+    /// namespace may be kept by what it shows, nor by what one shows that it keeps. So each keeps
+    /// younger ones alone.
+    fn is_kept_by(&self, dentry: &Dentry) -> bool {
+        nsfs::mounts_behind(dentry).is_some_and(|id| id <= self.id())
+    }
+
     /// Whether it is a tree that a task of `self` may change.
     fn may_use(&self, change: &mut Change, mount: &Mount) -> bool {
         mount.is_in(self) || change.home(mount).is_some_and(|n| n.is_usable_from(self))
@@ -121,12 +127,7 @@ impl MountNamespace {
     /// As [`MountNamespace::mount`]; `EINVAL` for what is unbindable, and where what is locked and
     /// hidden below `from` would be seen.
     pub fn bind(&self, from: &VfsPath, at: &VfsPath, recursive: bool) -> Result<Arc<Mount>, Errno> {
-        // A namespace must not be kept by what it shows.
-        if let Some(file) = anon::file_of(from.inode())
-            && let Some(ns) = file.ops_as::<NamespaceFile>()
-            && ns.kind().flag == nsfs::MNT.flag
-            && ns.id() <= self.id()
-        {
+        if self.is_kept_by(&from.dentry) {
             return Err(Errno::EINVAL);
         }
         let mut change = Change::begin();
@@ -212,7 +213,8 @@ impl MountNamespace {
         if place.mount.is_shared() && has_unbindable(mount) {
             return Err(Errno::EINVAL);
         }
-        if tree::is_below(mount, &place.mount) {
+        let mut all = tree::subtree(mount).into_iter();
+        if all.any(|m| self.is_kept_by(m.root())) || tree::is_below(mount, &place.mount) {
             return Err(Errno::ELOOP);
         }
         let home = change.home(&place.mount).ok_or(Errno::EINVAL)?;

@@ -180,6 +180,7 @@ impl MountNamespace {
             kinship: if same { Kinship::Same } else { Kinship::Slave },
             shared: false,
             unbindable: true,
+            namespaces: false,
         };
         let mut change = Change::begin();
         let bottom = self.bottom().expect("the bottom is never unmounted");

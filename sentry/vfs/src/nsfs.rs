@@ -1,7 +1,7 @@
 //! Namespaces as files: what `/proc/PID/ns` leads to (namespaces(7), ioctl_ns(2)).
 
-use crate::anon::plain_attr;
-use crate::{Attr, File, FileOps, FileType, OpenFlags};
+use crate::anon::{self, plain_attr};
+use crate::{Attr, Dentry, File, FileOps, FileType, OpenFlags};
 use abi::Errno;
 use abi::time::Timespec;
 use auth::UserNamespace;
@@ -119,6 +119,13 @@ pub fn open(cx: &dyn Ctx, kind: &'static NamespaceKind, id: u64, held: Held) -> 
         held,
     };
     File::anonymous(cx, Arc::new(file), OpenFlags::empty())
+}
+
+/// The number of the mount namespace whose file a name leads to.
+pub(crate) fn mounts_behind(dentry: &Dentry) -> Option<u64> {
+    let file = anon::file_of(dentry.inode())?;
+    let namespace = file.ops_as::<NamespaceFile>()?;
+    (namespace.kind().flag == MNT.flag).then(|| namespace.id())
 }
 
 /// What readlink(2) says of it: `mnt:[4026531840]`.

@@ -5,7 +5,7 @@
 
 use crate::mount::Mount;
 use crate::propagation::{Kinship, PeerGroup, Propagation};
-use crate::{Dentry, MountNamespace, VfsPath};
+use crate::{Dentry, MountNamespace, VfsPath, nsfs};
 use abi::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
@@ -160,6 +160,9 @@ pub(crate) struct Copying {
     pub(crate) shared: bool,
     /// What is unbindable is copied too (a whole namespace is).
     pub(crate) unbindable: bool,
+    /// Files of mount namespaces are copied too. They keep those, and copies in others than the
+    /// caller's could keep each other.
+    pub(crate) namespaces: bool,
 }
 
 impl Copying {
@@ -168,6 +171,7 @@ impl Copying {
         kinship: Kinship::Same,
         shared: false,
         unbindable: false,
+        namespaces: true,
     };
 }
 
@@ -184,7 +188,8 @@ fn copy_one(old: &Arc<Mount>, root: Arc<Dentry>, how: Copying) -> Arc<Mount> {
 /// namespace yet.
 ///
 /// # Errors
-/// `EPERM` where what is left out would show what is hidden below it.
+/// `EPERM` where what is left out would show what is hidden below it, `EINVAL` for a namespace's
+/// file where those are left out.
 pub(crate) fn copy_tree(
     change: &mut Change,
     old: &Arc<Mount>,
@@ -192,6 +197,9 @@ pub(crate) fn copy_tree(
     whole: bool,
     how: Copying,
 ) -> Result<(Arc<Mount>, BTreeMap<u64, Arc<Mount>>), Errno> {
+    if !how.namespaces && nsfs::mounts_behind(root).is_some() {
+        return Err(Errno::EINVAL);
+    }
     let top = copy_one(old, root.clone(), how);
     let mut copies = BTreeMap::from([(old.id(), top.clone())]);
     let below = if whole { subtree(old) } else { Vec::new() };
@@ -211,6 +219,9 @@ pub(crate) fn copy_tree(
                 dissolve(change, &top);
                 return Err(Errno::EPERM);
             }
+            continue;
+        }
+        if !how.namespaces && nsfs::mounts_behind(source.root()).is_some() {
             continue;
         }
         let copy = copy_one(source, source.root().clone(), how);
@@ -265,6 +276,7 @@ impl Spread<'_> {
                 kinship,
                 shared: mount.is_shared(),
                 unbindable: false,
+                namespaces: false,
             };
             let root = last.root().clone();
             let (copy, _) = copy_tree(self.change, &last, &root, true, how)?;
