@@ -158,6 +158,11 @@ impl Dentry {
         self.place.read().parent.clone()
     }
 
+    /// Whether it is the root of a file system.
+    pub(crate) fn is_root(&self) -> bool {
+        self.place.read().parent.is_none()
+    }
+
     pub(crate) fn parent_and_name(&self) -> (Option<Arc<Dentry>>, Arc<[u8]>) {
         let place = self.place.read();
         (place.parent.clone(), place.name.clone())

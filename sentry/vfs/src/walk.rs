@@ -248,6 +248,11 @@ impl<'a> Walker<'a> {
                 continue;
             }
             if let Some(parent) = self.at.dentry.parent() {
+                // What was moved out of the part that a bind mount shows leads nowhere from there.
+                let top = self.at.mount.root();
+                if !top.is_root() && !top.is_ancestor_of(&parent) {
+                    return Err(Errno::ENOENT);
+                }
                 self.at.dentry = parent;
             }
             break;

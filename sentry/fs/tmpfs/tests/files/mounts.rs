@@ -239,3 +239,20 @@ fn the_root_is_left_and_taken_off() {
     w.mounts.umount(place(&cx, "/old").unwrap(), true).unwrap();
     assert!(list(&cx, "/old").is_empty());
 }
+
+#[test]
+fn what_left_a_bind_mount_has_no_parent_there() {
+    let mut w = World::new();
+    for d in ["/s", "/s/d", "/s/d/e", "/s/d/e/f", "/out", "/m"] {
+        mkdir(&w.cx, d).unwrap();
+    }
+    let (from, at) = (place(&w.cx, "/s/d").unwrap(), place(&w.cx, "/m").unwrap());
+    w.mounts.bind(&from, &at, false).unwrap();
+    let inside = place(&w.cx, "/m/e").unwrap();
+    w.cx.set_cwd(inside);
+    assert_eq!(place(&w.cx, "..").unwrap(), place(&w.cx, "/m").unwrap());
+    rename(&w.cx, "/s/d/e", "/out/e", 0).unwrap();
+    assert_eq!(place(&w.cx, "f/..").unwrap_err(), Errno::ENOENT);
+    assert_eq!(place(&w.cx, "..").unwrap_err(), Errno::ENOENT);
+    assert_eq!(place(&w.cx, "../..").unwrap_err(), Errno::ENOENT);
+}
