@@ -5,8 +5,8 @@ use crate::cases::mount_help::{
     writable,
 };
 use crate::out::Out;
-use crate::sys::{self, R};
-use crate::util::{as_user, close, open};
+use crate::sys::{self, R, child};
+use crate::util::{as_user, close, mk, open, pipe, read, wait_text, write};
 use crate::{cases, k, say, tell};
 use libc::*;
 use std::ffi::CStr;
@@ -40,6 +40,7 @@ cases!(
     mounts_told,
     mounts_told_errors,
     numbers_of_mounts,
+    namespaces_as_mounts,
 );
 
 const EMPTY: i32 = AT_EMPTY_PATH;
@@ -573,5 +574,39 @@ fn numbers_of_mounts(o: Out) {
         }
         let (one, again) = (unique(c"a"), unique(c"a/file"));
         tell!(o, "unique" => one > 1 << 31, "the same below" => one == again);
+    });
+}
+
+/// No namespace may be kept by itself, by whichever way its file is mounted.
+fn namespaces_as_mounts(o: Out) {
+    with_trees(o, |o| {
+        mk(c"on", b"");
+        mk(c"a/on", b"");
+        let own = open_tree(c"/proc/self/ns/mnt", CLONE).int();
+        tell!(o, "own" => move_mount((own, c""), (AT_FDCWD, c"on"), FROM_EMPTY));
+        let other = open_tree(c"/proc/self/ns/uts", CLONE).int();
+        tell!(o, "of another kind" => move_mount((other, c""), (AT_FDCWD, c"on"), FROM_EMPTY), "away" => umount(c"on", 0));
+        let (ready, go) = (pipe(), pipe());
+        let pid = child(|| {
+            close(go.1);
+            k!(SYS_unshare, CLONE_NEWNS);
+            write(ready.1, b"x");
+            read(go.0, 1);
+            0
+        });
+        read(ready.0, 1);
+        let file = std::ffi::CString::new(format!("/proc/{pid}/ns/mnt")).unwrap_or_default();
+        tell!(o, "younger" => bind(&file, c"on"));
+        // The copy of the namespace has no mount of it.
+        let copy = child(|| {
+            k!(SYS_unshare, CLONE_NEWNS);
+            tell!(o, "in a copy" => umount(c"on", 0));
+            0
+        });
+        tell!(o, "copy" => wait_text(copy), "here" => umount(c"on", 0));
+        propagation(c"a", MS_SHARED);
+        tell!(o, "shared" => bind(&file, c"a/on"), "away" => umount(c"a/on", 0), "peer" => bind(c"a", c"b"), "to a peer" => bind(&file, c"a/on"), "away" => umount(c"a/on", 0));
+        close(go.1);
+        tell!(o, "child" => wait_text(pid));
     });
 }
