@@ -66,6 +66,8 @@ pub struct Mount {
     /// What is mounted on places in it, by the address of the dentry, which the mount that is
     /// found by it keeps alive.
     children: RwLock<BTreeMap<usize, Arc<Mount>>, ranks::Leaf>,
+    /// Where something of those stands that knows nothing of it any more ([`Mount::take_off`]).
+    hidden: Mutex<Vec<Arc<Dentry>>, ranks::Leaf>,
     links: Mutex<Links, ranks::Leaf>,
 }
 
@@ -131,6 +133,7 @@ impl Mount {
             expiring: AtomicBool::new(false),
             point: RwLock::new(None),
             children: RwLock::default(),
+            hidden: Mutex::default(),
             links: Mutex::default(),
         })
     }
@@ -313,13 +316,28 @@ impl Mount {
         *self.point.write() = Some(at);
     }
 
-    /// Takes it from where it is. With the trees locked; what it returns must not be dropped
-    /// under that lock.
-    pub(crate) fn take_off(self: &Arc<Self>) -> Option<VfsPath> {
+    /// Takes it from where it is. With `stays` it does not know of that place any more, but is
+    /// still found from there, and lives for as long as what it stood on. With the trees locked;
+    /// what it returns must not be dropped under that lock.
+    pub(crate) fn take_off(self: &Arc<Self>, stays: bool) -> Option<VfsPath> {
         let at = self.point.write().take()?;
+        if stays {
+            at.mount.hidden.lock().push(at.dentry.clone());
+            return Some(at);
+        }
         at.mount.children.write().remove(&key(&at.dentry));
         at.dentry.mounted_by(false);
         Some(at)
+    }
+
+    /// At its end: what still stood on it.
+    fn part_from_children(&mut self) -> Vec<Arc<Mount>> {
+        for dentry in std::mem::take(self.hidden.get_mut()) {
+            dentry.mounted_by(false);
+        }
+        std::mem::take(self.children.get_mut())
+            .into_values()
+            .collect()
     }
 
     /// Marks it for `MNT_EXPIRE`; whether it was so already.
@@ -363,5 +381,17 @@ impl Mount {
             return None;
         }
         crate::anon::name_of(at.inode())
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Not by recursion: a guest can mount upon mounts deeper than our stack.
+        let mut left = self.part_from_children();
+        while let Some(mount) = left.pop() {
+            if let Some(mut mount) = Arc::into_inner(mount) {
+                left.extend(mount.part_from_children());
+            }
+        }
     }
 }

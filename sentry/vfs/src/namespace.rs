@@ -205,7 +205,7 @@ impl Drop for MountNamespace {
         let all = std::mem::take(self.mounts.get_mut());
         let mut change = Change::begin();
         for mount in all.into_values() {
-            change.take(&mount);
+            change.part(&mount, |_| true);
             mount.links().namespace = Weak::new();
             mount.set_propagation(Propagation::Private);
             change.keep(mount);

@@ -64,7 +64,22 @@ impl Change {
     }
 
     pub(crate) fn take(&mut self, mount: &Arc<Mount>) {
-        let Some(at) = mount.take_off() else { return };
+        self.take_from(mount, false);
+    }
+
+    /// Takes a mount that goes for good. One that is locked where it is and goes with what it is
+    /// mounted on stays upon that: who still stands there must not see what it hides.
+    pub(crate) fn part(&mut self, mount: &Arc<Mount>, goes: impl Fn(&Mount) -> bool) {
+        let below = mount.mountpoint();
+        let hides = mount.is_locked() && below.as_ref().is_some_and(|at| goes(&at.mount));
+        self.places.extend(below);
+        self.take_from(mount, hides);
+    }
+
+    fn take_from(&mut self, mount: &Arc<Mount>, stays: bool) {
+        let Some(at) = mount.take_off(stays) else {
+            return;
+        };
         let key = address(&at.dentry);
         if let Some(on) = self.trees.get_mut(&key) {
             on.retain(|m| !std::ptr::eq(m.as_ptr(), Arc::as_ptr(mount)));
@@ -468,7 +483,7 @@ pub(crate) fn unmount(change: &mut Change, top: &Arc<Mount>) {
             namespace.forget(&mount);
             change.touched.push(namespace);
         }
-        change.take(&mount);
+        change.part(&mount, |m| ids.contains(&m.id()));
         mount.links().namespace = Weak::new();
         mount.set_propagation(Propagation::Private);
         change.keep(mount);

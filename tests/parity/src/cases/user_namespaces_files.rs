@@ -13,6 +13,7 @@ cases!(
     what_becomes_of_owners,
     mounting_inside,
     mounts_are_locked,
+    what_hides_goes_along,
     mounts_outside_keep_their_groups,
     flags_are_locked,
     devices_inside,
@@ -177,6 +178,47 @@ fn mounts_are_locked(o: Out) {
         k!(SYS_mount, c"none", c"/", 0, PRIVATE, 0);
         k!(SYS_mount, c"none", c"at", c"tmpfs", 0, 0);
         tell!(o, "of equals" => unshare(CLONE_NEWNS), "unmount" => k!(SYS_umount2, c"at", 0));
+        0
+    });
+    tell!(o, "child" => wait_text(pid));
+}
+
+/// What is unmounted with all that is mounted below it still hides what it hid.
+fn what_hides_goes_along(o: Out) {
+    k!(SYS_mkdir, c"at", 0o755);
+    k!(SYS_mkdir, c"to", 0o755);
+    let pid = child(|| {
+        unshare(CLONE_NEWNS);
+        k!(SYS_mount, c"none", c"/", 0, PRIVATE, 0);
+        k!(SYS_mount, c"none", c"at", c"tmpfs", 0, 0);
+        k!(SYS_mkdir, c"at/below", 0o755);
+        mk(c"at/below/secret", b"x");
+        k!(SYS_mount, c"none", c"at/below", c"tmpfs", 0, 0);
+        mk(c"at/below/seen", b"x");
+        k!(SYS_mkdir, c"at/below/deep", 0o755);
+        mk(c"at/below/deep/secret", b"x");
+        k!(SYS_mount, c"none", c"at/below/deep", c"tmpfs", 0, 0);
+        tell!(o, "unshare" => unshare(CLONE_NEWUSER | CLONE_NEWNS), "copy" => k!(SYS_mount, c"at", c"to", 0, MS_BIND | MS_REC, 0));
+        let inside = open(c"to", O_RDONLY | O_DIRECTORY, 0).int();
+        let tree = k!(428, AT_FDCWD, c"to", 0x8001).int();
+        let tree_inside = k!(SYS_openat, tree, c".", O_RDONLY | O_DIRECTORY, 0).int();
+        tell!(o, "unmount" => k!(SYS_umount2, c"to", MNT_DETACH));
+        let seen = |fd: i32| {
+            let at = |name: &CStr| k!(SYS_openat, fd, name, O_RDONLY, 0).yes();
+            (
+                at(c"below/secret"),
+                at(c"below/seen"),
+                at(c"below/deep/secret"),
+                at(c"below/deep"),
+            )
+        };
+        say!(o, "unmounted {:?}", seen(inside));
+        close(tree);
+        say!(o, "tree {:?}", seen(tree_inside));
+        // And where the namespace has ended that it was in.
+        let old = open(c"at", O_RDONLY | O_DIRECTORY, 0).int();
+        tell!(o, "leave" => unshare(CLONE_NEWNS));
+        say!(o, "ended {:?}", seen(old));
         0
     });
     tell!(o, "child" => wait_text(pid));
