@@ -217,9 +217,15 @@ impl Mm {
 
     /// Changes what execve(2) left (prctl(PR_SET_MM), PR_SET_DUMPABLE).
     pub fn update_exec_info(&self, change: impl FnOnce(&mut ExecInfo)) {
-        let mut info = ExecInfo::clone(&self.exec_info());
-        change(&mut info);
-        self.set_exec_info(info);
+        let old = {
+            // Read and written under one lock: of two changes neither is lost.
+            let mut info = self.info.lock();
+            let mut new = ExecInfo::clone(&info);
+            change(&mut new);
+            std::mem::replace(&mut *info, Arc::new(new))
+        };
+        // As above, without the lock.
+        drop(old);
     }
 
     /// What callers keep beside the mappings: it is no child's, and goes when the space does.

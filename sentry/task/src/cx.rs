@@ -177,15 +177,16 @@ impl TaskCx {
             || self.creds.fsuid != creds.fsuid
             || self.creds.fsgid != creds.fsgid
             || !self.creds.covers(&creds);
+        if ids_changed {
+            // First, so that nobody sees the new ids of a program that still can be looked into.
+            self.mm().update_exec_info(|i| i.dumpable = 0);
+        }
         {
             let mut st = self.task.state.lock();
             st.creds = creds.clone();
             if ids_changed {
                 st.parent_death_signal = 0;
             }
-        }
-        if ids_changed {
-            self.mm().update_exec_info(|i| i.dumpable = 0);
         }
         self.creds = creds;
     }
