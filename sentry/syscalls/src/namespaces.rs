@@ -104,12 +104,9 @@ fn choose_all(
     if process.group().pid().seen_from(outermost) == 0 {
         return Err(Errno::EINVAL);
     }
-    if !task.lets_look(cx, Ids::Real) {
-        return Err(Errno::EPERM);
-    }
-    let users = task.creds().user_ns.clone();
-    let theirs = task.namespaces();
-    let mounts = task.mounts().ok_or(Errno::ESRCH)?;
+    let all = || (task.creds(), task.namespaces(), task.mounts());
+    let (creds, theirs, mounts) = task.look(cx, Ids::Real, all).ok_or(Errno::EPERM)?;
+    let (users, mounts) = (creds.user_ns.clone(), mounts.ok_or(Errno::ESRCH)?);
     let pids = task.group().pid_namespace();
     type Choice = (CloneFlags, u64, Held);
     let none = || -> Held { Arc::new(()) };

@@ -102,10 +102,8 @@ pub(crate) fn pidfd_getfd(cx: &mut TaskCx, &[pidfd, target, flags, ..]: &Args) -
     }
     let group = cx.pidfd_group(fd(pidfd))?;
     let task = group.any_thread().ok_or(Errno::ESRCH)?;
-    if !task.lets_look(cx, Ids::Real) {
-        return Err(Errno::EPERM.into());
-    }
-    let file = task.fds().ok_or(Errno::ESRCH)?.get_path_ok(fd(target))?;
+    let file = || task.fds().ok_or(Errno::ESRCH)?.get_path_ok(fd(target));
+    let file = task.look(cx, Ids::Real, file).ok_or(Errno::EPERM)??;
     Ok(cx
         .fd_table()
         .insert(file, true, 0, cx.limit(Resource::Nofile))? as u64)

@@ -46,10 +46,9 @@ pub(crate) fn process_madvise(
     let ranges = iovecs(cx, iov, count)?;
     let group = cx.pidfd_group(crate::user::fd(pidfd))?;
     let task = group.any_thread().ok_or(Errno::ESRCH)?;
-    let mm = task.mm().ok_or(Errno::ESRCH)?;
-    if !task.lets_look(cx, Ids::Real) {
-        return Err(Errno::EACCES.into());
-    }
+    task.mm().ok_or(Errno::ESRCH)?;
+    let mm = task.look(cx, Ids::Real, || task.mm());
+    let mm = mm.ok_or(Errno::EACCES)?.ok_or(Errno::ESRCH)?;
     let advice = advice as i32;
     if !Arc::ptr_eq(&mm, cx.mm()) {
         if !REMOTE_ADVICE.contains(&advice) {
@@ -105,10 +104,8 @@ fn copy(
         return Ok(0);
     }
     let task = cx.task_called(pid as i32).ok_or(Errno::ESRCH)?;
-    if !task.lets_look(cx, Ids::Real) {
-        return Err(Errno::EPERM.into());
-    }
-    let memory: Arc<dyn UserMemory> = task.mm().ok_or(Errno::ESRCH)?;
+    let memory = task.look(cx, Ids::Real, || task.mm());
+    let memory: Arc<dyn UserMemory> = memory.ok_or(Errno::EPERM)?.ok_or(Errno::ESRCH)?;
     let mut done = 0;
     let (mut ours, mut theirs) = (Walk::new(&local), Walk::new(&remote));
     while let (Some((mine, a)), Some((other, b))) = (ours.now(), theirs.now()) {

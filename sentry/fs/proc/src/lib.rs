@@ -52,10 +52,17 @@ impl Proc {
 
     /// `EACCES` unless the reader may look into a task (proc(5), `PTRACE_MODE_READ_FSCREDS`).
     pub(crate) fn may_look(&self, cx: &dyn Ctx, task: &task::Task) -> Result<(), Errno> {
-        match task.lets_look(cx, task::Ids::Files) {
-            true => Ok(()),
-            false => Err(Errno::EACCES),
-        }
+        self.look(cx, task, || ())
+    }
+
+    /// What `fetch` finds in a task that the reader may look into; `EACCES` in others.
+    pub(crate) fn look<T>(
+        &self,
+        cx: &dyn Ctx,
+        task: &task::Task,
+        fetch: impl FnMut() -> T,
+    ) -> Result<T, Errno> {
+        task.look(cx, task::Ids::Files, fetch).ok_or(Errno::EACCES)
     }
 
     /// What `pid` is called here.

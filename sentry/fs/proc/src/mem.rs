@@ -23,8 +23,8 @@ impl Special for MemoryFile {
         _flags: OpenFlags,
     ) -> Result<Arc<dyn FileOps>, Errno> {
         proc.check_alive(&self.task)?;
-        proc.may_look(cx, &self.task)?;
-        let mm = self.task.mm().ok_or(Errno::ESRCH)?;
+        let mm = proc.look(cx, &self.task, || self.task.mm())?;
+        let mm = mm.ok_or(Errno::ESRCH)?;
         Ok(Arc::new(Open(mm)))
     }
 

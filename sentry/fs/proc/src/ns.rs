@@ -101,13 +101,12 @@ impl NsLink {
 
 impl Target for NsLink {
     fn text(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
-        proc.may_look(cx, &self.task)?;
-        Ok(nsfs::name(self.namespace.1, self.find()?.0))
+        let (id, _) = proc.look(cx, &self.task, || self.find())??;
+        Ok(nsfs::name(self.namespace.1, id))
     }
 
     fn follow(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Link, Errno> {
-        proc.may_look(cx, &self.task)?;
-        let (id, held) = self.find()?;
+        let (id, held) = proc.look(cx, &self.task, || self.find())??;
         Ok(Link::File(nsfs::open(cx, self.namespace.1, id, held)))
     }
 }

@@ -185,8 +185,12 @@ impl Text for TaskText {
     }
 
     fn read(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
-        self.check(proc, cx)?;
-        (self.file.2)(proc, &self.task)
+        proc.check_alive(&self.task)?;
+        let text = || (self.file.2)(proc, &self.task);
+        match PRIVATE.contains(&self.file.0) {
+            true => proc.look(cx, &self.task, text)?,
+            false => text(),
+        }
     }
 
     fn has_end(&self) -> bool {
@@ -259,12 +263,12 @@ impl TaskLink {
 
 impl Target for TaskLink {
     fn text(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
-        proc.may_look(cx, &self.task)?;
-        Ok(self.place()?.text())
+        let place = proc.look(cx, &self.task, || self.place())?;
+        Ok(place?.text())
     }
     fn follow(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Link, Errno> {
-        proc.may_look(cx, &self.task)?;
-        Ok(Link::Place(self.place()?))
+        let place = proc.look(cx, &self.task, || self.place())?;
+        Ok(Link::Place(place?))
     }
 }
 
