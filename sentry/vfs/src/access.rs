@@ -58,7 +58,7 @@ pub(crate) fn permission_of(
     mask: u32,
 ) -> Result<(), Errno> {
     path.inode().permission(cx, mask)?;
-    check_mode(creds, attr, mask)
+    check_mode(creds, attr, mask).or_else(|e| granted(cx, path, e))
 }
 
 /// Checks that the directory at `path` may be searched. What most tasks in a container are, with
@@ -69,7 +69,15 @@ pub(crate) fn may_search(cx: &dyn Ctx, creds: &Creds, path: &VfsPath) -> Result<
     if creds.has(Capability::DacOverride) || creds.has(Capability::DacReadSearch) {
         return Ok(());
     }
-    check_mode(creds, &path.attr(cx)?, EXEC)
+    check_mode(creds, &path.attr(cx)?, EXEC).or_else(|e| granted(cx, path, e))
+}
+
+/// What the mode bits refuse with `e`, the file system may grant all the same.
+fn granted(cx: &dyn Ctx, path: &VfsPath, e: Errno) -> Result<(), Errno> {
+    match path.inode().grants(cx) {
+        true => Ok(()),
+        false => Err(e),
+    }
 }
 
 /// `EROFS` where the mount is read-only.

@@ -284,6 +284,11 @@ pub trait Inode: Send + Sync + Any {
         Ok(())
     }
 
+    /// Whether `cx` may do what the mode bits alone would refuse (procfs).
+    fn grants(&self, _cx: &dyn Ctx) -> bool {
+        false
+    }
+
     /// Whether looking for a name that is not here fails with `ENOENT` even where it is to be
     /// made, so that nobody asks whether it can be (/proc).
     fn refuses_new_names(&self) -> bool {

@@ -7,7 +7,7 @@ use ctx::Ctx;
 use std::fmt::Write;
 use std::sync::Arc;
 use task::Task;
-use vfs::{File, FileType, Inode, Link};
+use vfs::{FdTable, File, FileType, Inode, Link, OpenFlags};
 
 /// `/proc/PID/fd`, or `/proc/PID/fdinfo`.
 pub(crate) struct FdDir {
@@ -15,15 +15,37 @@ pub(crate) struct FdDir {
     pub(crate) info: bool,
 }
 
+fn file_of(task: &Task, fd: i32) -> Result<(Arc<FdTable>, Arc<File>), Errno> {
+    let fds = task.fds().ok_or(Errno::ENOENT)?;
+    let file = fds.get_path_ok(fd).map_err(|_| Errno::ENOENT)?;
+    Ok((fds, file))
+}
+
 impl Directory for FdDir {
-    fn find(&self, proc: &Arc<Proc>, _cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+    fn check(&self, proc: &Proc, cx: &dyn Ctx) -> Result<(), Errno> {
+        // The mode of the other says it.
+        match self.info {
+            true => proc.may_look(cx, &self.task),
+            false => Ok(()),
+        }
+    }
+
+    fn grants(&self, cx: &dyn Ctx) -> bool {
+        // Its own descriptors a process sees, dumpable or not.
+        !self.info && self.task.group().serial() == cx.process()
+    }
+
+    fn find(&self, proc: &Arc<Proc>, cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
         let name_text = std::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
         let fd: i32 = name_text.parse().map_err(|_| Errno::ENOENT)?;
         if fd.to_string() != name_text {
             return Err(Errno::ENOENT);
         }
-        let fds = self.task.fds().ok_or(Errno::ENOENT)?;
-        let file = fds.get_path_ok(fd).map_err(|_| Errno::ENOENT)?;
+        let found = || file_of(&self.task, fd);
+        let (fds, file) = match self.info {
+            true => proc.look(cx, &self.task, found)?,
+            false => found(),
+        }?;
         let owner = Owner::Task(self.task.clone());
         let ino = number(self.task.tid(), name);
         if self.info {
@@ -35,7 +57,12 @@ impl Directory for FdDir {
             };
             return Ok(text(proc, ino, owner, Arc::new(info)));
         }
-        Ok(link(proc, ino, owner, Arc::new(FdLink(file))))
+        let link_to = FdLink {
+            task: self.task.clone(),
+            fd,
+            flags: file.flags(),
+        };
+        Ok(link(proc, ino, owner, Arc::new(link_to)))
     }
 
     fn list(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<Entry>, Errno> {
@@ -57,17 +84,30 @@ impl Directory for FdDir {
     }
 }
 
-struct FdLink(Arc<File>);
+struct FdLink {
+    task: Arc<Task>,
+    fd: i32,
+    flags: OpenFlags,
+}
+
+impl FdLink {
+    /// What the descriptor is of now, for who may look into the process.
+    fn file(&self, proc: &Proc, cx: &dyn Ctx) -> Result<Arc<File>, Errno> {
+        let found = proc.look(cx, &self.task, || file_of(&self.task, self.fd))?;
+        found.map(|(_, file)| file)
+    }
+}
 
 impl Target for FdLink {
-    fn text(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
-        Ok(self.0.name())
+    fn text(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
+        Ok(self.file(proc, cx)?.name())
     }
 
-    fn follow(&self, _proc: &Arc<Proc>, _cx: &dyn Ctx) -> Result<Link, Errno> {
-        Ok(match self.0.path() {
+    fn follow(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Link, Errno> {
+        let file = self.file(proc, cx)?;
+        Ok(match file.path() {
             Some(place) => Link::Place(place.clone()),
-            None => Link::File(self.0.clone()),
+            None => Link::File(file),
         })
     }
 
@@ -76,7 +116,7 @@ impl Target for FdLink {
     }
 
     fn perm(&self) -> u32 {
-        let flags = self.0.flags();
+        let flags = self.flags;
         0o100 | if flags.readable() { 0o400 } else { 0 } | if flags.writable() { 0o200 } else { 0 }
     }
 }

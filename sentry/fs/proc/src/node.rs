@@ -58,6 +58,10 @@ pub(crate) trait Directory: Send + Sync {
     fn check(&self, _proc: &Proc, _cx: &dyn Ctx) -> Result<(), Errno> {
         Ok(())
     }
+    /// Whether `cx` may do all that its permission bits would refuse.
+    fn grants(&self, _cx: &dyn Ctx) -> bool {
+        false
+    }
     /// The process whose directory this is.
     fn process(&self) -> Option<&Arc<Task>> {
         None
@@ -220,6 +224,12 @@ pub(crate) fn number(id: i32, name: &[u8]) -> u64 {
     (u64::from(id.unsigned_abs()) << 32 | u64::from(hash)).max(2)
 }
 
+impl Node {
+    fn is_for_all(&self) -> bool {
+        matches!(&self.kind, Kind::Directory(d) if d.perm() == 0o555)
+    }
+}
+
 impl Inode for Node {
     fn attr(&self, cx: &dyn Ctx) -> Result<Attr, Errno> {
         let own = match &self.kind {
@@ -228,9 +238,10 @@ impl Inode for Node {
         };
         let (uid, gid) = own.unwrap_or_else(|| match &self.owner {
             Owner::Root => (0, 0),
-            // What a process that is not dumpable says of itself is some root's.
-            Owner::Task(t) => match (&self.kind, t.mm().map(|mm| mm.exec_info())) {
-                (Kind::Text(_) | Kind::Special(_), Some(info)) if info.dumpable != 1 => (
+            // What a process that is not dumpable says of itself is some root's, but for
+            // directories that all may see.
+            Owner::Task(t) => match t.mm().map(|mm| mm.exec_info()) {
+                Some(info) if info.dumpable != 1 && !self.is_for_all() => (
                     info.user_ns.uid(0).unwrap_or(0),
                     info.user_ns.gid(0).unwrap_or(0),
                 ),
@@ -296,6 +307,10 @@ impl Inode for Node {
             },
             Kind::Special(_) | Kind::Link(_) => Ok(()),
         }
+    }
+
+    fn grants(&self, cx: &dyn Ctx) -> bool {
+        matches!(&self.kind, Kind::Directory(d) if d.grants(cx))
     }
 
     fn lookup(&self, cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
