@@ -22,6 +22,8 @@ pub struct Layout {
     /// Bytes of them up to the end of the last feature that a guest can have.
     used: usize,
     features: u64,
+    /// The host's word of the features there are.
+    there: u64,
     mxcsr_mask: u32,
 }
 
@@ -53,14 +55,14 @@ impl Layout {
             size: state.len(),
             used: HEADER_END,
             features: LEGACY,
+            there: word64(state, FEATURES_THERE),
             mxcsr_mask,
         };
         if mxcsr_mask == 0 {
             // As the CPU's manual says.
             layout.mxcsr_mask = 0xffbf;
         }
-        let there = word64(state, FEATURES_THERE);
-        for feature in (2..63).filter(|f| there >> f & 1 == 1) {
+        for feature in (2..63).filter(|f| layout.there >> f & 1 == 1) {
             let end = component_end(feature);
             let mut trial = layout.initial();
             trial[HEADER..HEADER + 8].copy_from_slice(&(LEGACY | 1 << feature).to_le_bytes());
@@ -80,6 +82,13 @@ impl Layout {
     /// Bytes of them that hold something a guest can have.
     pub fn used(&self) -> usize {
         self.used.min(self.size)
+    }
+
+    /// Has a state say which features there are, as ptrace does: one that was handed in does not.
+    pub fn tell_features(&self, state: &mut [u8]) {
+        if let Some(word) = state.get_mut(FEATURES_THERE..FEATURES_THERE + 8) {
+            word.copy_from_slice(&self.there.to_le_bytes());
+        }
     }
 
     /// What a program starts with.
@@ -166,5 +175,12 @@ mod tests {
         assert_eq!((admitted.len(), word64(&admitted, HEADER)), (1024, LEGACY));
         assert!(layout().admit(&state[..511]).is_err());
         assert_eq!(layout().admit(&[]).unwrap(), layout().initial());
+    }
+
+    #[test]
+    fn a_state_that_was_handed_in_tells_the_features_as_any_other() {
+        let mut state = layout().admit(&[]).unwrap();
+        layout().tell_features(&mut state);
+        assert_eq!(word64(&state, FEATURES_THERE), 15);
     }
 }

@@ -134,6 +134,7 @@ impl Context for PtraceContext {
             (None, None) => into.append(&mut layout.initial()),
         }
         into.truncate(layout.used());
+        layout.tell_features(into);
         Ok(())
     }
 
