@@ -5,6 +5,7 @@
 //! killer, the limit of tasks and the pause are a container's own; host name, IPC objects and what
 //! the system call layer keeps may be shared with others, as boot was told.
 
+use crate::exit::After;
 use crate::load::Load;
 use crate::oom::Killer;
 use crate::pause::Pause;
@@ -267,9 +268,23 @@ impl Container {
         let ended = |n: &crate::tree::Node| n.zombie.is_some() && self.owns(&n.group);
         let nodes = tree.nodes.iter().filter(|(_, n)| ended(n));
         let pids: Vec<i32> = nodes.map(|(pid, _)| *pid).collect();
+        let groups: Vec<_> = pids
+            .iter()
+            .filter_map(|pid| tree.nodes.get(pid).map(|n| n.group.clone()))
+            .collect();
         let gone: Vec<_> = pids.into_iter().map(|pid| tree.remove(pid)).collect();
+        // Who traces them has nothing to wait for any more, be it the leader or another thread.
+        let mut after = After::default();
+        for group in &groups {
+            let traces = tree.traces.iter().map(|t| &t.tracee);
+            let of_it = traces.filter(|t| Arc::ptr_eq(t.group(), group));
+            for tracee in of_it.cloned().collect::<Vec<_>>() {
+                tree.unlink(&tracee, &mut after);
+            }
+        }
         drop(tree);
         drop(gone);
+        after.settle(&kernel);
     }
 
     /// A host thread begins to run a task of its.

@@ -87,6 +87,10 @@ impl TaskCx {
             return None;
         }
         let node = tree.nodes.get(&pid)?;
+        // Its number may be another's by now.
+        if !Arc::ptr_eq(&node.group, task.group()) {
+            return None;
+        }
         let z = node.zombie?;
         let by_parent = node.parent == self.group().tgid();
         let waited = Waited {
