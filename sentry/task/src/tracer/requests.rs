@@ -6,6 +6,7 @@ use super::{Event, Resume, Stop, TraceOptions, Tracee, Xstate};
 use crate::send::Reach;
 use crate::{Task, TaskCx};
 use abi::{Errno, libc};
+use auth::{Capability, Creds};
 use mm::Mm;
 use signal::{SigInfo, SigSet, Signal};
 use std::sync::Arc;
@@ -136,9 +137,17 @@ impl TaskCx {
     /// Its memory.
     ///
     /// # Errors
-    /// `ESRCH`; `EIO` where it has none.
+    /// `ESRCH`; `EIO` where it has none, or one of a program that is not dumpable, which who began
+    /// to trace it could not see.
     pub fn tracee_memory(&self, tid: i32) -> Result<Arc<Mm>, Errno> {
-        self.stopped_tracee(tid)?.mm().ok_or(Errno::EIO)
+        let task = self.stopped_tracee(tid)?;
+        let mm = task.mm().ok_or(Errno::EIO)?;
+        let info = mm.exec_info();
+        let capable = |c: Arc<Creds>| c.has_in(&info.user_ns, Capability::SysPtrace);
+        match info.dumpable == 1 || task.tracer_creds().is_some_and(capable) {
+            true => Ok(mm),
+            false => Err(Errno::EIO),
+        }
     }
 
     /// `PTRACE_CONT` and its like.
@@ -403,7 +412,14 @@ impl TaskCx {
         let st = task.group().state.lock();
         let own = task.pending.lock();
         let queue = if which.shared { &st.pending } else { &*own };
-        Ok(queue.infos().skip(skip).take(which.count).collect())
+        let copies = queue.infos().skip(skip).take(which.count);
+        // What setting of a timer it is of is no one's business but the timer's.
+        Ok(copies
+            .map(|mut info| {
+                info.take_setting();
+                info
+            })
+            .collect())
     }
 
     /// `PTRACE_GET_SYSCALL_INFO`
