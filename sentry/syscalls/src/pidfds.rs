@@ -25,7 +25,9 @@ pub(crate) fn pidfd_open(cx: &mut TaskCx, &[pid, flags, ..]: &Args) -> SysResult
 pub(crate) fn process(cx: &TaskCx, fd: i32) -> Result<(i32, bool), Errno> {
     let file = cx.fd_table().get(fd)?;
     let group = file.ops_as::<PidFd>().ok_or(Errno::EBADF)?.group();
-    if !cx.sees(group) {
+    // Its number may be another's by now.
+    let now = cx.kernel().process(group.tgid());
+    if !cx.sees(group) || !now.is_some_and(|now| Arc::ptr_eq(&now, group)) {
         return Err(Errno::ECHILD);
     }
     Ok((group.tgid(), file.nonblocking()))
