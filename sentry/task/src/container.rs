@@ -182,7 +182,8 @@ impl Container {
         self.task_count() as u64 >= self.pids_limit.load(Ordering::Relaxed)
     }
 
-    /// Whether no process can be made in it any more. To be asked with the tree's lock held.
+    /// Whether no process can be made in it any more. To be asked with the tree's lock held by who
+    /// makes one.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }

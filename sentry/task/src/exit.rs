@@ -205,6 +205,7 @@ impl TaskCx {
             // Lock order: tree -> group.
             let mut st = group.state.lock();
             me.exiting.store(true, Ordering::SeqCst);
+            me.tracee.lock().give_up();
             me.cpu.enter(crate::cpu::Phase::Parked);
             st.threads.retain(|t| !Arc::ptr_eq(t, &me));
             st.dead_time = st.dead_time + me.cpu_time();

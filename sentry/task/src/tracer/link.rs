@@ -85,7 +85,7 @@ impl TaskCx {
             // From one stop into the other: nobody sees it run in between.
             self.park_killable(|| {
                 let t = task.tracee.lock();
-                !t.trap || t.by.is_none() || t.stop.is_some()
+                !t.trap || t.by.is_none() || t.stop.is_some() || task.is_exiting()
             });
         }
         Ok(())

@@ -146,6 +146,14 @@ impl Tracee {
         self.stop.as_deref_mut().filter(|s| s.over.is_none())
     }
 
+    /// It ends: no stop comes any more, and who waits for one is to see that.
+    pub(crate) fn give_up(&mut self) {
+        self.trap = false;
+        if let Some(by) = &self.by {
+            by.task.waker().wake();
+        }
+    }
+
     fn enabled(&self, event: Event) -> bool {
         self.by.is_some() && self.options.contains(event.option())
     }

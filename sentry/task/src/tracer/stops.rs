@@ -90,12 +90,14 @@ impl TaskCx {
             self.regs.rax = restart_code(r);
         }
         let shown = self.regs;
-        let completed;
+        let (completed, ended);
         {
             let mut st = me.group().state.lock();
             let ends = self.must_end(&st, &me);
+            ended = ends;
             let mut t = me.tracee.lock();
-            if t.by.is_none() || (ends && !halt.at_exit) || self.kernel().is_dying() {
+            if t.by.is_none() || (ends && !halt.at_exit) || self.is_closing() {
+                t.give_up();
                 drop(t);
                 drop(st);
                 self.take_back(before, false);
@@ -138,7 +140,7 @@ impl TaskCx {
             self.kernel()
                 .report_child(me.group(), ChildEvent::Stopped(signal));
         }
-        let stop = self.sleep_trapped(&me, halt.at_exit);
+        let stop = self.sleep_trapped(&me, ended);
         self.resumed(&me, stop, shown, before)
     }
 
@@ -146,14 +148,23 @@ impl TaskCx {
         st.exit.is_some() || st.exec.is_some_and(|tid| tid != me.tid())
     }
 
-    /// Sleeps until the stop is over, which is then taken away.
-    fn sleep_trapped(&mut self, me: &Arc<Task>, at_exit: bool) -> Option<Box<Stop>> {
+    /// Whether all that there is in its container ends: then nothing waits for a tracer.
+    fn is_closing(&self) -> bool {
+        self.kernel().is_dying() || self.container().is_closed()
+    }
+
+    /// Sleeps until the stop is over, which is then taken away. One that had to end when the stop
+    /// began, as `ended` says, is not ended by that again.
+    fn sleep_trapped(&mut self, me: &Arc<Task>, ended: bool) -> Option<Box<Stop>> {
         loop {
             let mut fetch = false;
             {
                 let st = me.group().state.lock();
-                let ends = (self.must_end(&st, me) && !at_exit) || self.kernel().is_dying();
+                let ends = (self.must_end(&st, me) && !ended) || self.is_closing();
                 let mut t = me.tracee.lock();
+                if ends {
+                    t.give_up();
+                }
                 let again = t.listening && (t.notify || t.trap);
                 let over = t.stop.as_ref().is_none_or(|s| s.over.is_some());
                 if ends || again || over || t.by.is_none() {
