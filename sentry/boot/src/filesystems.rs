@@ -2,6 +2,7 @@
 //! made.
 
 use abi::Errno;
+use auth::Capability;
 use fs_devpts::DevPts;
 use std::sync::Arc;
 use syscalls::ParameterKind as K;
@@ -90,6 +91,10 @@ fn devpts(cx: &TaskCx, args: &MountArgs<'_>) -> Result<MountSpec, Errno> {
 }
 
 fn overlay(cx: &TaskCx, args: &MountArgs<'_>) -> Result<MountSpec, Errno> {
+    // Layers are read as nobody in particular, and show what other mounts hide.
+    if !cx.creds_ref().has(Capability::SysAdmin) {
+        return Err(Errno::EPERM);
+    }
     let stack = fs_overlay::Stack::find(cx, args.parameters)?;
     let mut spec = MountSpec::new(stack.unite(cx)?, "overlay");
     spec.super_flags.set(SuperFlags::RDONLY, stack.are_fixed());

@@ -3,7 +3,7 @@
 use crate::node::{Layers, Node, Place};
 use abi::Errno;
 use ctx::Ctx;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 use sync::{Mutex, ranks};
 use vfs::{Attr, File, FileOps, FileType, Inode, Mount, MountSpec, OpenFlags, SetAttr, VfsPath};
@@ -15,8 +15,11 @@ pub(crate) const ORIGIN: &[u8] = b"trusted.overlay.origin";
 /// Attributes that are ours alone.
 pub(crate) const PRIVATE: &[u8] = b"trusted.overlay.";
 
-/// Set in the inode numbers of files that are of the upper tree alone.
-const UPPER: u64 = 1 << 48;
+/// Where in an inode number the level is of the overlay whose upper tree the file is of.
+const LEVEL_SHIFT: u32 = 48;
+/// How many overlays can lie below each other, those that one of many layers is made of included:
+/// what is asked of one is asked of the next, on one stack.
+pub(crate) const LEVELS: u64 = 100;
 
 /// How a file is known to the guest: device and inode number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +48,15 @@ pub(crate) struct Overlay {
     dev: u64,
     /// Device of the lower tree's root, for which `dev` stands.
     lower_dev: u64,
+    /// Device of the upper tree's root, for which `dev` stands as well.
+    upper_dev: u64,
+    /// How many overlays there are below it, and itself.
+    level: u64,
+    /// How many of these a guest has mounted upon each other.
+    depth: u32,
+    /// Devices that stand for those of the trees, by whether it is the upper one, where numbers of
+    /// files do not fit in with others.
+    devices: Mutex<BTreeMap<(bool, u64), u64>, ranks::Leaf>,
     /// What is in the upper tree may have been copied there by another overlay, whose identities
     /// are not ours.
     again: bool,
@@ -78,22 +90,46 @@ pub fn mount(
         ..SetAttr::default()
     };
     upper.set_attr(cx, &set)?;
-    layered(cx, lower, upper, false)
+    // It is the file system of the machine, as far as programs can tell.
+    layered(cx, lower, upper, 0)
 }
 
-/// As [`mount`], with the attributes of the upper root as they are; `again` says that the upper
-/// tree may have been that of an overlay before.
+/// The overlay that a file is of.
+fn overlay_of(inode: &Arc<dyn Inode>) -> Option<&Overlay> {
+    let node = inode.as_any().downcast_ref::<Node>();
+    node.map(|node| &*node.fs)
+}
+
+/// How many overlays guests have mounted upon each other where `inode` is.
+pub(crate) fn depth_of(inode: &Arc<dyn Inode>) -> u32 {
+    overlay_of(inode).map_or(0, |fs| fs.depth)
+}
+
+/// As [`mount`], with the attributes of the upper root as they are. One with a `depth` is a
+/// guest's, whose upper tree may have been that of an overlay before.
+///
+/// # Errors
+/// `EINVAL` where it would be one too many below each other.
 pub(crate) fn layered(
     cx: &dyn Ctx,
     lower: Arc<dyn Inode>,
     upper: Arc<dyn Inode>,
-    again: bool,
+    depth: u32,
 ) -> Result<Arc<dyn Inode>, Errno> {
+    let level_of = |inode| overlay_of(inode).map_or(0, |fs| fs.level);
+    let level = level_of(&lower).max(level_of(&upper)) + 1;
+    if level > LEVELS {
+        return Err(Errno::EINVAL);
+    }
     let attr = lower.attr(cx)?;
     let fs = Arc::new(Overlay {
         dev: vfs::anon::next_dev(),
         lower_dev: attr.dev,
-        again,
+        upper_dev: upper.attr(cx)?.dev,
+        level,
+        depth,
+        devices: Mutex::default(),
+        again: depth > 0,
         nodes: Mutex::default(),
         shared: Mutex::default(),
         hidden: Mount::detached(MountSpec::new(upper.clone(), "overlay")),
@@ -109,10 +145,11 @@ pub(crate) fn layered(
 impl Overlay {
     /// The identity of a file of the lower tree.
     pub(crate) fn below(&self, attr: &Attr) -> Identity {
-        let dev = if attr.dev == self.lower_dev {
-            self.dev
-        } else {
-            attr.dev
+        let dev = match attr.dev == self.lower_dev {
+            // What overlays below have marked, they have marked with less.
+            true if attr.ino >> LEVEL_SHIFT < self.level => self.dev,
+            true => self.device(false, attr.dev),
+            false => attr.dev,
         };
         Identity { dev, ino: attr.ino }
     }
@@ -125,10 +162,25 @@ impl Overlay {
         {
             return Ok(identity);
         }
+        let attr = upper.attr(cx)?;
+        if attr.dev == self.upper_dev && attr.ino >> LEVEL_SHIFT == 0 {
+            return Ok(Identity {
+                dev: self.dev,
+                ino: attr.ino | self.level << LEVEL_SHIFT,
+            });
+        }
         Ok(Identity {
-            dev: self.dev,
-            ino: upper.attr(cx)?.ino | UPPER,
+            dev: self.device(true, attr.dev),
+            ino: attr.ino,
         })
+    }
+
+    /// The device that stands for `dev` of one of the trees.
+    fn device(&self, upper: bool, dev: u64) -> u64 {
+        let mut devices = self.devices.lock();
+        *devices
+            .entry((upper, dev))
+            .or_insert_with(vfs::anon::next_dev)
     }
 
     /// The node of a file, made where there is none yet.

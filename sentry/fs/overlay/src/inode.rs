@@ -58,19 +58,25 @@ impl Node {
 
 impl Inode for Node {
     fn attr(&self, cx: &dyn Ctx) -> Result<Attr, Errno> {
-        let mut attr = self.real()?.attr(cx)?;
+        let Layers { lower, upper } = self.layers();
+        let real = upper.as_ref().or(lower.as_ref()).ok_or(Errno::ESTALE)?;
+        let mut attr = real.attr(cx)?;
         attr.dev = self.identity.dev;
         attr.ino = self.identity.ino;
         if self.is_dir() {
             if self.links() < 0 {
                 attr.nlink = 0;
-            } else if self.is_copied() && self.lower().is_some() {
+            } else if lower.is_some() && upper.is_some() {
                 // As Linux says of a directory that is in both.
                 attr.nlink = 1;
             }
-        } else if let Some(lower) = self.lower() {
-            // The upper file counts the names above alone.
-            attr.nlink = lower.attr(cx)?.nlink.saturating_add_signed(self.links());
+        } else if let Some(lower) = &lower {
+            // The upper file counts the names above alone. Each level asks the next just once.
+            let below = match upper {
+                Some(_) => lower.attr(cx)?.nlink,
+                None => attr.nlink,
+            };
+            attr.nlink = below.saturating_add_signed(self.links());
         }
         Ok(attr)
     }

@@ -72,6 +72,11 @@ impl Node {
         self.state.read().layers.lower.clone()
     }
 
+    /// The file in both trees.
+    pub(crate) fn layers(&self) -> Layers {
+        self.state.read().layers.clone()
+    }
+
     /// Whether there is an upper file; cheap.
     pub(crate) fn is_copied(&self) -> bool {
         self.copied.load(Ordering::Acquire)

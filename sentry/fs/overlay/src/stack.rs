@@ -1,19 +1,23 @@
 //! An overlay that a guest mounts: the trees that its options name.
 
-use crate::fs::layered;
+use crate::fs::{LEVELS, depth_of, layered};
 use abi::Errno;
 use ctx::{Ctx, SysErr};
 use std::sync::Arc;
 use vfs::{FileSystem, FsCtx, Inode, LookupFlags, Start, SuperFlags, VfsPath};
 
-/// Layers below others, at most, as in Linux.
-const MAX: usize = 500;
+/// How many overlays can be mounted upon each other (`FILESYSTEM_MAX_STACK_DEPTH`).
+const DEPTH: u32 = 2;
+/// File systems that are no layers: what they show depends on who looks, or when.
+const UNFIT: &[&str] = &["proc", "sysfs", "cgroup2", "devpts", "mqueue"];
 
 /// The trees, and what /proc/mounts says of them.
 pub struct Stack {
     /// Uppermost first.
     lowers: Vec<VfsPath>,
     upper: Option<VfsPath>,
+    /// Overlays upon each other, this included.
+    depth: u32,
     text: String,
 }
 
@@ -31,12 +35,14 @@ impl Stack {
     /// Finds the trees that `parameters` name. What they are mounted by need not stay.
     ///
     /// # Errors
-    /// `EINVAL` for what does not go together, and those of walking.
+    /// `EINVAL` for what does not go together or is too much, `ELOOP` for trees of which one is in
+    /// another, and those of walking.
     pub fn find(cx: &dyn FsCtx, parameters: &[(String, Option<String>)]) -> Result<Stack, Errno> {
         let named = named(parameters)?;
         let count = named.lowers.len();
         let alone = count == 1 && named.upper.is_none();
-        if count == 0 || count > MAX || alone || (named.upper.is_some() && named.work.is_none()) {
+        let many = count as u64 > LEVELS + 1;
+        if count == 0 || many || alone || (named.upper.is_some() && named.work.is_none()) {
             return Err(Errno::EINVAL);
         }
         let text = named.text();
@@ -45,13 +51,13 @@ impl Stack {
             .iter()
             .map(|name| directory(cx, name))
             .collect::<Result<_, _>>()?;
+        let apart = |a: &VfsPath, b: &VfsPath| {
+            !a.dentry.is_ancestor_of(&b.dentry) && !b.dentry.is_ancestor_of(&a.dentry)
+        };
         let mut upper = None;
         if let (Some(name), Some(work)) = (named.upper, named.work) {
             let top = directory(cx, name)?;
             let work = directory(cx, work)?;
-            let apart = |a: &VfsPath, b: &VfsPath| {
-                !a.dentry.is_ancestor_of(&b.dentry) && !b.dentry.is_ancestor_of(&a.dentry)
-            };
             // A file system that takes whiteouts, and their attributes.
             let fit = top.mount.fstype() == "tmpfs" && Arc::ptr_eq(&top.mount, &work.mount);
             if !fit || !apart(&top, &work) {
@@ -71,7 +77,17 @@ impl Stack {
             top.dentry.changes_elsewhere();
             upper = Some(top.apart());
         }
+        let mut pairs = lowers.iter().enumerate();
+        if !pairs.all(|(i, one)| lowers.iter().take(i).all(|other| apart(one, other))) {
+            return Err(Errno::ELOOP);
+        }
+        let all = lowers.iter().chain(&upper);
+        let depth = all.map(|at| depth_of(at.inode())).max().unwrap_or(0) + 1;
+        if depth > DEPTH {
+            return Err(Errno::EINVAL);
+        }
         Ok(Stack {
+            depth,
             lowers: lowers.iter().map(VfsPath::apart).collect(),
             upper,
             text,
@@ -91,7 +107,7 @@ impl Stack {
         let mut upwards = self.lowers.iter().rev().chain(&self.upper);
         let bottom = upwards.next().ok_or(Errno::EINVAL)?;
         upwards.try_fold(bottom.inode().clone(), |below, above| {
-            layered(cx, below, above.inode().clone(), true)
+            layered(cx, below, above.inode().clone(), self.depth)
         })
     }
 }
@@ -173,7 +189,7 @@ fn layers(text: &str) -> Result<Vec<String>, Errno> {
 
 fn directory(cx: &dyn FsCtx, name: &str) -> Result<VfsPath, Errno> {
     match vfs::walk::resolve(cx, Start::Cwd, name.as_bytes(), LookupFlags::FOLLOW) {
-        Ok(at) if !at.is_dir() => Err(Errno::EINVAL),
+        Ok(at) if !at.is_dir() || UNFIT.contains(&at.mount.fstype()) => Err(Errno::EINVAL),
         Ok(at) => Ok(at),
         Err(e) => Err(e.errno()),
     }

@@ -7,8 +7,8 @@ use hostmem::MemoryFile;
 use std::sync::Arc;
 use time::Clocks;
 use vfs::{
-    DeviceRegistry, File, Inode, KernelFsCtx, LookupFlags, MountNamespace, MountSpec, OpenFlags,
-    Start, walk,
+    DeviceRegistry, File, FsCtx, Inode, KernelFsCtx, LookupFlags, MountNamespace, MountSpec,
+    OpenFlags, Start, walk,
 };
 
 /// A tree seen from its root.
@@ -316,4 +316,65 @@ fn holes_and_symlinks_are_copied_as_such() {
     w.merged.rename("link", "moved", 0).unwrap();
     assert_eq!(w.merged.stat("moved").unwrap().size, 6);
     assert_eq!(w.merged.list("."), ["moved", "sparse"]);
+}
+
+#[test]
+fn many_below_each_other_are_as_fast_as_few_and_not_too_many() {
+    let w = world(|lower| lower.put("/file", "lowest"));
+    let clocks = Arc::new(Clocks::new());
+    let memory = MemoryFile::new().unwrap();
+    let devices = DeviceRegistry::new();
+    let make = || Tmpfs::root(&memory, &devices, Options::default(), &clocks);
+    let over = |below: &Tree| {
+        let upper = make();
+        tree(upper.clone(), &clocks).put("/own", "x");
+        let root = below.0.mounts().root().inode().clone();
+        sentry_fs_overlay::mount(&below.0, root, upper).map(|r| tree(r, &clocks))
+    };
+    let mut at = w.merged;
+    for _ in 1..100 {
+        at = over(&at).unwrap();
+    }
+    assert!(matches!(over(&at), Err(Errno::EINVAL)));
+    // Of what is below alone, every level asks the next once.
+    let deep = move || {
+        let file = at.open("/file", OpenFlags::RDONLY).unwrap();
+        let path = file.path().unwrap();
+        assert_eq!(path.inode().attr(&at.0).unwrap().nlink, 1);
+        at.put("/file", "highest");
+    };
+    // What a task has.
+    let task = std::thread::Builder::new().stack_size(512 << 10);
+    task.spawn(deep).unwrap().join().unwrap();
+}
+
+#[test]
+fn files_of_different_trees_are_never_taken_for_each_other() {
+    let clocks = Arc::new(Clocks::new());
+    let memory = MemoryFile::new().unwrap();
+    let devices = DeviceRegistry::new();
+    // The same numbers in each.
+    let make = |name: &str| {
+        let root = Tmpfs::root(&memory, &devices, Options::default(), &clocks);
+        tree(root.clone(), &clocks).put(name, name);
+        root
+    };
+    let mut root = make("/0");
+    for name in ["/1", "/2", "/3"] {
+        let seen = tree(root.clone(), &clocks);
+        root = sentry_fs_overlay::mount(&seen.0, root, make(name)).unwrap();
+    }
+    let seen = tree(root, &clocks);
+    let mut known = Vec::new();
+    for name in ["/0", "/1", "/2", "/3"] {
+        let file = seen.open(name, OpenFlags::RDONLY).unwrap();
+        let mut text = [0; 8];
+        let n = e(file.read(&seen.0, &mut Dst::ours(&mut text))).unwrap();
+        assert_eq!(&text[..n], name.as_bytes());
+        let attr = file.path().unwrap().inode().attr(&seen.0).unwrap();
+        known.push((attr.dev, attr.ino));
+    }
+    known.sort_unstable();
+    known.dedup();
+    assert_eq!(known.len(), 4);
 }
