@@ -239,6 +239,20 @@ impl TaskCx {
         self.fs.is_shared()
     }
 
+    /// Whether a task of another process has the same working directory, root and umask.
+    pub(crate) fn shares_fs_with_others(&self) -> bool {
+        if !self.fs.is_shared() {
+            return false;
+        }
+        let all = self.fs.users();
+        let threads = self.group().threads();
+        let same = |t: &&Arc<Task>| {
+            let fs = &t.state.lock().fs;
+            fs.as_ref().is_some_and(|fs| Arc::ptr_eq(fs, &self.fs))
+        };
+        all > threads.iter().filter(same).count()
+    }
+
     /// Makes the mounts it sees its own (`CLONE_NEWNS` of unshare(2)).
     pub fn unshare_mounts(&mut self) {
         self.unshare_fs();

@@ -32,22 +32,24 @@ struct Prepared {
     regs: Registers,
     creds: Arc<Creds>,
     secure: bool,
-    /// The file gave it another user or group.
-    set_id: bool,
-    /// It can do more than it could.
+    /// It can do more than it could, or is another user or group.
     gains: bool,
-    /// Who traced it when that was decided.
-    tracer: Option<Arc<Creds>>,
+    /// What was so when that was decided.
+    by: Unsafe,
     name: Vec<u8>,
 }
 
-/// The credentials that `program` runs with, and whether it gained anything by its file.
-fn exec_creds(
-    cx: &dyn FsCtx,
-    program: &Program,
+/// What makes it unsafe that a program gains anything by its file (`LSM_UNSAFE_*`).
+#[derive(Clone, Default)]
+struct Unsafe {
     no_new_privs: bool,
-    tracer: Option<&Creds>,
-) -> Result<(Creds, bool), Errno> {
+    /// Another process could change its root and working directory.
+    shared: bool,
+    tracer: Option<Arc<Creds>>,
+}
+
+/// The credentials that `program` runs with, and whether it gained anything by its file.
+fn exec_creds(cx: &dyn FsCtx, program: &Program, by: &Unsafe) -> Result<(Creds, bool), Errno> {
     let old = cx.creds();
     let mut new = Creds::clone(&old);
     let attr = program.file().attr(cx)?;
@@ -56,7 +58,7 @@ fn exec_creds(
         .path()
         .is_none_or(|p| p.mount.honours_set_id(&old.user_ns) && cx.mounts().has(&p.mount));
     // A user or group without a name here is none that the program could be run as.
-    if honoured && !no_new_privs && old.user_ns.names(attr.uid, attr.gid) {
+    if honoured && !by.no_new_privs && old.user_ns.names(attr.uid, attr.gid) {
         if attr.perm & 0o4000 != 0 {
             new.euid = attr.uid;
         }
@@ -65,7 +67,7 @@ fn exec_creds(
             new.egid = attr.gid;
         }
     }
-    let mut set_id = new.euid != old.euid || new.egid != old.egid;
+    let set_id = new.euid != old.euid || !old.in_group(new.egid);
     (new.suid, new.fsuid) = (new.euid, new.euid);
     (new.sgid, new.fsgid) = (new.egid, new.egid);
     // capabilities(7), "Transformation of capabilities during execve()". No file carries
@@ -92,14 +94,14 @@ fn exec_creds(
         new.permitted = new.ambient;
         new.effective = new.ambient;
     }
-    // What a tracer could not have, its tracee does not get.
+    // What a tracer could not have, its tracee does not get; nor does who asked not to.
     let gains = set_id || !old.permitted.contains(new.permitted);
-    if gains && tracer.is_some_and(|t| !t.has_in(&new.user_ns, Capability::SysPtrace)) {
-        if !old.has_own(Capability::Setuid) {
+    let traced = |t: &Arc<Creds>| !t.has_in(&new.user_ns, Capability::SysPtrace);
+    if gains && (by.no_new_privs || by.shared || by.tracer.as_ref().is_some_and(traced)) {
+        if by.no_new_privs || !old.has_own(Capability::Setuid) {
             (new.euid, new.egid) = (new.ruid, new.rgid);
             (new.suid, new.fsuid) = (new.euid, new.euid);
             (new.sgid, new.fsgid) = (new.egid, new.egid);
-            set_id = new.euid != old.euid || new.egid != old.egid;
         }
         new.permitted = new.permitted & old.permitted;
         new.effective = new.effective & new.permitted;
@@ -147,9 +149,9 @@ fn prepare(
     program: Program,
     limits: &MmLimits,
     personality: u32,
-    (no_new_privs, tracer): (bool, Option<Arc<Creds>>),
+    by: Unsafe,
 ) -> Result<Prepared, Refusal> {
-    let (creds, secure) = exec_creds(cx, &program, no_new_privs, tracer.as_deref())?;
+    let (creds, secure) = exec_creds(cx, &program, &by)?;
     let old = cx.creds();
     let set_id = creds.euid != old.euid || creds.egid != old.egid;
     let reader = may_be_read_in(cx, &program)?;
@@ -189,9 +191,8 @@ fn prepare(
                 regs,
                 creds: Arc::new(creds),
                 secure,
-                set_id,
                 gains,
-                tracer,
+                by,
                 name,
             })
         }
@@ -220,16 +221,13 @@ impl TaskCx {
         let personality = self.personality();
         let program = Program::open(self, start, path, lookup, by, argv, envp)?;
         let kernel = self.kernel().clone();
-        let no_new_privs = self.task.no_new_privs();
+        let by = Unsafe {
+            no_new_privs: self.task.no_new_privs(),
+            shared: self.shares_fs_with_others(),
+            tracer: self.task.tracer_creds(),
+        };
         let own = self.container().clone();
-        let prepared = prepare(
-            self,
-            (&kernel, &own),
-            program,
-            &limits,
-            personality,
-            (no_new_privs, self.task.tracer_creds()),
-        );
+        let prepared = prepare(self, (&kernel, &own), program, &limits, personality, by);
         match prepared {
             Ok(prepared) => {
                 let old = self.task.pid().clone();
@@ -238,9 +236,13 @@ impl TaskCx {
                     // It is being killed: what it returns does not matter.
                     return Err(Errno::EINTR.into());
                 }
-                if prepared.set_id && self.task.no_new_privs() {
+                let by = &prepared.by;
+                let late = (self.task.no_new_privs() && !by.no_new_privs)
+                    || (self.shares_fs() && !by.shared);
+                if prepared.gains && late {
                     // Another thread gave its filters to all (seccomp(2), `TSYNC`), and this
-                    // with them, after the credentials had been decided on.
+                    // with them, or its directories to another process, after the credentials had
+                    // been decided on.
                     prepared.mm.destroy();
                     self.die(Signal::KILL);
                     return Err(Errno::EPERM.into());
@@ -347,7 +349,7 @@ impl TaskCx {
             // Who began to trace it meanwhile knew it as it was.
             let kernel = self.kernel().clone();
             let _tree = kernel.tree.lock();
-            let late = new.gains && self.task.was_traced_since(&new.tracer);
+            let late = new.gains && self.task.was_traced_since(&new.by.tracer);
             if !late {
                 self.replace_creds(new.creds);
             }
@@ -448,10 +450,14 @@ impl Kernel {
         if let Some(filter) = &spec.filter {
             crate::confine::may_start(filter)?;
         }
-        let nnp = spec.no_new_privs;
+        let no_new_privs = spec.no_new_privs;
+        let by = Unsafe {
+            no_new_privs,
+            ..Unsafe::default()
+        };
         let container = spec.container;
         let memory = limits.memory();
-        let new = prepare(&cx, (self, &container), program, &memory, 0, (nnp, None));
+        let new = prepare(&cx, (self, &container), program, &memory, 0, by);
         let new = new.map_err(|r| match r {
             Refusal::Call(e) | Refusal::TooLate(e) => e.errno(),
         })?;
@@ -505,7 +511,7 @@ impl Kernel {
         if let Some(mask) = &spec.affinity {
             task.set_affinity(mask)?;
         }
-        if nnp {
+        if no_new_privs {
             task.set_no_new_privs();
         }
         if let Some(filter) = spec.filter {

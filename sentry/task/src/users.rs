@@ -33,7 +33,12 @@ impl<T> Users<T> {
 
     /// Whether somebody else uses it too.
     pub(crate) fn is_shared(&self) -> bool {
-        self.count.load(Ordering::SeqCst) > 1
+        self.users() > 1
+    }
+
+    /// How many use it.
+    pub(crate) fn users(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
     }
 
     pub(crate) fn get(&self) -> &Arc<T> {

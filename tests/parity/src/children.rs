@@ -79,6 +79,23 @@ pub fn run(args: &[String]) -> i32 {
             );
             0
         }
+        "gained" => {
+            let (mut r, mut g) = ([0u32; 3], [0u32; 3]);
+            let [a, b, c] = &mut r;
+            k!(SYS_getresuid, a, b, c);
+            let [a, b, c] = &mut g;
+            k!(SYS_getresgid, a, b, c);
+            let mut sets = [0u32; 6];
+            k!(SYS_capget, &[0x2008_0522u32, 0], &mut sets);
+            let few = |low: u32, high: u32| (low & 0x21, low & !0x21 | high != 0);
+            let secure = sys::auxv(libc::AT_SECURE);
+            println!(
+                "{r:?} {g:?} permitted {:?} effective {:?} secure {secure}",
+                few(sets[1], sets[4]),
+                few(sets[0], sets[3])
+            );
+            0
+        }
         "name" => {
             let mut name = [0u8; 16];
             k!(SYS_prctl, libc::PR_GET_NAME, &mut name);

@@ -503,3 +503,9 @@ pub fn library_clock(id: i32) -> i64 {
     unsafe { libc::clock_gettime(id, &mut t) };
     t.tv_sec * 1_000_000_000 + t.tv_nsec
 }
+
+/// A value of those that the program was started with.
+pub fn auxv(key: u64) -> u64 {
+    // SAFETY: It only looks at what the C library has kept of them.
+    unsafe { libc::getauxval(key) }
+}

@@ -33,6 +33,8 @@ cases!(
     exec_by_descriptor,
     exec_set_user_id,
     exec_no_new_privs_set_user_id,
+    exec_no_new_privs_capabilities,
+    exec_sharing_directories,
     exec_writable_file_busy,
     exec_deleted_file,
     exec_from_memfd,
@@ -376,6 +378,73 @@ fn exec_no_new_privs_set_user_id(o: Out) {
         exec(c"su", &[c"su", c"--child", c"ids"], &[])
     });
     say!(o, "{s}");
+}
+
+fn exec_no_new_privs_capabilities(o: Out) {
+    let no_more = || k!(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    let keep = |few: u32| {
+        let sets = [few, few, 0, 0, 0, 0];
+        k!(SYS_capset, &[0x2008_0522u32, 0], &sets)
+    };
+    let gained = |before: &dyn Fn()| {
+        run_with(|| {
+            before();
+            exec(EXE, &[c"x", c"--child", c"gained"], &[])
+        })
+    };
+    let none = gained(&|| {
+        keep(0);
+        no_more();
+    });
+    let few = gained(&|| {
+        keep(0x21);
+        no_more();
+    });
+    let again = gained(&|| {
+        keep(0);
+    });
+    let back = gained(&|| {
+        k!(SYS_setresuid, 1000, 0, 0);
+        keep(0x21);
+        no_more();
+    });
+    let away = gained(&|| {
+        k!(SYS_setresuid, 0, 1000, 1000);
+        no_more();
+    });
+    tell!(o, "none" => none, "few" => few, "where it may gain" => again, "back to the real user" => back, "an effective user" => away);
+}
+
+fn exec_sharing_directories(o: Out) {
+    k!(SYS_chmod, c".", 0o755);
+    copy_exe(c"su", 3000, 0o4755);
+    copy_exe(c"sg", 2000, 0o2755);
+    for (name, root, shares) in [
+        (c"su", true, false),
+        (c"su", true, true),
+        (c"su", false, false),
+        (c"su", false, true),
+        (c"sg", false, false),
+        (c"sg", false, true),
+    ] {
+        let s = run_with(|| {
+            k!(SYS_setgroups, 1, &[2000u32]);
+            k!(SYS_setresgid, 1000, 1000, 1000);
+            if !root {
+                k!(SYS_setresuid, 1000, 1000, 1000);
+            }
+            let (r, _held) = pipe();
+            if shares && k!(SYS_clone, CLONE_FS, 0, 0, 0, 0).0 == 0 {
+                // There until the program has ended.
+                k!(SYS_dup2, r, 0);
+                k!(SYS_close_range, 1, u32::MAX, 0);
+                k!(SYS_read, 0, &mut [0u8; 1], 1);
+                k!(SYS_exit_group, 0);
+            }
+            exec(name, &[name, c"--child", c"gained"], &[])
+        });
+        say!(o, "{name:?} root {root} shares {shares}: {s}");
+    }
 }
 
 fn exec_writable_file_busy(o: Out) {
