@@ -102,7 +102,7 @@ pub(crate) fn fsopen(cx: &mut TaskCx, &[name, flags, ..]: &Args) -> SysResult<u6
     let kind = Services::of(cx).filesystem(&name).ok_or(Errno::ENODEV)?;
     let name = String::from_utf8_lossy(&name);
     let state = State {
-        setup: Setup::new(&name, Some(kind), SuperFlags::empty()),
+        setup: Setup::new(cx, &name, Some(kind), SuperFlags::empty()),
         phase: Phase::New,
         made: None,
         superblock: None,
@@ -132,7 +132,7 @@ pub(crate) fn fspick(cx: &mut TaskCx, &[dirfd, path, flags, ..]: &Args) -> SysRe
     let superblock = at.mount.superblock();
     let kind = Services::of(cx).filesystem(superblock.fstype().as_bytes());
     let state = State {
-        setup: Setup::new(superblock.fstype(), kind, SuperFlags::empty()),
+        setup: Setup::new(cx, superblock.fstype(), kind, SuperFlags::empty()),
         phase: Phase::Changing,
         made: None,
         superblock: Some(superblock.clone()),
@@ -227,13 +227,13 @@ pub(crate) fn fsconfig(cx: &mut TaskCx, &[fd, cmd, key, value, aux, _]: &Args) -
 impl FsContext {
     /// Takes what was set up, for a step that leaves `then` behind, or `Failed` where it is not
     /// come back to.
-    fn take(&self, phase: Phase) -> Result<Setup, Errno> {
+    fn take(&self, cx: &TaskCx, phase: Phase) -> Result<Setup, Errno> {
         let mut state = self.state.lock();
         if state.phase != phase {
             return Err(Errno::EBUSY);
         }
         state.phase = Phase::Failed;
-        let empty = Setup::new("", None, SuperFlags::empty());
+        let empty = Setup::new(cx, "", None, SuperFlags::empty());
         Ok(std::mem::replace(&mut state.setup, empty))
     }
 
@@ -243,7 +243,7 @@ impl FsContext {
             return Err(Errno::EBUSY);
         }
         may_mount(cx)?;
-        let setup = self.take(Phase::New)?;
+        let setup = self.take(cx, Phase::New)?;
         let made = setup.mount(cx, MountFlags::empty());
         let mut state = self.state.lock();
         state.setup = setup;
@@ -255,7 +255,7 @@ impl FsContext {
     }
 
     fn change(&self, cx: &TaskCx) -> Result<(), Errno> {
-        let setup = self.take(Phase::Changing)?;
+        let setup = self.take(cx, Phase::Changing)?;
         let superblock = self.state.lock().superblock.clone();
         let changed = may_mount(cx).and_then(|()| {
             let superblock = superblock.ok_or(Errno::EINVAL)?;

@@ -13,6 +13,10 @@ use vfs::{FsCtx, Mount, MountFlags, MountSpec, SuperBlock, SuperFlags};
 
 /// Messages that are kept for who reads the descriptor.
 const MESSAGES: usize = 8;
+/// Bytes of parameters, at most.
+const PARAMETERS: usize = 64 << 10;
+/// The parameter that adds to what there is of it, and how often it can be given (`OVL_MAX_STACK`).
+const LAYER: (&str, usize) = ("lowerdir+", 500);
 
 /// Names of flags that every file system has: what they set, and what they clear.
 const FLAGS: &[(&str, SuperFlags, bool)] = &[
@@ -33,6 +37,8 @@ pub(crate) struct Setup {
     kind: Option<Arc<FileSystemType>>,
     /// Type, as messages name it.
     name: String,
+    /// The user namespace that it is of once it is mounted.
+    owner: UserNamespace,
     source: Option<Vec<u8>>,
     flags: SuperFlags,
     /// Flags that were named.
@@ -42,10 +48,24 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    pub(crate) fn new(name: &str, kind: Option<Arc<FileSystemType>>, flags: SuperFlags) -> Setup {
+    /// One of the user namespace of who begins it, or whose what it shows is.
+    pub(crate) fn new(
+        cx: &TaskCx,
+        name: &str,
+        kind: Option<Arc<FileSystemType>>,
+        flags: SuperFlags,
+    ) -> Setup {
+        let owner = match name {
+            "mqueue" => cx.ipc().owner(),
+            "proc" => cx.pid_namespace().owner(),
+            "sysfs" => cx.net().owner(),
+            "cgroup2" => &cx.task().namespaces().cgroup.owner().clone(),
+            _ => &cx.creds_ref().user_ns,
+        };
         Setup {
             kind,
             name: name.to_owned(),
+            owner: owner.clone(),
             source: None,
             flags,
             named: SuperFlags::empty(),
@@ -111,8 +131,7 @@ impl Setup {
                 Value::Text(text) => Some(String::from_utf8(text).map_err(|_| Errno::EINVAL)?),
                 Value::Flag | Value::Other => None,
             };
-            self.parameters.push((key, text));
-            return Ok(());
+            return self.keep(key, text);
         }
         if key != "source" {
             let text = format!("{}: Unknown parameter '{key}'", self.name);
@@ -126,6 +145,27 @@ impl Setup {
             }
             _ => self.invalid("Non-string source"),
         }
+    }
+
+    /// Remembers a parameter, in the place of what was said before.
+    fn keep(&mut self, key: String, text: Option<String>) -> Result<(), Errno> {
+        let (layer, most) = LAYER;
+        let same = |(k, _): &&(String, Option<String>)| *k == key;
+        if key != layer {
+            self.parameters.retain(|(k, _)| *k != key);
+        } else if self.parameters.iter().filter(same).count() >= most {
+            let name = &self.name;
+            let text = format!("{name}: too many lower directories, limit is {most}");
+            return self.invalid(&text);
+        }
+        let size = |k: &String, v: &Option<String>| k.len() + v.as_ref().map_or(0, String::len);
+        let all: usize = self.parameters.iter().map(|(k, v)| size(k, v)).sum();
+        if all + size(&key, &text) > PARAMETERS {
+            let text = format!("{}: Parameters too long", self.name);
+            return self.invalid(&text);
+        }
+        self.parameters.push((key, text));
+        Ok(())
     }
 
     /// Takes mount(2)'s data.
@@ -153,17 +193,6 @@ impl Setup {
         each.collect::<Vec<_>>().join(",")
     }
 
-    /// The user namespace that it is of once it is mounted: its maker's, or whose what it shows is.
-    fn owner(&self, cx: &TaskCx) -> UserNamespace {
-        match self.name.as_str() {
-            "mqueue" => cx.ipc().owner().clone(),
-            "proc" => cx.pid_namespace().owner().clone(),
-            "sysfs" => cx.task().namespaces().net.owner().clone(),
-            "cgroup2" => cx.task().namespaces().cgroup.owner().clone(),
-            _ => cx.creds_ref().user_ns.clone(),
-        }
-    }
-
     /// Makes it.
     ///
     /// # Errors
@@ -178,10 +207,9 @@ impl Setup {
                 options: &self.options(),
             },
         )?;
-        let owner = self.owner(cx);
-        administers(cx, &owner)?;
+        administers(cx, &self.owner)?;
         Ok(MountSpec {
-            owner,
+            owner: self.owner.clone(),
             source: self.source.clone().unwrap_or_else(|| b"none".to_vec()),
             super_flags: self.flags | spec.super_flags,
             ..spec

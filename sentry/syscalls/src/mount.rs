@@ -124,7 +124,7 @@ pub(crate) fn mount(
         }
         let superblock = at.mount.superblock();
         let kind = Services::of(cx).filesystem(superblock.fstype().as_bytes());
-        let mut setup = Setup::new(superblock.fstype(), kind, super_flags);
+        let mut setup = Setup::new(cx, superblock.fstype(), kind, super_flags);
         setup.set_all(&options)?;
         setup.change(cx, superblock, SuperFlags::REMOUNT)?;
         at.mount.set_flags(how);
@@ -143,7 +143,7 @@ pub(crate) fn mount(
         let kind = kind.ok_or(Errno::EINVAL)?;
         let found = Services::of(cx).filesystem(&kind).ok_or(Errno::ENODEV)?;
         let name = String::from_utf8_lossy(&kind);
-        let mut setup = Setup::new(&name, Some(found), super_flags);
+        let mut setup = Setup::new(cx, &name, Some(found), super_flags);
         if let Some(source) = source {
             setup.set_source(source);
         }
