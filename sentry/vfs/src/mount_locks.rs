@@ -1,7 +1,7 @@
 //! What the less privileged cannot change of mounts that they were given (mount_namespaces(7),
 //! "Restrictions on mount namespaces").
 
-use crate::{Mount, MountFlags, MountNamespace, VfsPath};
+use crate::{Mount, MountFlags, MountNamespace, SuperFlags, VfsPath};
 use auth::UserNamespace;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -88,16 +88,25 @@ impl Mount {
         })
     }
 
+    /// What is locked of it that concerns its content. A file system that is read-only as a whole
+    /// is so for a reason.
+    fn content_locks(&self) -> MountLocks {
+        let locks = self.locks() & (MountLocks::RDONLY | MountLocks::ATIME);
+        match self.superblock().flags().contains(SuperFlags::RDONLY) {
+            true => locks | MountLocks::RDONLY,
+            false => locks,
+        }
+    }
+
     /// Whether what is locked of it lets another mount of its type have `flags`.
     fn may_be_seen_with(&self, flags: MountFlags) -> bool {
-        let locks = self.locks() & (MountLocks::RDONLY | MountLocks::ATIME);
-        self.allows(locks, flags)
+        self.allows(self.content_locks(), flags)
     }
 
     /// Takes over what of `other` is locked that concerns its content.
     fn lock_as(&self, other: &Mount) {
-        let locks = other.locks() & (MountLocks::RDONLY | MountLocks::ATIME);
-        self.locks.fetch_or(locks.bits(), Ordering::Relaxed);
+        let locks = other.content_locks().bits();
+        self.locks.fetch_or(locks, Ordering::Relaxed);
     }
 
     /// Whether its flags can become these (`can_change_locked_flags`).
