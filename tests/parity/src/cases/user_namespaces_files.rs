@@ -140,13 +140,14 @@ fn mounts_outside_keep_their_groups(o: Out) {
         user();
         become_root(1000, 1000);
         unshare(CLONE_NEWNS);
-        let named = |fd: i32| path(&format!("/proc/self/fd/{fd}"));
+        let theirs = path(&format!("/proc/self/fd/{private}"));
+        let theirs = theirs.as_c_str();
         for kind in [MS_SHARED, MS_PRIVATE, MS_SLAVE, MS_UNBINDABLE] {
-            tell!(o, "theirs" => k!(SYS_mount, c"none", named(private), 0, kind, 0), "with all" => k!(SYS_mount, c"none", named(private), 0, kind | MS_REC, 0), "mine" => k!(SYS_mount, c"none", c"own", 0, kind, 0));
+            tell!(o, "theirs" => k!(SYS_mount, c"none", theirs, 0, kind, 0), "with all" => k!(SYS_mount, c"none", theirs, 0, kind | MS_REC, 0), "mine" => k!(SYS_mount, c"none", c"own", 0, kind, 0));
         }
         k!(SYS_mount, c"none", c"own", 0, MS_PRIVATE, 0);
         // MOVE_MOUNT_SET_GROUP, with both by descriptor.
-        let groups = |from: i32, to: i32| k!(429, from, c"", to, c"", 0x144);
+        let groups = |from: i32, to: i32| k!(SYS_move_mount, from, c"", to, c"", 0x144);
         let mine = open(c"own", O_PATH | O_DIRECTORY, 0).int();
         let copy = open(c"at", O_PATH | O_DIRECTORY, 0).int();
         tell!(o, "of theirs" => groups(outer, mine), "to theirs" => groups(copy, private), "among theirs" => groups(outer, private), "among mine" => groups(copy, mine));
@@ -168,7 +169,7 @@ fn mounts_are_locked(o: Out) {
         k!(SYS_umount2, c"to", MNT_DETACH);
         k!(SYS_mount, c"none", c"to", c"tmpfs", 0, 0);
         // MOVE_MOUNT_BENEATH
-        tell!(o, "beneath it" => k!(429, AT_FDCWD, c"to", AT_FDCWD, c"at/below", 0x200), "to be left out" => k!(SYS_mount, c"none", c"at/below", 0, MS_UNBINDABLE, 0), "bind all but it" => k!(SYS_mount, c"at", c"to", 0, MS_BIND | MS_REC, 0), "as a tree" => k!(428, AT_FDCWD, c"at", 0x8001));
+        tell!(o, "beneath it" => k!(SYS_move_mount, AT_FDCWD, c"to", AT_FDCWD, c"at/below", 0x200), "to be left out" => k!(SYS_mount, c"none", c"at/below", 0, MS_UNBINDABLE, 0), "bind all but it" => k!(SYS_mount, c"at", c"to", 0, MS_BIND | MS_REC, 0), "as a tree" => k!(SYS_open_tree, AT_FDCWD, c"at", 0x8001));
         0
     });
     tell!(o, "child" => wait_text(pid));
@@ -200,7 +201,7 @@ fn what_hides_goes_along(o: Out) {
         k!(SYS_mount, c"none", c"at/below/deep", c"tmpfs", 0, 0);
         tell!(o, "unshare" => unshare(CLONE_NEWUSER | CLONE_NEWNS), "copy" => k!(SYS_mount, c"at", c"to", 0, MS_BIND | MS_REC, 0));
         let inside = open(c"to", O_RDONLY | O_DIRECTORY, 0).int();
-        let tree = k!(428, AT_FDCWD, c"to", 0x8001).int();
+        let tree = k!(SYS_open_tree, AT_FDCWD, c"to", 0x8001).int();
         let tree_inside = k!(SYS_openat, tree, c".", O_RDONLY | O_DIRECTORY, 0).int();
         tell!(o, "unmount" => k!(SYS_umount2, c"to", MNT_DETACH));
         let seen = |fd: i32| {
