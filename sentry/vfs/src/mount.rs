@@ -54,7 +54,7 @@ pub struct Mount {
     id: u64,
     root: Arc<Dentry>,
     superblock: Arc<SuperBlock>,
-    source: Vec<u8>,
+    source: Arc<[u8]>,
     flags: AtomicU32,
     /// What of it cannot be changed where it is: see `mount_locks`.
     pub(crate) locks: AtomicU32,
@@ -99,7 +99,7 @@ impl Mount {
     /// A mount that is not attached anywhere.
     pub fn detached(spec: MountSpec) -> Arc<Mount> {
         let root = Dentry::root(spec.root.clone());
-        let (source, flags) = (spec.source.clone(), spec.flags);
+        let (source, flags) = (spec.source.as_slice().into(), spec.flags);
         let superblock = SuperBlock::new(&root, spec);
         Mount::of(superblock, root, source, flags, 0)
     }
@@ -118,7 +118,7 @@ impl Mount {
     fn of(
         superblock: Arc<SuperBlock>,
         root: Arc<Dentry>,
-        source: Vec<u8>,
+        source: Arc<[u8]>,
         flags: MountFlags,
         locks: u32,
     ) -> Arc<Mount> {

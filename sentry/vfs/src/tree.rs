@@ -382,12 +382,13 @@ pub(crate) fn attach(
     } else {
         Vec::new()
     };
-    let mut homes = vec![namespace.clone()];
-    homes.extend(copies.iter().filter_map(|(_, at)| change.home(&at.mount)));
-    let full = homes.iter().any(|home| {
-        let more = homes.iter().filter(|h| Arc::ptr_eq(h, home)).count();
-        home.count() + more * count > MOUNT_MAX
-    });
+    let mut more = BTreeMap::from([(namespace.id(), (namespace.clone(), count))]);
+    for (_, at) in &copies {
+        if let Some(home) = change.home(&at.mount) {
+            more.entry(home.id()).or_insert((home, 0)).1 += count;
+        }
+    }
+    let full = more.values().any(|(n, more)| n.count() + more > MOUNT_MAX);
     if full {
         for (copy, _) in copies {
             dissolve(change, &copy);
