@@ -199,6 +199,9 @@ fn copy_one(old: &Arc<Mount>, root: Arc<Dentry>, how: Copying) -> Arc<Mount> {
     copy
 }
 
+/// Copies, by the number of the mount that each is one of.
+pub(crate) type Copies = BTreeMap<u64, Arc<Mount>>;
+
 /// A copy of the mount `old` from `root` on, and with `whole` of what is mounted below that; in no
 /// namespace yet.
 ///
@@ -211,7 +214,7 @@ pub(crate) fn copy_tree(
     root: &Arc<Dentry>,
     whole: bool,
     how: Copying,
-) -> Result<(Arc<Mount>, BTreeMap<u64, Arc<Mount>>), Errno> {
+) -> Result<(Arc<Mount>, Copies), Errno> {
     if !how.namespaces && nsfs::mounts_behind(root).is_some() {
         return Err(Errno::EINVAL);
     }
