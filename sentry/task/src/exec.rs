@@ -78,12 +78,12 @@ fn exec_creds(cx: &dyn FsCtx, program: &Program, by: &Unsafe) -> Result<(Creds, 
     let root = |uid: u32| new.is_root(uid);
     let is_root =
         !new.securebits.contains(Securebits::NOROOT) && (root(new.euid) || root(new.ruid));
+    let as_root = is_root && root(new.euid);
     if is_root {
         new.permitted = old.inheritable | old.bounding;
-        new.effective = if new.is_root(new.euid) {
-            new.permitted
-        } else {
-            CapSet::EMPTY
+        new.effective = match as_root {
+            true => new.permitted,
+            false => CapSet::EMPTY,
         };
         new.ambient = if new.ambient == CapSet::EMPTY {
             CapSet::EMPTY
@@ -110,7 +110,7 @@ fn exec_creds(cx: &dyn FsCtx, program: &Program, by: &Unsafe) -> Result<(Creds, 
     let secure = set_id
         || new.ruid != new.euid
         || new.rgid != new.egid
-        || (!new.is_root(new.ruid) && !old.permitted.contains(new.permitted));
+        || (!new.is_root(new.ruid) && (as_root || !new.ambient.contains(new.permitted)));
     Ok((new, secure))
 }
 
