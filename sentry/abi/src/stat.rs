@@ -91,6 +91,20 @@ pub struct Statfs {
     pub spare: [i64; 4],
 }
 
+impl Statfs {
+    /// Of a file system that keeps nothing on a disk, and so counts nothing: its magic number, and
+    /// what `simple_statfs` of Linux says.
+    pub fn simple(kind: i64) -> Statfs {
+        Statfs {
+            kind,
+            bsize: 4096,
+            frsize: 4096,
+            namelen: 255,
+            ..Statfs::default()
+        }
+    }
+}
+
 const _: () = assert!(size_of::<Stat>() == 144);
 const _: () = assert!(size_of::<Statx>() == 256);
 const _: () = assert!(size_of::<Statfs>() == 120);

@@ -167,6 +167,13 @@ impl<'a> Dst<'a> {
         })
     }
 
+    /// Puts what `text` has from `offset` on, as much as fits: a read of a file that is a text.
+    /// `EFAULT` as [`Dst::put`].
+    pub fn put_from(&mut self, text: &[u8], offset: u64) -> Result<usize, Errno> {
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        self.put(text.get(from..).unwrap_or_default())
+    }
+
     /// Puts `len` zero bytes, as far as they fit.
     pub fn put_zeros(&mut self, len: usize) -> Result<usize, Errno> {
         const ZEROS: [u8; 4096] = [0; 4096];

@@ -8,6 +8,11 @@ use auth::{CapSet, Capability, Creds, Securebits};
 use ctx::{Ctx, SysResult, UserMemoryExt};
 use task::TaskCx;
 
+/// Of arch_prctl(2), also by ptrace(2).
+pub(crate) const SET_GS: i32 = 0x1001;
+pub(crate) const SET_FS: i32 = 0x1002;
+pub(crate) const GET_FS: i32 = 0x1003;
+pub(crate) const GET_GS: i32 = 0x1004;
 /// Of personality(2): that of 32 bits.
 pub(crate) const PER_LINUX32: u32 = 8;
 /// Of personality(2): uname(2) tells of a release 2.6.
@@ -206,10 +211,6 @@ fn ambient(cx: &mut TaskCx, op: u64, [cap, c, d]: [u64; 3]) -> SysResult<u64> {
 }
 
 pub(crate) fn arch_prctl(cx: &mut TaskCx, &[op, addr, ..]: &Args) -> SysResult<u64> {
-    const SET_GS: i32 = 0x1001;
-    const SET_FS: i32 = 0x1002;
-    const GET_FS: i32 = 0x1003;
-    const GET_GS: i32 = 0x1004;
     const GET_CPUID: i32 = 0x1011;
     const SET_CPUID: i32 = 0x1012;
     match op as i32 {

@@ -128,7 +128,7 @@ pub(crate) fn mount(
         setup.set_all(&options)?;
         setup.change(cx, superblock, SuperFlags::REMOUNT)?;
         at.mount.set_flags(how);
-        mounts.told();
+        mounts.changed();
     } else if has(libc::MS_BIND) {
         let from = from(cx, source)?;
         mounts.bind(&from, &at, has(libc::MS_REC))?;

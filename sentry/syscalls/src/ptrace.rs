@@ -1,13 +1,14 @@
 //! ptrace(2): what a tracer asks. Sets of registers and other structures are in
 //! [`crate::ptrace_sets`].
 
+use crate::control::{GET_FS, GET_GS, SET_FS, SET_GS};
 use crate::ptrace_sets as sets;
 use crate::user::Args;
 use abi::{Errno, libc};
 use auth::Capability;
 use ctx::{Ctx, SysResult, UserMemoryExt};
 use signal::{SigInfo, SigSet};
-use task::{Regset, Resume, TaskCx, TraceOptions};
+use task::{FS_BASE, GS_BASE, Regset, Resume, TaskCx, TraceOptions};
 
 const SYSEMU: u32 = 31;
 const SYSEMU_SINGLESTEP: u32 = 32;
@@ -142,20 +143,11 @@ fn of_stopped(cx: &mut TaskCx, op: u32, tid: i32, addr: u64, data: u64) -> SysRe
     Ok(0)
 }
 
-/// Where the bases of FS and GS lie among a tracee's registers.
-const FS_BASE: u64 = 21 * 8;
-const GS_BASE: u64 = 22 * 8;
-
 fn arch_prctl(cx: &TaskCx, tid: i32, op: i32, addr: u64) -> SysResult<()> {
-    const SET_GS: i32 = 0x1001;
-    const SET_FS: i32 = 0x1002;
-    const GET_FS: i32 = 0x1003;
-    const GET_GS: i32 = 0x1004;
-    let at = if matches!(op, SET_GS | GET_GS) {
-        GS_BASE
-    } else {
-        FS_BASE
-    };
+    let at = 8 * match op {
+        SET_GS | GET_GS => GS_BASE,
+        _ => FS_BASE,
+    } as u64;
     match op {
         SET_FS | SET_GS => match cx.poke_tracee_user(tid, at, addr) {
             Err(Errno::EIO) => Err(Errno::EPERM.into()),

@@ -460,8 +460,7 @@ impl TaskCx {
 
     /// Whether its process or it alone is being killed.
     pub fn is_killed(&self) -> bool {
-        let st = self.group().state.lock();
-        st.exit.is_some() || st.exec.is_some_and(|tid| tid != self.task.tid())
+        self.group().state.lock().ends(&self.task)
     }
 }
 

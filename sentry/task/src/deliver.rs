@@ -27,8 +27,7 @@ impl TaskCx {
     pub(crate) fn wanted_elsewhere(&self) -> bool {
         let me = self.task();
         let st = self.group().state.lock();
-        let found = st.exit.is_some()
-            || st.exec.is_some_and(|tid| tid != me.tid())
+        let found = st.ends(me)
             || self.stop_wanted(&st)
             || !((me.pending.lock().set() | st.pending.set()).minus(me.blocked())).is_empty();
         // What is paused is to look there before guest code runs again.
@@ -95,7 +94,7 @@ impl TaskCx {
         if let Some(status) = st.exit {
             return Next::Exit(status);
         }
-        if st.exec.is_some_and(|tid| tid != me.tid()) {
+        if st.ends(&me) {
             return Next::Exit(ExitStatus::Exited(0));
         }
         if self.container().is_paused() {
@@ -136,8 +135,7 @@ impl TaskCx {
             let report = {
                 let mut guard = me.group().state.lock();
                 let st = &mut *guard;
-                let wanted = st.exit.is_some() || st.exec.is_some_and(|tid| tid != me.tid());
-                if wanted || st.stop.is_none() || (me.is_traced() && trap_wanted(st, &me)) {
+                if st.ends(&me) || st.stop.is_none() || (me.is_traced() && trap_wanted(st, &me)) {
                     break;
                 }
                 stop_completed(st)

@@ -56,7 +56,7 @@ fn exec_creds(cx: &dyn FsCtx, program: &Program, by: &Unsafe) -> Result<(Creds, 
     let honoured = program
         .file()
         .path()
-        .is_none_or(|p| p.mount.honours_set_id(&old.user_ns) && cx.mounts().has(&p.mount));
+        .is_none_or(|p| p.mount.honours_set_id(&old.user_ns) && p.mount.is_in(&cx.mounts()));
     // A user or group without a name here is none that the program could be run as.
     if honoured && !by.no_new_privs && old.user_ns.names(attr.uid, attr.gid) {
         if attr.perm & 0o4000 != 0 {

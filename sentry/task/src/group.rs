@@ -86,6 +86,14 @@ pub(crate) struct Stop {
     pub(crate) reported: bool,
 }
 
+impl GroupState {
+    /// Whether `task`, which is of the process, is to end: with it, or for another thread's
+    /// execve(2).
+    pub(crate) fn ends(&self, task: &Task) -> bool {
+        self.exit.is_some() || self.exec.is_some_and(|tid| tid != task.tid())
+    }
+}
+
 impl std::fmt::Debug for ThreadGroup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ThreadGroup({})", self.tgid())

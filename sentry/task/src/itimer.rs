@@ -312,13 +312,15 @@ impl ProcessTimers {
         };
         let key = FIRST_POSIX + u64::try_from(info.pid()).ok()?;
         let table = self.table.get()?;
-        let (now, threads) = table.now(key)?;
+        let late = table.timers.lock().get(&key)?.late > 0;
+        // The clock is asked without the lock.
+        let now = if late { table.now(key) } else { None };
         let mut timers = table.timers.lock();
         let timer = timers.get_mut(&key)?;
         if timer.setting != setting {
             return None;
         }
-        if timer.late > 0 {
+        if let Some((now, threads)) = now {
             // It was looked after ever more rarely meanwhile.
             let more = timer.catch_up(now);
             info.set_overrun(info.overrun().saturating_add(clamp(more)));

@@ -92,5 +92,7 @@ pub use signalfd::SignalFd;
 pub use status::{ChildEvent, ExitStatus};
 pub use supervise::{Decision, Gift, Listener, ListenerFile, Taken};
 pub use task::Task;
-pub use tracer::{CallInfo, CallStop, QueuedSignals, Regset, Resume, TraceOptions};
+pub use tracer::{
+    CallInfo, CallStop, FS_BASE, GS_BASE, QueuedSignals, Regset, Resume, TraceOptions,
+};
 pub use uts::{Uts, UtsNamespace};

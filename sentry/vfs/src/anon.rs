@@ -131,13 +131,7 @@ impl Inode for AnonInode {
             FileType::Socket => 0x534f_434b,
             _ => 0x0904_1934,
         };
-        Ok(Statfs {
-            kind,
-            bsize: 4096,
-            frsize: 4096,
-            namelen: 255,
-            ..Statfs::default()
-        })
+        Ok(Statfs::simple(kind))
     }
 
     fn takes_mounts(&self) -> bool {

@@ -16,6 +16,24 @@ pub trait DirSink {
     fn entry(&mut self, name: &[u8], ino: u64, kind: FileType, next: u64) -> bool;
 }
 
+/// Lists a directory that is made up on the spot, from position `from` on: each entry's position is
+/// its place among all. Returns where the listing stopped.
+pub fn list_entries<N: AsRef<[u8]>>(
+    entries: impl IntoIterator<Item = (N, u64, FileType)>,
+    from: u64,
+    sink: &mut dyn DirSink,
+) -> u64 {
+    let mut at = from;
+    let skipped = usize::try_from(from).unwrap_or(usize::MAX);
+    for (name, ino, kind) in entries.into_iter().skip(skipped) {
+        if !sink.entry(name.as_ref(), ino, kind, at + 1) {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
 /// The offset that stands for the position where a file keeps it itself.
 pub const CURRENT: u64 = u64::MAX;
 

@@ -72,7 +72,7 @@ pub use epoll::{Epoll, EpollEvent, EpollOp};
 pub use fdtable::FdTable;
 pub use file::File;
 pub use file_io::Whence;
-pub use fileops::{CURRENT, DirSink, FileOps, Position, Written, would_block};
+pub use fileops::{CURRENT, DirSink, FileOps, Position, Written, list_entries, would_block};
 pub use flags::{LookupFlags, MountFlags, OpenFlags};
 pub use inode::{Attr, Caching, FileType, Inode, Link, NewFile, NewKind, SetAttr};
 pub use kernel::KernelFsCtx;

@@ -86,11 +86,6 @@ impl MountNamespace {
         &self.owner
     }
 
-    /// Whether `mount` is one of its.
-    pub fn has(&self, mount: &Mount) -> bool {
-        mount.is_in(self)
-    }
-
     /// Whether it is a tree that a descriptor holds.
     pub fn is_anonymous(&self) -> bool {
         self.anonymous
@@ -156,14 +151,10 @@ impl MountNamespace {
         &self.watchers
     }
 
-    pub(crate) fn changed(&self) {
+    /// It has changed: who watches it is told.
+    pub fn changed(&self) {
         self.changes.fetch_add(1, Ordering::AcqRel);
         self.watchers.notify(Events::ERR | Events::PRI);
-    }
-
-    /// Something else about it has changed than what is mounted where.
-    pub fn told(&self) {
-        self.changed();
     }
 
     /// Whether something is mounted on `dentry` in this namespace.

@@ -1,7 +1,7 @@
 //! The empty file system at the bottom of each mount namespace.
 
 use crate::anon::plain_attr;
-use crate::{Attr, DirSink, File, FileOps, FileType, Inode, OpenFlags, VfsPath};
+use crate::{Attr, DirSink, File, FileOps, FileType, Inode, OpenFlags, VfsPath, list_entries};
 use abi::Errno;
 use abi::stat::{Statfs, makedev};
 use ctx::{Ctx, SysErr};
@@ -50,13 +50,7 @@ impl Inode for Empty {
     }
 
     fn statfs(&self, _cx: &dyn Ctx) -> Result<Statfs, Errno> {
-        Ok(Statfs {
-            kind: MAGIC,
-            bsize: 4096,
-            frsize: 4096,
-            namelen: 255,
-            ..Statfs::default()
-        })
+        Ok(Statfs::simple(MAGIC))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -72,17 +66,8 @@ impl FileOps for Empty {
         from: u64,
         sink: &mut dyn DirSink,
     ) -> Result<u64, Errno> {
-        let mut at = from;
-        for name in [&b"."[..], b".."]
-            .iter()
-            .skip(usize::try_from(from).unwrap_or(2))
-        {
-            if !sink.entry(name, INO, FileType::Directory, at + 1) {
-                break;
-            }
-            at += 1;
-        }
-        Ok(at)
+        let dots = [".", ".."].map(|name| (name, INO, FileType::Directory));
+        Ok(list_entries(dots, from, sink))
     }
 
     fn as_any(&self) -> &dyn Any {

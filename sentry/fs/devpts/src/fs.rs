@@ -249,16 +249,6 @@ impl FileSystem for DevPts {
     }
 }
 
-fn statfs() -> Statfs {
-    Statfs {
-        kind: MAGIC,
-        bsize: 4096,
-        frsize: 4096,
-        namelen: 255,
-        ..Statfs::default()
-    }
-}
-
 /// The directory.
 struct Root {
     fs: Arc<DevPts>,
@@ -295,7 +285,7 @@ impl Inode for Root {
         }))
     }
     fn statfs(&self, _cx: &dyn Ctx) -> Result<Statfs, Errno> {
-        Ok(statfs())
+        Ok(Statfs::simple(MAGIC))
     }
     fn caching(&self) -> Caching {
         Caching::Never
@@ -329,17 +319,7 @@ impl FileOps for Listing {
                 FileType::CharDevice,
             ));
         }
-        let mut at = from;
-        for (name, ino, kind) in entries
-            .iter()
-            .skip(usize::try_from(from).unwrap_or(usize::MAX))
-        {
-            if !sink.entry(name, *ino, *kind, at + 1) {
-                break;
-            }
-            at += 1;
-        }
-        Ok(at)
+        Ok(vfs::list_entries(entries, from, sink))
     }
     fn as_any(&self) -> &dyn Any {
         self
@@ -373,7 +353,7 @@ impl Inode for Ptmx {
         self.fs.open_master(cx)
     }
     fn statfs(&self, _cx: &dyn Ctx) -> Result<Statfs, Errno> {
-        Ok(statfs())
+        Ok(Statfs::simple(MAGIC))
     }
     fn as_any(&self) -> &dyn Any {
         self
@@ -408,7 +388,7 @@ impl Inode for SlaveInode {
         Ok(SlaveFile::open(cx, &self.tty, flags)?)
     }
     fn statfs(&self, _cx: &dyn Ctx) -> Result<Statfs, Errno> {
-        Ok(statfs())
+        Ok(Statfs::simple(MAGIC))
     }
     fn as_any(&self) -> &dyn Any {
         self

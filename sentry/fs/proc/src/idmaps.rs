@@ -89,10 +89,7 @@ struct Open {
 impl FileOps for Open {
     fn read(&self, _cx: &dyn Ctx, _file: &File, offset: u64, dst: &mut Dst<'_>) -> SysResult {
         let text = self.what.text(&self.users, &self.opener);
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let rest = text.get(from..).unwrap_or_default();
-        let count = dst.remaining().min(rest.len());
-        Ok(dst.put(rest.get(..count).unwrap_or_default())?)
+        Ok(dst.put_from(&text, offset)?)
     }
 
     fn write(

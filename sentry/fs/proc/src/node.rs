@@ -364,13 +364,7 @@ impl Inode for Node {
     }
 
     fn statfs(&self, _cx: &dyn Ctx) -> Result<Statfs, Errno> {
-        Ok(Statfs {
-            kind: MAGIC,
-            bsize: 4096,
-            frsize: 4096,
-            namelen: 255,
-            ..Statfs::default()
-        })
+        Ok(Statfs::simple(MAGIC))
     }
 
     fn takes_mounts(&self) -> bool {
@@ -427,12 +421,7 @@ impl FileOps for Open {
                 text
             }
         };
-        let from = usize::try_from(offset)
-            .unwrap_or(usize::MAX)
-            .min(text.len());
-        let max = dst.remaining();
-        let end = from.saturating_add(max).min(text.len());
-        Ok(dst.put(&text[from..end])?)
+        Ok(dst.put_from(&text, offset)?)
     }
 
     fn write(

@@ -205,13 +205,7 @@ impl Inode for Node {
     }
 
     fn statfs(&self, _cx: &dyn Ctx) -> Result<Statfs, Errno> {
-        Ok(Statfs {
-            kind: self.fs.magic,
-            bsize: 4096,
-            frsize: 4096,
-            namelen: 255,
-            ..Statfs::default()
-        })
+        Ok(Statfs::simple(self.fs.magic))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -225,11 +219,7 @@ impl FileOps for Node {
             return Err(Errno::EISDIR.into());
         };
         let text = show(cx).into_bytes();
-        let from = usize::try_from(offset)
-            .unwrap_or(usize::MAX)
-            .min(text.len());
-        let end = from.saturating_add(dst.remaining()).min(text.len());
-        Ok(dst.put(&text[from..end])?)
+        Ok(dst.put_from(&text, offset)?)
     }
 
     fn size(&self, _cx: &dyn Ctx) -> Result<u64, Errno> {
@@ -254,14 +244,7 @@ impl FileOps for Node {
             .iter()
             .map(|(name, node)| (&name[..], node.ino, Inode::kind(&**node)));
         let all = dots.into_iter().chain(below);
-        let mut at = from;
-        for (name, ino, kind) in all.skip(usize::try_from(from).unwrap_or(usize::MAX)) {
-            if !sink.entry(name, ino, kind, at + 1) {
-                break;
-            }
-            at += 1;
-        }
-        Ok(at)
+        Ok(vfs::list_entries(all, from, sink))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -24,16 +24,6 @@ const MAGIC: i64 = 0x1980_0202;
 /// `FILENT_SIZE`
 const FILE_SIZE: u64 = 80;
 
-fn statfs() -> Statfs {
-    Statfs {
-        kind: MAGIC,
-        bsize: 4096,
-        frsize: 4096,
-        namelen: 255,
-        ..Statfs::default()
-    }
-}
-
 /// The directory.
 pub(super) struct Root {
     queues: Weak<Mqueues>,
@@ -152,7 +142,7 @@ impl Inode for Root {
     }
 
     fn statfs(&self, _cx: &dyn Ctx) -> Result<Statfs, Errno> {
-        Ok(statfs())
+        Ok(Statfs::simple(MAGIC))
     }
 
     // Queues come and go by calls that no directory sees.
@@ -184,14 +174,7 @@ impl FileOps for Root {
             .iter()
             .map(|(name, file)| (&name[..], file.ino, FileType::Regular));
         let all = dots.into_iter().chain(files);
-        let mut at = from;
-        for (name, ino, kind) in all.skip(usize::try_from(from).unwrap_or(usize::MAX)) {
-            if !sink.entry(name, ino, kind, at + 1) {
-                break;
-            }
-            at += 1;
-        }
-        Ok(at)
+        Ok(vfs::list_entries(all, from, sink))
     }
 
     fn size(&self, _cx: &dyn Ctx) -> Result<u64, Errno> {
@@ -298,7 +281,7 @@ impl Inode for QueueFile {
     }
 
     fn statfs(&self, _cx: &dyn Ctx) -> Result<Statfs, Errno> {
-        Ok(statfs())
+        Ok(Statfs::simple(MAGIC))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -309,11 +292,7 @@ impl Inode for QueueFile {
 impl FileOps for QueueFile {
     fn read(&self, cx: &dyn Ctx, _file: &File, offset: u64, dst: &mut Dst<'_>) -> SysResult {
         let text = self.messages.text(cx.pid_space()).into_bytes();
-        let from = usize::try_from(offset)
-            .unwrap_or(usize::MAX)
-            .min(text.len());
-        let end = from.saturating_add(dst.remaining()).min(text.len());
-        Ok(dst.put(&text[from..end])?)
+        Ok(dst.put_from(&text, offset)?)
     }
 
     fn size(&self, _cx: &dyn Ctx) -> Result<u64, Errno> {

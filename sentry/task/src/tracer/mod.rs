@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 pub(crate) use calls::{Entered, TRAP_FLAG};
 pub(crate) use link::{Remains, Trace};
+pub use registers::{FS_BASE, GS_BASE};
 pub use requests::{CallInfo, CallStop, QueuedSignals, Regset};
 pub(crate) use stops::{notify_seized, stop_completed, trap_wanted};
 

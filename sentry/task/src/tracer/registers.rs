@@ -21,8 +21,10 @@ const FLAGS: u64 = 0x0005_4dd5;
 const CS: usize = 17;
 const EFLAGS: usize = 18;
 const SS: usize = 20;
-const FS_BASE: usize = 21;
-const GS_BASE: usize = 22;
+/// Of the base of FS.
+pub const FS_BASE: usize = 21;
+/// Of the base of GS.
+pub const GS_BASE: usize = 22;
 const DS: usize = 23;
 const GS: usize = 26;
 

@@ -93,7 +93,7 @@ impl TaskCx {
         let (completed, ended);
         {
             let mut st = me.group().state.lock();
-            let ends = self.must_end(&st, &me);
+            let ends = st.ends(&me);
             ended = ends;
             let mut t = me.tracee.lock();
             if t.by.is_none() || (ends && !halt.at_exit) || self.is_closing() {
@@ -144,10 +144,6 @@ impl TaskCx {
         self.resumed(&me, stop, shown, before)
     }
 
-    fn must_end(&self, st: &GroupState, me: &Task) -> bool {
-        st.exit.is_some() || st.exec.is_some_and(|tid| tid != me.tid())
-    }
-
     /// Whether all that there is in its container ends: then nothing waits for a tracer.
     fn is_closing(&self) -> bool {
         self.kernel().is_dying() || self.container().is_closed()
@@ -160,7 +156,7 @@ impl TaskCx {
             let mut fetch = false;
             {
                 let st = me.group().state.lock();
-                let ends = (self.must_end(&st, me) && !ended) || self.is_closing();
+                let ends = (st.ends(me) && !ended) || self.is_closing();
                 let mut t = me.tracee.lock();
                 if ends {
                     t.give_up();

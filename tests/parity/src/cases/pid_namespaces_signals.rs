@@ -293,15 +293,16 @@ fn queue_notices(o: Out) {
 fn death_signal_across(o: Out) {
     let (r, w) = pipe();
     let (r2, w2) = pipe();
+    let outlives = || {
+        block(SIGUSR1);
+        k!(SYS_prctl, PR_SET_PDEATHSIG, SIGUSR1, 0, 0, 0);
+        write(w, b"x");
+        say!(o, "{:?}", await_signal(SIGUSR1));
+        write(w2, b"x");
+        0
+    };
     let pid = child(|| {
-        inside(|| {
-            block(SIGUSR1);
-            k!(SYS_prctl, PR_SET_PDEATHSIG, SIGUSR1, 0, 0, 0);
-            write(w, b"x");
-            say!(o, "{:?}", await_signal(SIGUSR1));
-            write(w2, b"x");
-            0
-        });
+        inside(outlives);
         read(r, 1);
         0
     });
@@ -310,14 +311,7 @@ fn death_signal_across(o: Out) {
     tell!(o, "parent" => ended);
     let pid = inside(|| {
         let a = child(|| {
-            child(|| {
-                block(SIGUSR1);
-                k!(SYS_prctl, PR_SET_PDEATHSIG, SIGUSR1, 0, 0, 0);
-                write(w, b"x");
-                say!(o, "{:?}", await_signal(SIGUSR1));
-                write(w2, b"x");
-                0
-            });
+            child(outlives);
             read(r, 1);
             0
         });
