@@ -150,6 +150,7 @@ impl TaskCx {
             me.cpu.enter(Phase::Sentry);
         }
         me.stopped.store(false, Ordering::SeqCst);
+        self.look_at_result();
     }
 
     /// Delivers one signal; whether a handler has been set up (one at a time: the next is taken
@@ -161,7 +162,9 @@ impl TaskCx {
         let Some(info) = self.group().timers().delivering(info) else {
             return false;
         };
-        let Some((signal, info)) = self.trace_signal(signal, info) else {
+        let shown = self.trace_signal(signal, info);
+        self.look_at_result();
+        let Some((signal, info)) = shown else {
             return false;
         };
         let action = self.group().actions().take_for_delivery(signal);

@@ -89,7 +89,6 @@ impl TaskCx {
         if let Pending::Restart(r) = before {
             self.regs.rax = restart_code(r);
         }
-        let shown = self.regs;
         let (completed, ended);
         {
             let mut st = me.group().state.lock();
@@ -100,7 +99,7 @@ impl TaskCx {
                 t.give_up();
                 drop(t);
                 drop(st);
-                self.take_back(before, false);
+                self.take_back(before);
                 return (halt.code & 0x7f, halt.info);
             }
             t.trap = false;
@@ -113,7 +112,7 @@ impl TaskCx {
                 code: halt.code,
                 info: halt.info,
                 is_signal: halt.is_signal,
-                regs: shown,
+                regs: self.regs,
                 forced_step: self.forced_step,
                 saved_mask: self.saved_mask,
                 xstate: Xstate::Away,
@@ -141,7 +140,7 @@ impl TaskCx {
                 .report_child(me.group(), ChildEvent::Stopped(signal));
         }
         let stop = self.sleep_trapped(&me, ended);
-        self.resumed(&me, stop, shown, before)
+        self.resumed(&me, stop, before)
     }
 
     /// Whether all that there is in its container ends: then nothing waits for a tracer.
@@ -207,16 +206,13 @@ impl TaskCx {
         &mut self,
         me: &Arc<Task>,
         stop: Option<Box<Stop>>,
-        shown: platform_api::Registers,
         before: Pending,
     ) -> (i32, Option<SigInfo>) {
         let (mut signal, mut info) = (0, None);
-        let mut changed = false;
         if let Some(stop) = stop {
             signal = stop.over.unwrap_or(0);
             info = stop.info;
             self.forced_step = stop.forced_step;
-            changed = stop.regs != shown;
             self.regs = stop.regs;
             self.saved_mask = stop.saved_mask;
             if let Xstate::Changed(state) = stop.xstate
@@ -230,21 +226,25 @@ impl TaskCx {
             t.by.is_some() && t.resume.step
         };
         self.force_step(step);
-        self.take_back(before, changed);
+        self.take_back(before);
         (signal, info)
     }
 
-    /// Decides anew, by the registers, whether the call that ended is to be made again.
-    fn take_back(&mut self, before: Pending, changed: bool) {
-        let restart = || match self.regs.orig_rax as i32 {
-            -1 => None,
-            _ => restart_of(self.regs.rax),
-        };
-        self.pending = match before {
-            Pending::None if !changed => return,
-            _ => restart().map_or(Pending::None, Pending::Restart),
-        };
-        if self.pending != Pending::None {
+    /// Decides anew about a call that was to be made again: its tracer may have changed that.
+    fn take_back(&mut self, before: Pending) {
+        if before != Pending::None {
+            self.pending = Pending::None;
+            self.look_at_result();
+        }
+    }
+
+    /// Where signals are looked at, the registers say whether the call that ended is to be made
+    /// again. A tracer may have put that there; at the stops of calls it alone has no effect.
+    pub(crate) fn look_at_result(&mut self) {
+        if self.regs.orig_rax as i32 != -1
+            && let Some(restart) = restart_of(self.regs.rax)
+        {
+            self.pending = Pending::Restart(restart);
             self.regs.rax = Errno::EINTR.to_return();
         }
     }
@@ -383,6 +383,7 @@ impl TaskCx {
             },
         };
         let _what_a_group_goes_on_with = self.halt(halt);
+        self.look_at_result();
     }
 
     /// Shows a signal to the tracer before it is delivered; what is to be delivered instead.

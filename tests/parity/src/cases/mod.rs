@@ -52,6 +52,7 @@ mod propagation;
 mod ptrace_calls;
 mod ptrace_events;
 mod ptrace_memory;
+mod ptrace_restarts;
 mod ptrace_rounds;
 mod ptrace_stops;
 mod rounds;
@@ -161,6 +162,7 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
             ptrace_calls::CASES,
             ptrace_events::CASES,
             ptrace_memory::CASES,
+            ptrace_restarts::CASES,
             ptrace_rounds::CASES,
         ],
     ),
