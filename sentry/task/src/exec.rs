@@ -286,10 +286,12 @@ impl TaskCx {
         let old = me.tid();
         let mut after = After::default();
         if old != group.tgid() {
-            // Its tracer hears no more of the leader that there was.
+            // Its tracer hears no more of the leader that there was, and may sleep for that.
             let leader = tree.tasks.get(&group.tgid()).cloned();
             if let Some(leader) = leader {
                 drop(st);
+                let tracer = leader.tracer();
+                after.parents.extend(tracer.map(|t| t.group().clone()));
                 tree.unlink(&leader, &mut after);
                 after.garbage.push(Box::new(leader));
                 st = group.state.lock();

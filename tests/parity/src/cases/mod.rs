@@ -50,6 +50,7 @@ mod processes;
 mod programs;
 mod propagation;
 mod ptrace_calls;
+mod ptrace_ends;
 mod ptrace_events;
 mod ptrace_memory;
 mod ptrace_restarts;
@@ -161,6 +162,7 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
             ptrace_stops::CASES,
             ptrace_calls::CASES,
             ptrace_events::CASES,
+            ptrace_ends::CASES,
             ptrace_memory::CASES,
             ptrace_restarts::CASES,
             ptrace_rounds::CASES,
