@@ -8,7 +8,7 @@ use abi::{Errno, libc};
 use auth::Capability;
 use ctx::{Ctx, SysResult, UserMemoryExt};
 use signal::{SigInfo, SigSet};
-use task::{FS_BASE, GS_BASE, Regset, Resume, TaskCx, TraceOptions};
+use task::{FS_BASE, GS_BASE, Held, Regset, Resume, TaskCx, TraceOptions};
 
 const SYSEMU: u32 = 31;
 const SYSEMU_SINGLESTEP: u32 = 32;
@@ -24,27 +24,26 @@ const GET_DISPATCH: u32 = 0x4211;
 pub(crate) fn ptrace(cx: &mut TaskCx, &[op, pid, addr, data, ..]: &Args) -> SysResult<u64> {
     // Linux has it as a long, of which no request uses more.
     let op = u32::try_from(op).map_err(|_| Errno::EIO);
-    let tid = cx.id_of(pid as i32);
+    if op == Ok(libc::PTRACE_TRACEME) {
+        cx.trace_me()?;
+        return Ok(0);
+    }
+    let task = cx.task_called(pid as i32).ok_or(Errno::ESRCH)?;
     match op {
-        Ok(libc::PTRACE_TRACEME) => {
-            cx.trace_me()?;
-            return Ok(0);
-        }
-        _ if cx.kernel().task(tid).is_none() => return Err(Errno::ESRCH.into()),
-        Ok(libc::PTRACE_ATTACH) => cx.trace(tid, None)?,
+        Ok(libc::PTRACE_ATTACH) => cx.trace(&task, None)?,
         Ok(libc::PTRACE_SEIZE) => {
             let known = u32::try_from(data).ok().and_then(TraceOptions::from_bits);
             if addr != 0 || known.is_none() {
                 return Err(Errno::EIO.into());
             }
             let options = options(cx, data)?;
-            cx.trace(tid, Some(options))?;
+            cx.trace(&task, Some(options))?;
         }
-        Ok(libc::PTRACE_KILL) => cx.kill_tracee(tid)?,
-        Ok(libc::PTRACE_INTERRUPT) => cx.interrupt_tracee(tid)?,
+        Ok(libc::PTRACE_KILL) => cx.kill_tracee(&task)?,
+        Ok(libc::PTRACE_INTERRUPT) => cx.interrupt_tracee(&task)?,
         op => {
-            cx.check_tracee(tid)?;
-            return of_stopped(cx, op?, tid, addr, data);
+            let held = cx.held(task)?;
+            return of_stopped(cx, op?, held, addr, data);
         }
     }
     Ok(0)
@@ -64,7 +63,7 @@ fn options(cx: &TaskCx, data: u64) -> Result<TraceOptions, Errno> {
     Ok(options)
 }
 
-fn of_stopped(cx: &mut TaskCx, op: u32, tid: i32, addr: u64, data: u64) -> SysResult<u64> {
+fn of_stopped(cx: &TaskCx, op: u32, held: Held<'_>, addr: u64, data: u64) -> SysResult<u64> {
     let go_on = |calls, emulate, step| Resume {
         calls,
         emulate,
@@ -73,69 +72,69 @@ fn of_stopped(cx: &mut TaskCx, op: u32, tid: i32, addr: u64, data: u64) -> SysRe
     match op {
         libc::PTRACE_PEEKTEXT | libc::PTRACE_PEEKDATA => {
             let mut word = [0; 8];
-            match cx.tracee_memory(tid)?.read_forced(addr, &mut word) {
+            match held.memory()?.read_forced(addr, &mut word) {
                 Ok(8) => cx.memory().write(data, &word)?,
                 _ => return Err(Errno::EIO.into()),
             }
         }
         libc::PTRACE_POKETEXT | libc::PTRACE_POKEDATA => {
-            let memory = cx.tracee_memory(tid)?;
+            let memory = held.memory()?;
             match memory.write_forced(addr, &data.to_le_bytes()) {
                 Ok(8) => {}
                 _ => return Err(Errno::EIO.into()),
             }
         }
         libc::PTRACE_PEEKUSER => {
-            let word = cx.peek_tracee_user(tid, addr)?;
+            let word = held.peek_user(addr)?;
             cx.memory().write_obj(data, &word)?;
         }
-        libc::PTRACE_POKEUSER => cx.poke_tracee_user(tid, addr, data)?,
-        libc::PTRACE_CONT => cx.resume_tracee(tid, go_on(false, false, false), data)?,
-        libc::PTRACE_SYSCALL => cx.resume_tracee(tid, go_on(true, false, false), data)?,
-        libc::PTRACE_SINGLESTEP => cx.resume_tracee(tid, go_on(false, false, true), data)?,
-        SYSEMU => cx.resume_tracee(tid, go_on(false, true, false), data)?,
-        SYSEMU_SINGLESTEP => cx.resume_tracee(tid, go_on(false, true, true), data)?,
-        libc::PTRACE_DETACH => cx.untrace(tid, data)?,
-        libc::PTRACE_LISTEN => cx.listen_to_tracee(tid)?,
+        libc::PTRACE_POKEUSER => held.poke_user(addr, data)?,
+        libc::PTRACE_CONT => held.resume(go_on(false, false, false), data)?,
+        libc::PTRACE_SYSCALL => held.resume(go_on(true, false, false), data)?,
+        libc::PTRACE_SINGLESTEP => held.resume(go_on(false, false, true), data)?,
+        SYSEMU => held.resume(go_on(false, true, false), data)?,
+        SYSEMU_SINGLESTEP => held.resume(go_on(false, true, true), data)?,
+        libc::PTRACE_DETACH => held.release(data)?,
+        libc::PTRACE_LISTEN => held.listen()?,
         libc::PTRACE_SETOPTIONS | OLD_SETOPTIONS => {
             let options = options(cx, data)?;
-            cx.set_trace_options(tid, options)?;
+            held.set_options(options)?;
         }
         libc::PTRACE_GETEVENTMSG => {
-            let message = cx.tracee_message(tid)?;
+            let message = held.message()?;
             cx.memory().write_obj(data, &message)?;
         }
-        libc::PTRACE_GETREGS => sets::get(cx, tid, Regset::General, data)?,
-        libc::PTRACE_SETREGS => sets::set(cx, tid, Regset::General, data)?,
-        libc::PTRACE_GETFPREGS => sets::get(cx, tid, Regset::Float, data)?,
-        libc::PTRACE_SETFPREGS => sets::set(cx, tid, Regset::Float, data)?,
-        libc::PTRACE_GETREGSET => sets::get_part(cx, tid, addr, data)?,
-        libc::PTRACE_SETREGSET => sets::set_part(cx, tid, addr, data)?,
+        libc::PTRACE_GETREGS => sets::get(cx, &held, Regset::General, data)?,
+        libc::PTRACE_SETREGS => sets::set(cx, &held, Regset::General, data)?,
+        libc::PTRACE_GETFPREGS => sets::get(cx, &held, Regset::Float, data)?,
+        libc::PTRACE_SETFPREGS => sets::set(cx, &held, Regset::Float, data)?,
+        libc::PTRACE_GETREGSET => sets::get_part(cx, &held, addr, data)?,
+        libc::PTRACE_SETREGSET => sets::set_part(cx, &held, addr, data)?,
         libc::PTRACE_GETSIGINFO => {
-            let info = cx.tracee_info(tid)?;
+            let info = held.info()?;
             cx.memory().write_obj(data, &info)?;
         }
         libc::PTRACE_SETSIGINFO => {
             let info: SigInfo = cx.memory().read_obj(data)?;
-            cx.set_tracee_info(tid, info)?;
+            held.set_info(info)?;
         }
         libc::PTRACE_GETSIGMASK | libc::PTRACE_SETSIGMASK if addr != 8 => {
             return Err(Errno::EINVAL.into());
         }
         libc::PTRACE_GETSIGMASK => {
-            let mask = cx.tracee_mask(tid)?;
+            let mask = held.mask()?;
             cx.memory().write_obj(data, &mask)?;
         }
         libc::PTRACE_SETSIGMASK => {
             let mask: u64 = cx.memory().read_obj(data)?;
-            cx.set_tracee_mask(tid, SigSet::from_bits(mask))?;
+            held.set_mask(SigSet::from_bits(mask))?;
         }
-        libc::PTRACE_PEEKSIGINFO => return sets::signals(cx, tid, addr, data),
-        GET_SYSCALL_INFO => return sets::call_info(cx, tid, addr, data),
-        SET_SYSCALL_INFO => sets::set_call_info(cx, tid, addr, data)?,
-        ARCH_PRCTL => arch_prctl(cx, tid, data as i32, addr)?,
-        SECCOMP_GET_FILTER => return sets::filter(cx, tid, addr, data),
-        SECCOMP_GET_METADATA => return sets::filter_flags(cx, tid, addr, data),
+        libc::PTRACE_PEEKSIGINFO => return sets::signals(cx, &held, addr, data),
+        GET_SYSCALL_INFO => return sets::call_info(cx, &held, addr, data),
+        SET_SYSCALL_INFO => sets::set_call_info(cx, &held, addr, data)?,
+        ARCH_PRCTL => arch_prctl(cx, &held, data as i32, addr)?,
+        SECCOMP_GET_FILTER => return sets::filter(cx, &held, addr, data),
+        SECCOMP_GET_METADATA => return sets::filter_flags(cx, &held, addr, data),
         GET_DISPATCH => sets::dispatch(cx, addr, data)?,
         SET_DISPATCH => sets::set_dispatch(cx, addr, data)?,
         _ => return Err(Errno::EIO.into()),
@@ -143,18 +142,18 @@ fn of_stopped(cx: &mut TaskCx, op: u32, tid: i32, addr: u64, data: u64) -> SysRe
     Ok(0)
 }
 
-fn arch_prctl(cx: &TaskCx, tid: i32, op: i32, addr: u64) -> SysResult<()> {
+fn arch_prctl(cx: &TaskCx, held: &Held<'_>, op: i32, addr: u64) -> SysResult<()> {
     let at = 8 * match op {
         SET_GS | GET_GS => GS_BASE,
         _ => FS_BASE,
     } as u64;
     match op {
-        SET_FS | SET_GS => match cx.poke_tracee_user(tid, at, addr) {
+        SET_FS | SET_GS => match held.poke_user(at, addr) {
             Err(Errno::EIO) => Err(Errno::EPERM.into()),
             other => Ok(other?),
         },
         GET_FS | GET_GS => {
-            let base = cx.peek_tracee_user(tid, at)?;
+            let base = held.peek_user(at)?;
             Ok(cx.memory().write_obj(addr, &base)?)
         }
         _ => Err(Errno::EINVAL.into()),

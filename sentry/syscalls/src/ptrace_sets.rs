@@ -3,7 +3,7 @@
 use abi::{Errno, libc};
 use auth::Capability;
 use ctx::{Ctx, Iovec, SysResult, UserMemoryExt};
-use task::{CallInfo, CallStop, QueuedSignals, Regset, TaskCx};
+use task::{CallInfo, CallStop, Held, QueuedSignals, Regset, TaskCx};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes of `struct user_regs_struct`.
@@ -14,19 +14,19 @@ const FLOAT: usize = 512;
 const MOST: u64 = 64 * 1024;
 
 /// `PTRACE_GETREGS` and so on: a whole set.
-pub(crate) fn get(cx: &TaskCx, tid: i32, set: Regset, to: u64) -> SysResult<()> {
-    let bytes = cx.tracee_registers(tid, set)?;
+pub(crate) fn get(cx: &TaskCx, held: &Held<'_>, set: Regset, to: u64) -> SysResult<()> {
+    let bytes = held.registers(set)?;
     Ok(cx.memory().write(to, &bytes)?)
 }
 
 /// `PTRACE_SETREGS` and so on.
-pub(crate) fn set(cx: &TaskCx, tid: i32, set: Regset, from: u64) -> SysResult<()> {
+pub(crate) fn set(cx: &TaskCx, held: &Held<'_>, set: Regset, from: u64) -> SysResult<()> {
     let mut bytes = match set {
         Regset::General => vec![0; GENERAL],
         Regset::Float | Regset::Extended => vec![0; FLOAT],
     };
     cx.memory().read(from, &mut bytes)?;
-    Ok(cx.set_tracee_registers(tid, set, &bytes)?)
+    Ok(held.set_registers(set, &bytes)?)
 }
 
 fn regset(kind: u64) -> Result<Regset, Errno> {
@@ -42,13 +42,13 @@ fn regset(kind: u64) -> Result<Regset, Errno> {
 }
 
 /// `PTRACE_GETREGSET`: as much of a set as there is room for.
-pub(crate) fn get_part(cx: &TaskCx, tid: i32, kind: u64, at: u64) -> SysResult<()> {
+pub(crate) fn get_part(cx: &TaskCx, held: &Held<'_>, kind: u64, at: u64) -> SysResult<()> {
     let mut room: Iovec = cx.memory().read_obj(at)?;
     let set = regset(kind)?;
     if !room.len.is_multiple_of(8) {
         return Err(Errno::EINVAL.into());
     }
-    let bytes = cx.tracee_registers(tid, set)?;
+    let bytes = held.registers(set)?;
     room.len = room.len.min(bytes.len() as u64);
     let part = bytes.get(..room.len as usize).unwrap_or_default();
     cx.memory().write(room.base, part)?;
@@ -56,7 +56,7 @@ pub(crate) fn get_part(cx: &TaskCx, tid: i32, kind: u64, at: u64) -> SysResult<(
 }
 
 /// `PTRACE_SETREGSET`
-pub(crate) fn set_part(cx: &TaskCx, tid: i32, kind: u64, at: u64) -> SysResult<()> {
+pub(crate) fn set_part(cx: &TaskCx, held: &Held<'_>, kind: u64, at: u64) -> SysResult<()> {
     let mut part: Iovec = cx.memory().read_obj(at)?;
     let set = regset(kind)?;
     if !part.len.is_multiple_of(8) {
@@ -65,14 +65,14 @@ pub(crate) fn set_part(cx: &TaskCx, tid: i32, kind: u64, at: u64) -> SysResult<(
     let most = match set {
         Regset::General => GENERAL as u64,
         Regset::Float => FLOAT as u64,
-        Regset::Extended => cx.tracee_registers(tid, set)?.len().min(MOST as usize) as u64,
+        Regset::Extended => held.registers(set)?.len().min(MOST as usize) as u64,
     };
     part.len = part.len.min(most);
     let mut bytes = vec![0; part.len as usize];
     if set != Regset::Extended || part.len == most {
         cx.memory().read(part.base, &mut bytes)?;
     }
-    cx.set_tracee_registers(tid, set, &bytes)?;
+    held.set_registers(set, &bytes)?;
     Ok(cx.memory().write_obj(at + 8, &part.len)?)
 }
 
@@ -86,7 +86,7 @@ struct PeekSignals {
 }
 
 /// `PTRACE_PEEKSIGINFO`: how many there were.
-pub(crate) fn signals(cx: &TaskCx, tid: i32, at: u64, to: u64) -> SysResult<u64> {
+pub(crate) fn signals(cx: &TaskCx, held: &Held<'_>, at: u64, to: u64) -> SysResult<u64> {
     const SHARED: u32 = 1;
     let args: PeekSignals = cx.memory().read_obj(at)?;
     if args.flags & !SHARED != 0 || args.nr < 0 {
@@ -97,7 +97,7 @@ pub(crate) fn signals(cx: &TaskCx, tid: i32, at: u64, to: u64) -> SysResult<u64>
         skip: args.off,
         count: args.nr as usize,
     };
-    let infos = cx.tracee_signals(tid, which)?;
+    let infos = held.signals(which)?;
     for (i, info) in (0u64..).zip(&infos) {
         let to = to.wrapping_add(i * size_of_val(info) as u64);
         if let Err(e) = cx.memory().write_obj(to, info) {
@@ -166,8 +166,8 @@ fn raw(call: &CallInfo) -> (RawCall, usize) {
 }
 
 /// `PTRACE_GET_SYSCALL_INFO`: how much there is to tell.
-pub(crate) fn call_info(cx: &TaskCx, tid: i32, room: u64, to: u64) -> SysResult<u64> {
-    let (raw, len) = raw(&cx.tracee_call(tid)?);
+pub(crate) fn call_info(cx: &TaskCx, held: &Held<'_>, room: u64, to: u64) -> SysResult<u64> {
+    let (raw, len) = raw(&held.call()?);
     let told = usize::try_from(room).unwrap_or(len).min(len);
     let bytes = raw.as_bytes().get(..told).unwrap_or_default();
     cx.memory().write(to, bytes)?;
@@ -175,12 +175,12 @@ pub(crate) fn call_info(cx: &TaskCx, tid: i32, room: u64, to: u64) -> SysResult<
 }
 
 /// `PTRACE_SET_SYSCALL_INFO`
-pub(crate) fn set_call_info(cx: &TaskCx, tid: i32, size: u64, from: u64) -> SysResult<()> {
+pub(crate) fn set_call_info(cx: &TaskCx, held: &Held<'_>, size: u64, from: u64) -> SysResult<()> {
     if size < size_of::<RawCall>() as u64 {
         return Err(Errno::EINVAL.into());
     }
     let new: RawCall = cx.memory().read_obj(from)?;
-    let mut call = cx.tracee_call(tid)?;
+    let mut call = held.call()?;
     let (old, _) = raw(&call);
     let odd = new.flags != 0 || new.reserved != 0 || new.op != old.op;
     if odd || (new.op == FILTER && new.reserved2 != 0) {
@@ -194,7 +194,7 @@ pub(crate) fn set_call_info(cx: &TaskCx, tid: i32, size: u64, from: u64) -> SysR
             call.args = new.args;
         }
     }
-    Ok(cx.set_tracee_call(tid, &call)?)
+    Ok(held.set_call(&call)?)
 }
 
 /// Who may look at filters: the capable, who have none themselves.
@@ -207,9 +207,9 @@ fn may_see_filters(cx: &TaskCx) -> Result<(), Errno> {
 }
 
 /// `PTRACE_SECCOMP_GET_FILTER`: how many instructions it has.
-pub(crate) fn filter(cx: &TaskCx, tid: i32, index: u64, to: u64) -> SysResult<u64> {
+pub(crate) fn filter(cx: &TaskCx, held: &Held<'_>, index: u64, to: u64) -> SysResult<u64> {
     may_see_filters(cx)?;
-    let program = cx.tracee_filter(tid, index)?;
+    let program = held.filter(index)?;
     if to != 0 {
         cx.memory().write(to, program.as_bytes())?;
     }
@@ -225,14 +225,14 @@ struct Metadata {
 }
 
 /// `PTRACE_SECCOMP_GET_METADATA`: how much was told.
-pub(crate) fn filter_flags(cx: &TaskCx, tid: i32, size: u64, at: u64) -> SysResult<u64> {
+pub(crate) fn filter_flags(cx: &TaskCx, held: &Held<'_>, size: u64, at: u64) -> SysResult<u64> {
     may_see_filters(cx)?;
     let size = size.min(size_of::<Metadata>() as u64);
     if size < 8 {
         return Err(Errno::EINVAL.into());
     }
     let filter: u64 = cx.memory().read_obj(at)?;
-    let logs = cx.tracee_filter_logs(tid, filter)?;
+    let logs = held.filter_logs(filter)?;
     let flags = if logs {
         libc::SECCOMP_FILTER_FLAG_LOG
     } else {

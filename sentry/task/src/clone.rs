@@ -508,7 +508,7 @@ impl TaskCx {
         // Others may have become as many as there may be since the id was chosen.
         let container = self.container();
         let closed = tree.closed || container.is_closed();
-        if container.is_full() || closed || st.exit.is_some() || st.exec.is_some() {
+        if container.is_full() || closed || st.ends(&self.task) {
             return Err(Errno::EAGAIN);
         }
         let space = child.group().pid_namespace();

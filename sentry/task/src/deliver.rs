@@ -91,11 +91,8 @@ impl TaskCx {
         let me = self.task.clone();
         let mut guard = me.group().state.lock();
         let st = &mut *guard;
-        if let Some(status) = st.exit {
-            return Next::Exit(status);
-        }
         if st.ends(&me) {
-            return Next::Exit(ExitStatus::Exited(0));
+            return Next::Exit(st.exit.unwrap_or(ExitStatus::Exited(0)));
         }
         if self.container().is_paused() {
             return Next::Paused;

@@ -265,7 +265,7 @@ impl TaskCx {
         let group = me.group().clone();
         {
             let mut st = group.state.lock();
-            if st.exit.is_some() || st.exec.is_some() {
+            if st.ends(&me) {
                 return false;
             }
             st.exec = Some(me.tid());

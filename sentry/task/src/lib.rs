@@ -93,6 +93,6 @@ pub use status::{ChildEvent, ExitStatus};
 pub use supervise::{Decision, Gift, Listener, ListenerFile, Taken};
 pub use task::Task;
 pub use tracer::{
-    CallInfo, CallStop, FS_BASE, GS_BASE, QueuedSignals, Regset, Resume, TraceOptions,
+    CallInfo, CallStop, FS_BASE, GS_BASE, Held, QueuedSignals, Regset, Resume, TraceOptions,
 };
 pub use uts::{Uts, UtsNamespace};

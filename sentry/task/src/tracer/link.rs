@@ -1,6 +1,7 @@
 //! Who traces whom: how it begins, and how it ends.
 
-use super::{Resume, TraceOptions, Tracer};
+use super::requests::valid_signal;
+use super::{Held, Resume, TraceOptions, Tracer};
 use crate::exit::{After, notify_parent_of};
 use crate::send::Reach;
 use crate::tree::Tree;
@@ -50,15 +51,14 @@ impl TaskCx {
     ///
     /// # Errors
     /// `ESRCH`; `EPERM` where it may not, or somebody traces it.
-    pub fn trace(&self, tid: i32, seize: Option<TraceOptions>) -> SysResult<()> {
-        let task = self.kernel().task(tid).ok_or(Errno::ESRCH)?;
+    pub fn trace(&self, task: &Arc<Task>, seize: Option<TraceOptions>) -> SysResult<()> {
         if Arc::ptr_eq(task.group(), self.group()) || !task.lets_look(self, Ids::Real) {
             return Err(Errno::EPERM.into());
         }
         let stopped = {
             let mut tree = self.kernel().tree.lock();
             let there = tree.tasks.get(&task.tid());
-            if !there.is_some_and(|t| Arc::ptr_eq(t, &task)) {
+            if !there.is_some_and(|t| Arc::ptr_eq(t, task)) {
                 return Err(Errno::ESRCH.into());
             }
             // It may have become another program since: now an exec finds its tracer.
@@ -67,10 +67,10 @@ impl TaskCx {
             }
             let options = seize.unwrap_or_default();
             let creds = self.creds_ref().clone();
-            tree.link(&task, self.task(), seize.is_some(), options, creds);
+            tree.link(task, self.task(), seize.is_some(), options, creds);
             if seize.is_none() {
                 let info = SigInfo::kernel(Signal::STOP);
-                let reach = Reach::Thread(&task);
+                let reach = Reach::Thread(task);
                 let _ = task.group().queue(reach, Signal::STOP, info, false);
             }
             let _st = task.group().state.lock();
@@ -90,24 +90,23 @@ impl TaskCx {
         }
         Ok(())
     }
+}
 
+impl Held<'_> {
     /// `PTRACE_DETACH`, with the signal to go on with.
     ///
     /// # Errors
     /// `ESRCH`, `EIO`.
-    pub fn untrace(&self, tid: i32, signal: u64) -> Result<(), Errno> {
-        let task = self.stopped_tracee(tid)?;
-        let signal = super::requests::valid_signal(signal)?;
+    pub fn release(self, signal: u64) -> Result<(), Errno> {
         let mut after = After::default();
-        let mut tree = self.kernel().tree.lock();
-        {
-            let mut t = task.tracee.lock();
-            let stop = t.stopped().ok_or(Errno::ESRCH)?;
-            stop.over = Some(signal);
-        }
-        tree.unlink(&task, &mut after);
+        let mut tree = self.cx.kernel().tree.lock();
+        self.with(|t| {
+            t.stopped()?.over = Some(valid_signal(signal)?);
+            Ok(())
+        })?;
+        tree.unlink(&self.task, &mut after);
         drop(tree);
-        after.settle(self.kernel());
+        after.settle(self.cx.kernel());
         Ok(())
     }
 }

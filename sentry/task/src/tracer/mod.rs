@@ -16,6 +16,7 @@ mod stops;
 mod wait;
 
 use crate::Task;
+use abi::Errno;
 use auth::{Capability, Creds};
 use platform_api::Registers;
 use signal::{SigInfo, SigSet};
@@ -24,7 +25,7 @@ use std::sync::Arc;
 pub(crate) use calls::{Entered, TRAP_FLAG};
 pub(crate) use link::{Remains, Trace};
 pub use registers::{FS_BASE, GS_BASE};
-pub use requests::{CallInfo, CallStop, QueuedSignals, Regset};
+pub use requests::{CallInfo, CallStop, Held, QueuedSignals, Regset};
 pub(crate) use stops::{notify_seized, stop_completed, trap_wanted};
 
 bitflags::bitflags! {
@@ -139,12 +140,20 @@ enum Xstate {
 }
 
 impl Tracee {
-    /// The stop it is in, as far as a tracer is concerned.
-    fn stopped(&mut self) -> Option<&mut Stop> {
-        if self.listening {
-            return None;
+    /// The stop it is in, as far as a tracer is concerned; `ESRCH` where it is in none.
+    fn stopped(&mut self) -> Result<&mut Stop, Errno> {
+        let told = !self.listening;
+        let stop = self.stop.as_deref_mut();
+        stop.filter(|s| told && s.over.is_none())
+            .ok_or(Errno::ESRCH)
+    }
+
+    /// `ESRCH` unless it is `tracer`'s.
+    fn of(&self, tracer: &Arc<Task>) -> Result<(), Errno> {
+        match &self.by {
+            Some(by) if Arc::ptr_eq(&by.task, tracer) => Ok(()),
+            _ => Err(Errno::ESRCH),
         }
-        self.stop.as_deref_mut().filter(|s| s.over.is_none())
     }
 
     /// It ends: no stop comes any more, and who waits for one is to see that.

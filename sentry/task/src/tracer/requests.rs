@@ -86,105 +86,42 @@ fn le64(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(0, u64::from_le_bytes)
 }
 
+/// A tracee that has stopped, as one request has found it. All that is asked of it finds it locked,
+/// still the caller's and still in its stop; where it is not, the answer is `ESRCH`.
+pub struct Held<'a> {
+    pub(super) cx: &'a TaskCx,
+    pub(super) task: Arc<Task>,
+}
+
 impl TaskCx {
-    /// The task `tid`, traced by the caller.
-    fn tracee(&self, tid: i32) -> Result<Arc<Task>, Errno> {
-        let task = self.kernel().task(tid).ok_or(Errno::ESRCH)?;
-        let ours = {
-            let t = task.tracee.lock();
-            t.by.as_ref()
-                .is_some_and(|by| Arc::ptr_eq(&by.task, self.task()))
-        };
-        if ours { Ok(task) } else { Err(Errno::ESRCH) }
-    }
-
-    /// As [`TaskCx::tracee`], and it has stopped.
-    pub(super) fn stopped_tracee(&self, tid: i32) -> Result<Arc<Task>, Errno> {
-        let task = self.tracee(tid)?;
-        self.with_tracee(&task, |_| Ok(()))?;
-        Ok(task)
-    }
-
-    /// Works on one that has stopped.
-    fn with_tracee<T>(
-        &self,
-        task: &Arc<Task>,
-        work: impl FnOnce(&mut Tracee) -> Result<T, Errno>,
-    ) -> Result<T, Errno> {
-        let mut t = task.tracee.lock();
-        t.stopped().ok_or(Errno::ESRCH)?;
-        work(&mut t)
-    }
-
-    fn with_stop<T>(
-        &self,
-        tid: i32,
-        work: impl FnOnce(&mut Stop) -> Result<T, Errno>,
-    ) -> Result<T, Errno> {
-        let task = self.tracee(tid)?;
-        let mut t = task.tracee.lock();
-        work(t.stopped().ok_or(Errno::ESRCH)?)
-    }
-
-    /// Whether `tid` is a tracee of the caller that has stopped.
+    /// A tracee of the caller's that has stopped.
     ///
     /// # Errors
-    /// `ESRCH` if not.
-    pub fn check_tracee(&self, tid: i32) -> Result<(), Errno> {
-        self.stopped_tracee(tid).map(|_| ())
-    }
-
-    /// Its memory.
-    ///
-    /// # Errors
-    /// `ESRCH`; `EIO` where it has none, or one of a program that is not dumpable, which who began
-    /// to trace it could not see.
-    pub fn tracee_memory(&self, tid: i32) -> Result<Arc<Mm>, Errno> {
-        let task = self.stopped_tracee(tid)?;
-        let mm = task.mm().ok_or(Errno::EIO)?;
-        let info = mm.exec_info();
-        let capable = |c: Arc<Creds>| c.has_in(&info.user_ns, Capability::SysPtrace);
-        match info.dumpable == 1 || task.tracer_creds().is_some_and(capable) {
-            true => Ok(mm),
-            false => Err(Errno::EIO),
-        }
-    }
-
-    /// `PTRACE_CONT` and its like.
-    ///
-    /// # Errors
-    /// `ESRCH`, `EIO` for a signal that is none.
-    pub fn resume_tracee(&self, tid: i32, how: Resume, signal: u64) -> Result<(), Errno> {
-        let task = self.stopped_tracee(tid)?;
-        let signal = valid_signal(signal)?;
-        self.with_tracee(&task, |t| {
-            t.resume = how;
-            t.stopped().ok_or(Errno::ESRCH)?.over = Some(signal);
-            task.trapped.store(false, Ordering::SeqCst);
-            Ok(())
-        })?;
-        task.waker().wake();
-        Ok(())
+    /// `ESRCH` for others.
+    pub fn held(&self, task: Arc<Task>) -> Result<Held<'_>, Errno> {
+        let held = Held { cx: self, task };
+        held.at_stop(|_| Ok(()))?;
+        Ok(held)
     }
 
     /// `PTRACE_KILL`
     ///
     /// # Errors
     /// `ESRCH`
-    pub fn kill_tracee(&self, tid: i32) -> Result<(), Errno> {
-        let task = self.tracee(tid)?;
+    pub fn kill_tracee(&self, task: &Arc<Task>) -> Result<(), Errno> {
+        task.tracee.lock().of(self.task())?;
         let info = self.own_info(task.group(), Signal::KILL, 0);
-        self.send_as_self(task.group(), Reach::Thread(&task), Signal::KILL, info)
+        self.send_as_self(task.group(), Reach::Thread(task), Signal::KILL, info)
     }
 
     /// `PTRACE_INTERRUPT`
     ///
     /// # Errors
     /// `ESRCH`; `EIO` for one that was not seized.
-    pub fn interrupt_tracee(&self, tid: i32) -> Result<(), Errno> {
-        let task = self.tracee(tid)?;
+    pub fn interrupt_tracee(&self, task: &Task) -> Result<(), Errno> {
         let _st = task.group().state.lock();
         let mut t = task.tracee.lock();
+        t.of(self.task())?;
         if !t.seized {
             return Err(Errno::EIO);
         }
@@ -194,24 +131,75 @@ impl TaskCx {
         Ok(())
     }
 
+    /// Whether the caller's own filters are suspended: it cannot suspend another's then.
+    pub fn has_seccomp_suspended(&self) -> bool {
+        self.task().tracee.lock().suspends_seccomp()
+    }
+}
+
+impl Held<'_> {
+    /// Works on it.
+    pub(super) fn with<T>(
+        &self,
+        work: impl FnOnce(&mut Tracee) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let mut t = self.task.tracee.lock();
+        t.of(self.cx.task())?;
+        t.stopped()?;
+        work(&mut t)
+    }
+
+    /// Works on its stop.
+    fn at_stop<T>(&self, work: impl FnOnce(&mut Stop) -> Result<T, Errno>) -> Result<T, Errno> {
+        self.with(|t| work(t.stopped()?))
+    }
+
+    /// Its memory.
+    ///
+    /// # Errors
+    /// `ESRCH`; `EIO` where it has none, or one of a program that is not dumpable, which who began
+    /// to trace it could not see.
+    pub fn memory(&self) -> Result<Arc<Mm>, Errno> {
+        let by = self.with(|t| Ok(t.by.as_ref().map(|by| by.creds.clone())))?;
+        let mm = self.task.mm().ok_or(Errno::EIO)?;
+        let info = mm.exec_info();
+        let capable = |c: Arc<Creds>| c.has_in(&info.user_ns, Capability::SysPtrace);
+        match info.dumpable == 1 || by.is_some_and(capable) {
+            true => Ok(mm),
+            false => Err(Errno::EIO),
+        }
+    }
+
+    /// `PTRACE_CONT` and its like.
+    ///
+    /// # Errors
+    /// `ESRCH`, `EIO` for a signal that is none.
+    pub fn resume(&self, how: Resume, signal: u64) -> Result<(), Errno> {
+        self.with(|t| {
+            t.stopped()?.over = Some(valid_signal(signal)?);
+            t.resume = how;
+            self.task.trapped.store(false, Ordering::SeqCst);
+            Ok(())
+        })?;
+        self.task.waker().wake();
+        Ok(())
+    }
+
     /// `PTRACE_LISTEN`
     ///
     /// # Errors
     /// `ESRCH`; `EIO` for one that was not seized, or is in another kind of stop.
-    pub fn listen_to_tracee(&self, tid: i32) -> Result<(), Errno> {
-        let task = self.stopped_tracee(tid)?;
-        self.with_tracee(&task, |t| {
-            let seized = t.seized;
-            let stop = t.stopped().ok_or(Errno::ESRCH)?;
+    pub fn listen(&self) -> Result<(), Errno> {
+        self.with(|t| {
             let of_group = |i: SigInfo| i.code >> 8 == Event::Stop as i32;
-            if !seized || !stop.info.is_some_and(of_group) {
+            if !t.seized || !t.stopped()?.info.is_some_and(of_group) {
                 return Err(Errno::EIO);
             }
             t.listening = true;
             Ok(())
         })?;
         // What came since it stopped is told at once.
-        task.waker().wake();
+        self.task.waker().wake();
         Ok(())
     }
 
@@ -219,42 +207,35 @@ impl TaskCx {
     ///
     /// # Errors
     /// `ESRCH`
-    pub fn set_trace_options(&self, tid: i32, options: TraceOptions) -> Result<(), Errno> {
-        let task = self.stopped_tracee(tid)?;
-        self.with_tracee(&task, |t| {
+    pub fn set_options(&self, options: TraceOptions) -> Result<(), Errno> {
+        self.with(|t| {
             t.options = options;
             Ok(())
         })
-    }
-
-    /// Whether the caller's own filters are suspended: it cannot suspend another's then.
-    pub fn has_seccomp_suspended(&self) -> bool {
-        self.task().tracee.lock().suspends_seccomp()
     }
 
     /// `PTRACE_GETEVENTMSG`
     ///
     /// # Errors
     /// `ESRCH`
-    pub fn tracee_message(&self, tid: i32) -> Result<u64, Errno> {
-        let task = self.stopped_tracee(tid)?;
-        self.with_tracee(&task, |t| Ok(t.message))
+    pub fn message(&self) -> Result<u64, Errno> {
+        self.with(|t| Ok(t.message))
     }
 
     /// `PTRACE_PEEKUSER`
     ///
     /// # Errors
     /// `ESRCH`, `EIO`
-    pub fn peek_tracee_user(&self, tid: i32, at: u64) -> Result<u64, Errno> {
-        self.with_stop(tid, |s| s.peek(at))
+    pub fn peek_user(&self, at: u64) -> Result<u64, Errno> {
+        self.at_stop(|s| s.peek(at))
     }
 
     /// `PTRACE_POKEUSER`
     ///
     /// # Errors
     /// `ESRCH`, `EIO`; `ENOSPC` for debug registers.
-    pub fn poke_tracee_user(&self, tid: i32, at: u64, value: u64) -> Result<(), Errno> {
-        self.with_stop(tid, |s| {
+    pub fn poke_user(&self, at: u64, value: u64) -> Result<(), Errno> {
+        self.at_stop(|s| {
             s.poke(at, value)?;
             s.settle();
             Ok(())
@@ -265,12 +246,12 @@ impl TaskCx {
     ///
     /// # Errors
     /// `ESRCH`
-    pub fn tracee_registers(&self, tid: i32, set: Regset) -> Result<Vec<u8>, Errno> {
+    pub fn registers(&self, set: Regset) -> Result<Vec<u8>, Errno> {
         if set == Regset::General {
-            let words = self.with_stop(tid, |s| Ok(s.words()))?;
+            let words = self.at_stop(|s| Ok(s.words()))?;
             return Ok(words.iter().flat_map(|w| w.to_le_bytes()).collect());
         }
-        let mut state = self.tracee_xstate(tid)?;
+        let mut state = self.xstate()?;
         if set == Regset::Float {
             state.resize(FXSAVE, 0);
             state[SOFTWARE].fill(0);
@@ -282,16 +263,16 @@ impl TaskCx {
     ///
     /// # Errors
     /// `ESRCH`; `EIO`, `EINVAL`, `EFAULT` for what cannot be there.
-    pub fn set_tracee_registers(&self, tid: i32, set: Regset, bytes: &[u8]) -> Result<(), Errno> {
+    pub fn set_registers(&self, set: Regset, bytes: &[u8]) -> Result<(), Errno> {
         if set == Regset::General {
             let words: Vec<u64> = bytes.chunks_exact(8).map(le64).take(WORDS).collect();
-            return self.with_stop(tid, |s| {
+            return self.at_stop(|s| {
                 let done = s.set_words(&words);
                 s.settle();
                 done
             });
         }
-        let mut state = self.tracee_xstate(tid)?;
+        let mut state = self.xstate()?;
         let mxcsr = bytes.get(MXCSR).and_then(|b| b.try_into().ok());
         let mxcsr = mxcsr.map(u32::from_le_bytes);
         match set {
@@ -320,15 +301,14 @@ impl TaskCx {
                 state[SOFTWARE.start..SOFTWARE.start + 8].copy_from_slice(&there.to_le_bytes());
             }
         }
-        self.with_stop(tid, |s| {
+        self.at_stop(|s| {
             s.xstate = Xstate::Changed(state);
             Ok(())
         })
     }
 
     /// The extended state, which the tracee itself fetches.
-    fn tracee_xstate(&self, tid: i32) -> Result<Vec<u8>, Errno> {
-        let task = self.tracee(tid)?;
+    fn xstate(&self) -> Result<Vec<u8>, Errno> {
         let look = |s: &mut Stop| match &s.xstate {
             Xstate::Here(state) | Xstate::Changed(state) => Some(state.clone()),
             Xstate::Away | Xstate::Wanted => {
@@ -337,41 +317,33 @@ impl TaskCx {
             }
         };
         let mut found = Err(Errno::ESRCH);
-        self.park_killable(|| {
-            let mut t = task.tracee.lock();
-            match t.stopped().map(look) {
-                None => true,
-                Some(None) => {
-                    drop(t);
-                    task.waker().wake();
-                    false
-                }
-                Some(Some(state)) => {
-                    found = Ok(state);
-                    true
-                }
+        self.cx.park_killable(|| {
+            found = self.at_stop(|s| Ok(look(s)));
+            let there = !matches!(found, Ok(None));
+            if !there {
+                self.task.waker().wake();
             }
+            there
         });
-        found.and_then(|state| match state.len() >= HEADER_REST.end {
-            true => Ok(state),
-            false => Err(Errno::EIO),
-        })
+        found?
+            .filter(|state| state.len() >= HEADER_REST.end)
+            .ok_or(Errno::EIO)
     }
 
     /// `PTRACE_GETSIGINFO`
     ///
     /// # Errors
     /// `ESRCH`; `EINVAL` where it has stopped with its process.
-    pub fn tracee_info(&self, tid: i32) -> Result<SigInfo, Errno> {
-        self.with_stop(tid, |s| s.info.ok_or(Errno::EINVAL))
+    pub fn info(&self) -> Result<SigInfo, Errno> {
+        self.at_stop(|s| s.info.ok_or(Errno::EINVAL))
     }
 
     /// `PTRACE_SETSIGINFO`
     ///
     /// # Errors
-    /// As [`TaskCx::tracee_info`].
-    pub fn set_tracee_info(&self, tid: i32, info: SigInfo) -> Result<(), Errno> {
-        self.with_stop(tid, |s| {
+    /// As [`Held::info`].
+    pub fn set_info(&self, info: SigInfo) -> Result<(), Errno> {
+        self.at_stop(|s| {
             *s.info.as_mut().ok_or(Errno::EINVAL)? = info;
             Ok(())
         })
@@ -381,23 +353,20 @@ impl TaskCx {
     ///
     /// # Errors
     /// `ESRCH`
-    pub fn tracee_mask(&self, tid: i32) -> Result<SigSet, Errno> {
-        let task = self.stopped_tracee(tid)?;
-        let saved = self.with_stop(tid, |s| Ok(s.saved_mask))?;
-        Ok(saved.unwrap_or_else(|| task.blocked()))
+    pub fn mask(&self) -> Result<SigSet, Errno> {
+        self.at_stop(|s| Ok(s.saved_mask.unwrap_or_else(|| self.task.blocked())))
     }
 
     /// `PTRACE_SETSIGMASK`
     ///
     /// # Errors
     /// `ESRCH`
-    pub fn set_tracee_mask(&self, tid: i32, mask: SigSet) -> Result<(), Errno> {
-        let task = self.stopped_tracee(tid)?;
-        let _st = task.group().state.lock();
-        self.with_tracee(&task, |t| {
-            t.stopped().ok_or(Errno::ESRCH)?.saved_mask = None;
-            task.blocked
-                .store(mask.blockable().bits(), Ordering::SeqCst);
+    pub fn set_mask(&self, mask: SigSet) -> Result<(), Errno> {
+        let _st = self.task.group().state.lock();
+        self.at_stop(|s| {
+            s.saved_mask = None;
+            let mask = mask.blockable().bits();
+            self.task.blocked.store(mask, Ordering::SeqCst);
             Ok(())
         })
     }
@@ -406,11 +375,11 @@ impl TaskCx {
     ///
     /// # Errors
     /// `ESRCH`
-    pub fn tracee_signals(&self, tid: i32, which: QueuedSignals) -> Result<Vec<SigInfo>, Errno> {
-        let task = self.stopped_tracee(tid)?;
+    pub fn signals(&self, which: QueuedSignals) -> Result<Vec<SigInfo>, Errno> {
         let skip = usize::try_from(which.skip).unwrap_or(usize::MAX);
-        let st = task.group().state.lock();
-        let own = task.pending.lock();
+        let st = self.task.group().state.lock();
+        self.with(|_| Ok(()))?;
+        let own = self.task.pending.lock();
         let queue = if which.shared { &st.pending } else { &*own };
         let copies = queue.infos().skip(skip).take(which.count);
         // What setting of a timer it is of is no one's business but the timer's.
@@ -426,11 +395,10 @@ impl TaskCx {
     ///
     /// # Errors
     /// `ESRCH`
-    pub fn tracee_call(&self, tid: i32) -> Result<CallInfo, Errno> {
-        let task = self.stopped_tracee(tid)?;
-        self.with_tracee(&task, |t| {
+    pub fn call(&self) -> Result<CallInfo, Errno> {
+        self.with(|t| {
             let message = t.message;
-            let stop = t.stopped().ok_or(Errno::ESRCH)?;
+            let stop = t.stopped()?;
             const CALL: i32 = libc::SIGTRAP | CALL_MARK;
             const FILTER: i32 = libc::SIGTRAP | (Event::Seccomp as i32) << 8;
             let at = match (stop.info.map(|i| i.code), message) {
@@ -455,8 +423,8 @@ impl TaskCx {
     ///
     /// # Errors
     /// `ESRCH`
-    pub fn set_tracee_call(&self, tid: i32, call: &CallInfo) -> Result<(), Errno> {
-        self.with_stop(tid, |s| {
+    pub fn set_call(&self, call: &CallInfo) -> Result<(), Errno> {
+        self.at_stop(|s| {
             let r = &mut s.regs;
             if call.at == CallStop::Exit {
                 r.rax = call.result as u64;
@@ -476,20 +444,20 @@ impl TaskCx {
     ///
     /// # Errors
     /// `ESRCH`; `EINVAL` for one without filters, `ENOENT` for too high a number.
-    pub fn tracee_filter(&self, tid: i32, index: u64) -> Result<Vec<seccomp::Instruction>, Errno> {
-        let task = self.stopped_tracee(tid)?;
-        let filter = task.filter().ok_or(Errno::EINVAL)?;
-        let filter = filter.number(index).ok_or(Errno::ENOENT)?;
-        Ok(filter.program().instructions().to_vec())
+    pub fn filter(&self, index: u64) -> Result<Vec<seccomp::Instruction>, Errno> {
+        self.of_filter(index, |f| f.program().instructions().to_vec())
     }
 
     /// Whether that filter asked for a log.
     ///
     /// # Errors
-    /// As [`TaskCx::tracee_filter`].
-    pub fn tracee_filter_logs(&self, tid: i32, index: u64) -> Result<bool, Errno> {
-        let task = self.stopped_tracee(tid)?;
-        let filter = task.filter().ok_or(Errno::EINVAL)?;
-        filter.number(index).map(|f| f.logs()).ok_or(Errno::ENOENT)
+    /// As [`Held::filter`].
+    pub fn filter_logs(&self, index: u64) -> Result<bool, Errno> {
+        self.of_filter(index, seccomp::Filter::logs)
+    }
+
+    fn of_filter<T>(&self, index: u64, see: fn(&seccomp::Filter) -> T) -> Result<T, Errno> {
+        let filter = self.task.filter().ok_or(Errno::EINVAL)?;
+        filter.number(index).map(see).ok_or(Errno::ENOENT)
     }
 }

@@ -117,7 +117,7 @@ impl TaskCx {
 fn stopped_tracee(task: &Arc<Task>, flags: WaitFlags, space: PidSpace) -> Option<Waited> {
     let code = {
         let mut t = task.tracee.lock();
-        let stop = t.stopped().filter(|s| s.code != 0)?;
+        let stop = t.stopped().ok().filter(|s| s.code != 0)?;
         let code = stop.code;
         if !flags.contains(WaitFlags::NOWAIT) {
             stop.code = 0;

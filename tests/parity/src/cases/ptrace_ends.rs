@@ -2,7 +2,7 @@
 
 use crate::out::Out;
 use crate::sys::{child, clone_with, zeroed};
-use crate::tracing::{finish, go, info, message, pt, status_line, stop, trap_text, tracee};
+use crate::tracing::{finish, go, info, message, pt, status_line, stop, tracee, trap_text};
 use crate::util::{anon, close, pipe, read, wait_text, write};
 use crate::{cases, k, say, tell};
 use libc::*;

@@ -111,7 +111,12 @@ fn ptrace_restart_with_a_handler(o: Out) {
             let a = tracee(|| {
                 on(SIGUSR1, flags);
                 let r = k!(SYS_close, 999).0;
-                say!(o, "{r} handled {} at {}", seen(SIGUSR1).count.load(SeqCst), seen(SIGUSR1).result.load(SeqCst));
+                say!(
+                    o,
+                    "{r} handled {} at {}",
+                    seen(SIGUSR1).count.load(SeqCst),
+                    seen(SIGUSR1).result.load(SeqCst)
+                );
                 0
             });
             pt(PTRACE_SETOPTIONS, a, 0, GOOD as usize);
@@ -169,7 +174,15 @@ fn ptrace_restart_outside_of_calls(o: Out) {
                 // syscall; ret; int3
                 load(&[0x0f, 5, 0xc3, 0xcc]);
                 let r = jump(CODE + 3);
-                say!(o, "{}", if r == own { "made".into() } else { r.to_string() });
+                say!(
+                    o,
+                    "{}",
+                    if r == own {
+                        "made".into()
+                    } else {
+                        r.to_string()
+                    }
+                );
                 0
             });
             pt(PTRACE_SETOPTIONS, a, 0, GOOD as usize);
