@@ -122,8 +122,11 @@ impl TaskCx {
             }
             // What its own process traces has been looked at.
             let leader = tree.tasks.get(&pid);
-            let tracer = leader.and_then(|l| tree.tracer_of(l));
-            if tracer.is_some_and(|t| Arc::ptr_eq(t.group(), self.group())) {
+            let tracer = leader.and_then(|l| l.tracer());
+            if tracer
+                .as_ref()
+                .is_some_and(|t| Arc::ptr_eq(t.group(), self.group()))
+            {
                 continue;
             }
             any = true;

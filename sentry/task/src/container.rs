@@ -269,19 +269,15 @@ impl Container {
         let ended = |n: &crate::tree::Node| n.zombie.is_some() && self.owns(&n.group);
         let nodes = tree.nodes.iter().filter(|(_, n)| ended(n));
         let pids: Vec<i32> = nodes.map(|(pid, _)| *pid).collect();
-        let groups: Vec<_> = pids
-            .iter()
-            .filter_map(|pid| tree.nodes.get(pid).map(|n| n.group.clone()))
-            .collect();
         let gone: Vec<_> = pids.into_iter().map(|pid| tree.remove(pid)).collect();
         // Who traces them has nothing to wait for any more, be it the leader or another thread.
         let mut after = After::default();
-        for group in &groups {
-            let traces = tree.traces.iter().map(|t| &t.tracee);
-            let of_it = traces.filter(|t| Arc::ptr_eq(t.group(), group));
-            for tracee in of_it.cloned().collect::<Vec<_>>() {
-                tree.unlink(&tracee, &mut after);
-            }
+        let traces = tree.traces.values().map(|t| &t.tracee);
+        let of_them = traces.filter(|t| self.owns(t.group()) && t.group().has_ended());
+        for tracee in of_them.cloned().collect::<Vec<_>>() {
+            let tracer = tracee.tracer();
+            after.parents.extend(tracer.map(|t| t.group().clone()));
+            tree.unlink(&tracee, &mut after);
         }
         drop(tree);
         drop(gone);

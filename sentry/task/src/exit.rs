@@ -419,7 +419,7 @@ fn hand_over_children(
         }
         // A tracer that is there hears of it before the new parent does.
         let leader = tree.tasks.get(&child);
-        if zombie.is_some() && leader.is_none_or(|l| tree.tracer_of(l).is_none()) {
+        if zombie.is_some() && leader.is_none_or(|l| !l.is_traced()) {
             tree.tell_of_end(child, after);
         }
     }

@@ -3,7 +3,7 @@
 use crate::cpu::CpuTime;
 use crate::exec::INIT;
 use crate::pid_namespace::{self, PID_MAX, PidNamespace};
-use crate::tracer::{Remains, Trace};
+use crate::tracer::{Place, Remains, Trace};
 use crate::{ChildEvent, ExitStatus, Task, ThreadGroup};
 use abi::Errno;
 use auth::UserNamespace;
@@ -23,10 +23,12 @@ pub(crate) struct Tree {
     pub(crate) nodes: BTreeMap<i32, Node>,
     pub(crate) groups: HashMap<i32, GroupNode>,
     pub(crate) sessions: HashMap<i32, SessionNode>,
-    /// Who traces whom (ptrace(2)).
-    pub(crate) traces: Vec<Trace>,
-    /// Threads that have ended and that their tracers have not waited for.
-    pub(crate) remains: Vec<Remains>,
+    /// Who traces whom (ptrace(2)), by the tracer's process.
+    pub(crate) traces: BTreeMap<Place, Trace>,
+    /// How many there have been.
+    pub(crate) traced: u64,
+    /// Threads that have ended and that their tracers have not waited for, by process and thread.
+    pub(crate) remains: BTreeMap<(i32, i32), Remains>,
     /// What those are called that are in nested PID namespaces, and the innermost one of each.
     pub(crate) nested: HashMap<i32, (Pid, Arc<PidNamespace>)>,
     /// No process can be made any more: the sandbox ends.

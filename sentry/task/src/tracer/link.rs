@@ -5,11 +5,12 @@ use super::{Held, Resume, TraceOptions, Tracer};
 use crate::exit::{After, notify_parent_of};
 use crate::send::Reach;
 use crate::tree::Tree;
-use crate::{ExitStatus, Ids, Task, TaskCx};
+use crate::{ExitStatus, Ids, Task, TaskCx, ThreadGroup};
 use abi::Errno;
 use auth::{Capability, Creds};
 use ctx::SysResult;
 use signal::{SigInfo, Signal};
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -19,9 +20,11 @@ pub(crate) struct Trace {
     pub(crate) tracer: Arc<Task>,
 }
 
+/// Where a trace is listed: with the serial number of the tracer's process, the newest first.
+pub(crate) type Place = (u64, Reverse<u64>);
+
 /// A thread that has ended, until its tracer has waited for it.
 pub(crate) struct Remains {
-    pub(crate) task: Arc<Task>,
     pub(crate) status: ExitStatus,
     pub(crate) uid: u32,
 }
@@ -131,12 +134,14 @@ impl Tree {
             tracee: tracee.clone(),
             tracer: tracer.clone(),
         };
-        // The newest is looked at first.
-        self.traces.insert(0, trace);
+        self.traced += 1;
+        let place = (tracer.group().serial(), Reverse(self.traced));
+        self.traces.insert(place, trace);
         let _st = tracee.group().state.lock();
         let mut t = tracee.tracee.lock();
         t.by = Some(Tracer {
             task: tracer.clone(),
+            place,
             creds,
         });
         t.seized = seized;
@@ -164,31 +169,22 @@ impl Tree {
         child.work.store(true, Ordering::SeqCst);
     }
 
-    pub(crate) fn tracer_of(&self, tracee: &Task) -> Option<&Arc<Task>> {
-        if !tracee.is_traced() {
-            return None;
-        }
-        let mut all = self.traces.iter();
-        all.find(|t| std::ptr::eq(&*t.tracee, tracee))
-            .map(|t| &t.tracer)
+    /// What the threads of a process trace.
+    pub(crate) fn traced_by(&self, group: &ThreadGroup) -> impl Iterator<Item = &Trace> {
+        let of = |count| (group.serial(), Reverse(count));
+        self.traces.range(of(u64::MAX)..=of(0)).map(|(_, t)| t)
     }
 
     /// Ends it: the tracee goes on, and what has ended already is its parent's.
     pub(crate) fn unlink(&mut self, tracee: &Arc<Task>, after: &mut After) {
-        let Some(at) = self
-            .traces
-            .iter()
-            .position(|t| Arc::ptr_eq(&t.tracee, tracee))
-        else {
-            return;
-        };
-        let gone = self.traces.remove(at);
+        let by;
         {
             let _st = tracee.group().state.lock();
             let mut t = tracee.tracee.lock();
-            after
-                .garbage
-                .extend(t.by.take().map(|by| Box::new(by) as _));
+            by = match t.by.take() {
+                Some(by) => by,
+                None => return,
+            };
             t.seized = false;
             t.options = TraceOptions::empty();
             t.resume = Resume::default();
@@ -203,9 +199,11 @@ impl Tree {
             drop(t);
             tracee.interrupt();
         }
+        let gone = self.traces.remove(&by.place);
+        after.garbage.extend(gone.map(|g| Box::new(g) as _));
         let pid = tracee.tgid();
         if self.bury(tracee, after) || tracee.tid() == pid {
-            let to_us = |node: &crate::tree::Node| node.parent == gone.tracer.tgid();
+            let to_us = |node: &crate::tree::Node| node.parent == by.task.tgid();
             // Its parent has heard of the end if it was the tracer.
             let node = self.nodes.get(&pid);
             let told = tracee.tid() == pid && node.is_some_and(to_us);
@@ -213,16 +211,18 @@ impl Tree {
                 self.tell_of_end(pid, after);
             }
         }
-        after.garbage.push(Box::new(gone));
+        after.garbage.push(Box::new(by));
     }
 
     /// Takes away what is left of a thread that has ended; whether there was anything.
     pub(crate) fn bury(&mut self, thread: &Arc<Task>, after: &mut After) -> bool {
-        let mut all = self.remains.iter();
-        let Some(at) = all.position(|r| Arc::ptr_eq(&r.task, thread)) else {
+        if self
+            .remains
+            .remove(&(thread.tgid(), thread.tid()))
+            .is_none()
+        {
             return false;
-        };
-        after.garbage.push(Box::new(self.remains.remove(at)));
+        }
         let task = self.drop_task(thread.tid());
         after.garbage.extend(task.map(|t| Box::new(t) as _));
         true
@@ -230,7 +230,8 @@ impl Tree {
 
     /// Whether threads of a process have ended and wait for a tracer to hear of it.
     pub(crate) fn has_remains(&self, pid: i32) -> bool {
-        self.remains.iter().any(|r| r.task.tgid() == pid)
+        let mut of_it = self.remains.range((pid, i32::MIN)..=(pid, i32::MAX));
+        of_it.next().is_some()
     }
 
     /// Tells of the end of process `pid`, if it has ended altogether: its tracer, or else its
@@ -249,7 +250,7 @@ impl Tree {
         let name = node.group.pid().clone();
         let parent = self.nodes.get(&node.parent).map(|n| n.group.clone());
         let leader = self.tasks.get(&pid).cloned();
-        let tracer = leader.as_ref().and_then(|l| self.tracer_of(l)).cloned();
+        let tracer = leader.as_ref().and_then(|l| l.tracer());
         if let (Some(tracer), Some(leader)) = (tracer, leader) {
             let is_parent = parent
                 .as_ref()
@@ -280,9 +281,10 @@ impl Tree {
 
     /// A tracer has ended: those it traced are free, or are killed if it wanted that.
     pub(crate) fn tracer_ends(&mut self, tracer: &Arc<Task>, after: &mut After) {
-        let of_it = |t: &Trace| Arc::ptr_eq(&t.tracer, tracer);
-        while let Some(trace) = self.traces.iter().find(|t| of_it(t)) {
-            let tracee = trace.tracee.clone();
+        let all = self.traced_by(tracer.group());
+        let of_it = all.filter(|t| Arc::ptr_eq(&t.tracer, tracer));
+        let of_it: Vec<_> = of_it.map(|t| t.tracee.clone()).collect();
+        for tracee in of_it {
             let kill = {
                 let t = tracee.tracee.lock();
                 t.options.contains(TraceOptions::EXITKILL)
@@ -305,7 +307,7 @@ impl Tree {
         uid: u32,
         after: &mut After,
     ) -> bool {
-        let Some(tracer) = self.tracer_of(task).cloned() else {
+        let Some(tracer) = task.tracer() else {
             return false;
         };
         let told = (status, uid, task.cpu_time());
@@ -315,11 +317,8 @@ impl Tree {
             self.unlink(task, after);
             return false;
         }
-        self.remains.push(Remains {
-            task: task.clone(),
-            status,
-            uid,
-        });
+        let remains = Remains { status, uid };
+        self.remains.insert((task.tgid(), task.tid()), remains);
         true
     }
 }

@@ -23,7 +23,7 @@ use signal::{SigInfo, SigSet};
 use std::sync::Arc;
 
 pub(crate) use calls::{Entered, TRAP_FLAG};
-pub(crate) use link::{Remains, Trace};
+pub(crate) use link::{Place, Remains, Trace};
 pub use registers::{FS_BASE, GS_BASE};
 pub use requests::{CallInfo, CallStop, Held, QueuedSignals, Regset};
 pub(crate) use stops::{notify_seized, stop_completed, trap_wanted};
@@ -111,6 +111,8 @@ pub(crate) struct Tracee {
 /// Who traces.
 pub(crate) struct Tracer {
     pub(crate) task: Arc<Task>,
+    /// Where the tree lists it.
+    place: Place,
     /// Those it had when it began to.
     pub(crate) creds: Arc<Creds>,
 }

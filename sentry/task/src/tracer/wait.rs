@@ -17,71 +17,79 @@ impl TaskCx {
         flags: WaitFlags,
         after: &mut After,
     ) -> (bool, Option<Waited>) {
-        let mut any = false;
-        let own = |t: &Arc<Task>| {
-            Arc::ptr_eq(t.group(), self.group())
-                && (!flags.contains(WaitFlags::NOTHREAD) || Arc::ptr_eq(t, self.task()))
+        let (any, found) = self.look_for_tracee(tree, which, flags);
+        let Some((task, waited)) = found else {
+            return (any, None);
         };
-        let mine: Vec<Arc<Task>> = tree
-            .traces
-            .iter()
-            .filter(|t| own(&t.tracer))
-            .map(|t| t.tracee.clone())
-            .collect();
-        let own_group = tree.nodes.get(&self.group().tgid()).map_or(0, |n| n.pgid);
-        let mut found = None;
-        for task in &mine {
-            let pgid = tree.nodes.get(&task.tgid()).map_or(0, |n| n.pgid);
-            let wanted = match which {
-                Which::Any => true,
-                Which::Process(p) => p == task.tid(),
-                Which::Group(g) => g == pgid,
-                Which::OwnGroup => pgid == own_group,
-            };
-            if !wanted {
-                continue;
-            }
-            if task.is_exiting() {
-                found = self.ended_tracee(tree, task, flags, after);
-                // A leader whose other threads are still there is told of when they are gone.
-                any |=
-                    found.is_some() || flags.intersects(WaitFlags::EXITED | WaitFlags::CONTINUED);
-            } else {
-                any = true;
-                found = stopped_tracee(task, flags, self.pid_namespace().space());
-            }
-            if found.is_some() {
-                break;
-            }
+        let ended = matches!(waited.event, ChildEvent::Ended(_));
+        if ended && !flags.contains(WaitFlags::NOWAIT) {
+            self.take_ended(tree, &task, &waited, after);
         }
-        after.garbage.push(Box::new(mine));
+        after.garbage.push(Box::new(task));
+        (any, Some(waited))
+    }
+
+    fn look_for_tracee(
+        &self,
+        tree: &Tree,
+        which: Which,
+        flags: WaitFlags,
+    ) -> (bool, Option<(Arc<Task>, Waited)>) {
+        let own = |tracer: &Arc<Task>| {
+            Arc::ptr_eq(tracer.group(), self.group())
+                && (!flags.contains(WaitFlags::NOTHREAD) || Arc::ptr_eq(tracer, self.task()))
+        };
+        let group_of = |pid: i32| tree.nodes.get(&pid).map_or(0, |n| n.pgid);
+        let own_group = group_of(self.group().tgid());
+        let (mut any, mut found) = (false, None);
+        let mut look = |task: &Arc<Task>| {
+            let (there, news) = self.news_of(tree, task, flags);
+            any |= there;
+            found = news.map(|n| (task.clone(), n));
+            found.is_some()
+        };
+        let mut mine = tree.traced_by(self.group()).filter(|t| own(&t.tracer));
+        match which {
+            Which::Process(tid) => {
+                let task = tree.tasks.get(&tid);
+                task.filter(|t| t.tracer().is_some_and(|by| own(&by)))
+                    .is_some_and(look)
+            }
+            Which::Any => mine.any(|t| look(&t.tracee)),
+            Which::Group(wanted) => {
+                mine.any(|t| group_of(t.tracee.tgid()) == wanted && look(&t.tracee))
+            }
+            Which::OwnGroup => {
+                mine.any(|t| group_of(t.tracee.tgid()) == own_group && look(&t.tracee))
+            }
+        };
         (any, found)
     }
 
-    fn ended_tracee(
-        &self,
-        tree: &mut Tree,
-        task: &Arc<Task>,
-        flags: WaitFlags,
-        after: &mut After,
-    ) -> Option<Waited> {
-        if !flags.contains(WaitFlags::EXITED) {
-            return None;
+    /// Whether there is anything to wait for in a tracee, and what there is to tell of it.
+    fn news_of(&self, tree: &Tree, task: &Arc<Task>, flags: WaitFlags) -> (bool, Option<Waited>) {
+        if !task.is_exiting() {
+            let space = self.pid_namespace().space();
+            return (true, stopped_tracee(task, flags, space));
         }
-        let keep = flags.contains(WaitFlags::NOWAIT);
+        let exited = flags.contains(WaitFlags::EXITED);
+        let ended = exited.then(|| self.ended_tracee(tree, task)).flatten();
+        // A leader whose other threads are still there is told of when they are gone.
+        let there = ended.is_some() || exited || flags.contains(WaitFlags::CONTINUED);
+        (there, ended)
+    }
+
+    fn ended_tracee(&self, tree: &Tree, task: &Arc<Task>) -> Option<Waited> {
+        let number = task.pid().seen_from(self.pid_namespace().space());
         let pid = task.tgid();
-        if let Some(r) = tree.remains.iter().find(|r| Arc::ptr_eq(&r.task, task)) {
-            let waited = Waited {
-                pid: task.pid().seen_from(self.pid_namespace().space()),
+        if let Some(r) = tree.remains.get(&(pid, task.tid())) {
+            return Some(Waited {
+                pid: number,
                 uid: r.uid,
                 event: ChildEvent::Ended(r.status),
                 time: task.cpu_time(),
                 peak_resident: 0,
-            };
-            if !keep {
-                tree.unlink(task, after);
-            }
-            return Some(waited);
+            });
         }
         if task.tid() != pid || tree.has_remains(pid) {
             return None;
@@ -92,24 +100,26 @@ impl TaskCx {
             return None;
         }
         let z = node.zombie?;
-        let by_parent = node.parent == self.group().tgid();
-        let waited = Waited {
-            pid: task.pid().seen_from(self.pid_namespace().space()),
+        Some(Waited {
+            pid: number,
             uid: z.uid,
             event: ChildEvent::Ended(z.status),
             time: z.total,
             peak_resident: z.peak_resident,
-        };
-        if !keep {
-            // From now on it is its parent's to wait for.
-            tree.unlink(task, after);
-            if by_parent {
-                self.account_for(tree, pid, &waited);
-                let gone = tree.remove(pid);
-                after.garbage.extend(gone.map(|g| Box::new(g) as _));
-            }
+        })
+    }
+
+    /// What has ended and has been told of: from now on a process is its parent's to wait for.
+    fn take_ended(&self, tree: &mut Tree, task: &Arc<Task>, waited: &Waited, after: &mut After) {
+        let pid = task.tgid();
+        let node = tree.nodes.get(&pid).filter(|_| task.tid() == pid);
+        let by_parent = node.is_some_and(|n| n.parent == self.group().tgid());
+        tree.unlink(task, after);
+        if by_parent {
+            self.account_for(tree, pid, waited);
+            let gone = tree.remove(pid);
+            after.garbage.extend(gone.map(|g| Box::new(g) as _));
         }
-        Some(waited)
     }
 }
 
