@@ -19,16 +19,23 @@ const EPOLL_TFD: i32 = 7;
 pub(crate) fn kcmp(cx: &mut TaskCx, &[a, b, kind, x, y, _]: &Args) -> SysResult<u64> {
     let task = |pid: u64| cx.task_called(pid as i32).ok_or(Errno::ESRCH);
     let (a, b) = (task(a)?, task(b)?);
-    if !a.lets_look(cx, Ids::Real) || !b.lets_look(cx, Ids::Real) {
-        return Err(Errno::EPERM.into());
-    }
-    let order = match kind as i32 {
+    let both = || compare(&a, &b, kind as i32, x, y);
+    let looked = a.look(cx, Ids::Real, || b.look(cx, Ids::Real, both));
+    Ok(match looked.flatten().ok_or(Errno::EPERM)?? {
+        Ordering::Equal => 0,
+        Ordering::Less => 1,
+        Ordering::Greater => 2,
+    })
+}
+
+fn compare(a: &Arc<Task>, b: &Arc<Task>, kind: i32, x: u64, y: u64) -> Result<Ordering, Errno> {
+    Ok(match kind {
         FILE => {
             let file = |task: &Task, fd: u64| {
                 let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
                 task.fds().ok_or(Errno::EBADF)?.get_path_ok(fd)
             };
-            place(&file(&a, x)?).cmp(&place(&file(&b, y)?))
+            place(&file(a, x)?).cmp(&place(&file(b, y)?))
         }
         VM => place_of(a.mm()).cmp(&place_of(b.mm())),
         FILES => place_of(a.fds()).cmp(&place_of(b.fds())),
@@ -36,22 +43,17 @@ pub(crate) fn kcmp(cx: &mut TaskCx, &[a, b, kind, x, y, _]: &Args) -> SysResult<
         SIGHAND => place(a.group()).cmp(&place(b.group())),
         // Made when a priority is set for the first time; none equals none.
         IO if a.io_priority() == 0 && b.io_priority() == 0 => Ordering::Equal,
-        IO => place(&a).cmp(&place(&b)),
+        IO => place(a).cmp(&place(b)),
         SYSVSEM => {
             let list = |t: &Task| {
                 let process = t.group().serial();
                 let undoes = t.namespaces().ipc.sem.undoes(process);
                 if undoes { process } else { 0 }
             };
-            list(&a).cmp(&list(&b))
+            list(a).cmp(&list(b))
         }
-        EPOLL_TFD => return Err(Errno::EOPNOTSUPP.into()),
-        _ => return Err(Errno::EINVAL.into()),
-    };
-    Ok(match order {
-        Ordering::Equal => 0,
-        Ordering::Less => 1,
-        Ordering::Greater => 2,
+        EPOLL_TFD => return Err(Errno::EOPNOTSUPP),
+        _ => return Err(Errno::EINVAL),
     })
 }
 

@@ -196,10 +196,8 @@ pub(crate) fn get_robust_list(cx: &mut TaskCx, &[tid, head, len, ..]: &Args) -> 
         cx.robust_list(cx.task())
     } else {
         let other = cx.task_called(tid).ok_or(Errno::ESRCH)?;
-        if !other.lets_look(cx, Ids::Real) {
-            return Err(Errno::EPERM.into());
-        }
-        cx.robust_list(&other)
+        let list = other.look(cx, Ids::Real, || cx.robust_list(&other));
+        list.ok_or(Errno::EPERM)?
     };
     cx.memory().write_obj(len, &ROBUST_HEAD)?;
     cx.memory().write_obj(head, &value)?;
