@@ -130,17 +130,18 @@ impl TaskCx {
     /// Whether the PID namespace of its process ends with this thread. Called with the tree locked,
     /// so that of threads that end at the same moment one is the last.
     fn ends_namespace(&self, status: ExitStatus) -> bool {
-        let group = self.group();
-        if !group.is_nested_init() {
-            return false;
+        self.group().is_nested_init() && self.ends_process(status)
+    }
+
+    /// Whether the process ends with this thread, which is the last one. Then nothing that is sent
+    /// from now on changes how it ended.
+    pub(crate) fn ends_process(&self, status: ExitStatus) -> bool {
+        let mut st = self.group().state.lock();
+        let last = st.threads.len() == 1;
+        if last {
+            st.exit.get_or_insert(status);
         }
-        let mut st = group.state.lock();
-        if st.threads.len() > 1 {
-            return false;
-        }
-        // Nothing that is sent from now on changes how it ended.
-        st.exit.get_or_insert(status);
-        true
+        last
     }
 
     /// The first process of a PID namespace ends: all others in it and below are killed, and it

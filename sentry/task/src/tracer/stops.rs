@@ -5,7 +5,7 @@ use crate::cpu::Phase;
 use crate::group::GroupState;
 use crate::run::Pending;
 use crate::send::{Reach, ticks};
-use crate::{ChildEvent, Task, TaskCx};
+use crate::{ChildEvent, ExitStatus, Task, TaskCx};
 use abi::{Errno, libc};
 use ctx::{Pid, Restart};
 use signal::{ActionFlags, Handler, SigInfo, Signal};
@@ -347,10 +347,13 @@ impl TaskCx {
 
     /// The last chance to look at a task.
     pub(crate) fn trace_exit(&mut self) {
-        if self.task.is_traced() {
-            let status = self.exit.map_or(0, crate::ExitStatus::wait_status);
-            let _heard = self.trace_event(Event::Exit, status as u64);
+        if !self.task.is_traced() {
+            return;
         }
+        let status = self.exit.unwrap_or(ExitStatus::Exited(0));
+        // With its last thread the process ends: what kills it now comes too late.
+        self.ends_process(status);
+        let _heard = self.trace_event(Event::Exit, status.wait_status() as u64);
     }
 
     /// The stop that `trap_wanted` wants.
