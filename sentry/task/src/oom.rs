@@ -68,11 +68,13 @@ impl Container {
             .collect()
     }
 
-    /// Who is chosen: the worst, and init only where it is alone.
+    /// Who is chosen: the worst, and init only where it is alone. Who ends already and whom a tracer
+    /// holds at that is passed over, or all would wait for that tracer.
     fn choose(&self) -> Option<Candidate> {
         let total = pages(self.memory_limit()).max(1);
         self.with_memory()
             .into_values()
+            .filter(|(group, _)| !(group.is_ending() && is_held(group)))
             .filter_map(|(group, mm)| {
                 let resident = mm.usage().resident;
                 let badness = badness(&group, resident, total)?;
@@ -154,6 +156,11 @@ impl Relief for Container {
             false => Victim::Other,
         }
     }
+}
+
+/// Whether a thread of it has stopped for a tracer.
+fn is_held(group: &ThreadGroup) -> bool {
+    group.threads().iter().any(|t| t.is_trapped())
 }
 
 fn space_of(group: &ThreadGroup) -> Option<Arc<Mm>> {
