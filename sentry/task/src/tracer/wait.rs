@@ -83,10 +83,13 @@ impl TaskCx {
         let number = task.pid().seen_from(self.pid_namespace().space());
         let pid = task.tgid();
         if let Some(r) = tree.remains.get(&(pid, task.tid())) {
+            // Once its process has an end, that is how each of its threads has ended.
+            let whole = task.group().state.lock().exit;
+            let status = whole.or(task.group().status()).unwrap_or(r.status);
             return Some(Waited {
                 pid: number,
                 uid: r.uid,
-                event: ChildEvent::Ended(r.status),
+                event: ChildEvent::Ended(status),
                 time: task.cpu_time(),
                 peak_resident: 0,
             });
