@@ -52,6 +52,7 @@ mod propagation;
 mod ptrace_calls;
 mod ptrace_ends;
 mod ptrace_events;
+mod ptrace_looks;
 mod ptrace_memory;
 mod ptrace_restarts;
 mod ptrace_rounds;
@@ -163,6 +164,7 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
             ptrace_calls::CASES,
             ptrace_events::CASES,
             ptrace_ends::CASES,
+            ptrace_looks::CASES,
             ptrace_memory::CASES,
             ptrace_restarts::CASES,
             ptrace_rounds::CASES,

@@ -147,6 +147,19 @@ fn ptrace_killed_at_its_end_as_a_thread(o: Out) {
     tell!(o, "thread" => stop(t), "leader" => stop(a), "end" => go(PTRACE_CONT, a, 0));
 }
 
+/// Makes a process that ends with it; nothing else comes.
+fn forks_and_sleeps() -> i32 {
+    child(|| {
+        k!(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+        loop {
+            k!(SYS_pause);
+        }
+    });
+    loop {
+        k!(SYS_pause);
+    }
+}
+
 /// What comes of `pid`, each stop told of and ended.
 fn all_stops(o: Out, pid: i32, n: usize) {
     for _ in 0..n {
@@ -159,10 +172,7 @@ fn ptrace_stopped_at_an_event(o: Out) {
     let (turn, give) = pipe();
     let a = child(|| {
         read(turn, 1);
-        let b = child(|| 4);
-        k!(SYS_wait4, b, 0, 0, 0);
-        k!(SYS_pause);
-        0
+        forks_and_sleeps()
     });
     pt(PTRACE_SEIZE, a, 0, PTRACE_O_TRACEFORK as usize);
     write(give, b"x");
@@ -184,10 +194,7 @@ fn ptrace_stopped_at_an_event_threads(o: Out) {
     let a = child(|| {
         clone_with(THREAD, stack(), sleeping_thread);
         read(turn, 1);
-        let b = child(|| 4);
-        k!(SYS_wait4, b, 0, 0, 0);
-        k!(SYS_pause);
-        0
+        forks_and_sleeps()
     });
     let mut t = 0;
     while t == 0 {
@@ -223,10 +230,7 @@ fn ptrace_stopped_while_shown(o: Out) {
     let (turn, give) = pipe();
     let a = child(|| {
         read(turn, 1);
-        let b = child(|| 4);
-        k!(SYS_wait4, b, 0, 0, 0);
-        k!(SYS_pause);
-        0
+        forks_and_sleeps()
     });
     let (ready, say_ready) = pipe();
     let tracer = child(|| {

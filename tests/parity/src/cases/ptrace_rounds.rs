@@ -13,6 +13,7 @@ cases!(
     exec_against_interrupts,
     calls_against_kill,
     tracer_end_against_calls,
+    many_tracees,
 );
 
 const ROUNDS: i32 = 150;
@@ -187,4 +188,40 @@ fn tracer_end_against_calls(o: Out) {
         }
     }
     tell!(o, "ended" => ended, "other" => other);
+}
+
+fn many_tracees(o: Out) {
+    let all: Vec<i32> = (0..ROUNDS)
+        .map(|i| {
+            child(|| {
+                pt(PTRACE_TRACEME, 0, 0, 0);
+                k!(SYS_kill, k!(SYS_getpid), SIGSTOP);
+                i & 0x3f
+            })
+        })
+        .collect();
+    let mut st = 0;
+    let mut stopped: Vec<i32> = (0..ROUNDS)
+        .map(|_| k!(SYS_wait4, -1, &mut st, __WALL, 0).int())
+        .collect();
+    stopped.sort_unstable();
+    let mut sorted = all.clone();
+    sorted.sort_unstable();
+    tell!(o, "each once" => stopped == sorted, "no more" => k!(SYS_wait4, -1, &mut st, __WALL | WNOHANG, 0));
+    let (mut freed, mut ended, mut left) = (0, 0, 0);
+    for (i, pid) in all.iter().enumerate() {
+        match i % 3 {
+            0 => freed += i32::from(pt(PTRACE_DETACH, *pid, 0, 0).ok()),
+            1 => {
+                pt(PTRACE_CONT, *pid, 0, 0);
+                ended += i32::from(stop(*pid) == format!("exited {}", i & 0x3f));
+            }
+            _ => left += i32::from(pt(PTRACE_CONT, *pid, 0, 0).ok()),
+        }
+    }
+    let mut gone = 0;
+    while k!(SYS_wait4, -1, &mut st, __WALL, 0).ok() {
+        gone += 1;
+    }
+    tell!(o, "freed" => freed, "ended" => ended, "left" => left, "gone" => gone);
 }
