@@ -10,6 +10,8 @@ cases!("limits":
     a_fork_bomb,
     sleepers_up_to_the_limit,
     a_memory_hog,
+    a_hog_held_at_its_end,
+    a_tracee_held_at_its_end,
     a_directory_of_a_hundred_thousand,
     a_hundred_thousand_files,
     a_thousand_threads,
@@ -144,6 +146,42 @@ fn a_memory_hog(place: &Place<'_>) -> Result {
     equal("status", &log(place)?, &"137\n".to_owned())?;
     equal("processes", &processes(place)?, &1)?;
     place.gone()
+}
+
+/// Perl that traces a child, which does `work` once it is asked to hold at its end.
+fn traced(work: &str) -> String {
+    let script = r#"$| = 1; sub pt { syscall(101, @_) }
+        pipe R, W; $p = fork; if (!$p) { pt(0, 0, 0, 0); kill STOP => $$; WORK; exit 7 }
+        waitpid($p, 0); pt(0x4200, $p, 0, 0x40); pt(7, $p, 0, 0);"#;
+    script.replace("WORK", work)
+}
+
+/// Perl that waits for that child and says how it stopped: 605 at its end.
+const HELD: &str = r#"waitpid($p, 0); printf "%x\n", ${^CHILD_ERROR_NATIVE} >> 8;"#;
+
+fn a_hog_held_at_its_end(place: &Place<'_>) -> Result {
+    // It has most of the memory, and does not give it back: another goes for want of it, be it the
+    // tracer itself.
+    let hog = r#"$n = 80 << 20; $x = "x" x $n; syswrite W, "x"; sleep 1000"#;
+    let more = r#"sysread R, $b, 1; kill KILL => $p;"#;
+    let script = format!(
+        r#"if (!fork) {{ {} {more} {HELD} $n = 100 << 20; $y = "y" x $n; exit 9 }}
+        wait; print "end $?\n"; exec qw(sleep 1000)"#,
+        traced(hog)
+    );
+    let limit = json!({"memory": {"limit": 128 << 20}});
+    let mut run = debian(place, limit, &["/usr/bin/perl", "-e", &script])?;
+    run.wait_for("605\nend 9\n")?;
+    answers(place)?;
+    killed(place, run)
+}
+
+fn a_tracee_held_at_its_end(place: &Place<'_>) -> Result {
+    let script = format!("{} {HELD} sleep 1000", traced(""));
+    let mut run = debian(place, json!({}), &["/usr/bin/perl", "-e", &script])?;
+    run.wait_for("605\n")?;
+    answers(place)?;
+    killed(place, run)
 }
 
 fn a_directory_of_a_hundred_thousand(place: &Place<'_>) -> Result {
