@@ -3,6 +3,7 @@
 use crate::cpu::CpuTime;
 use crate::futexes::exit_robust_list;
 use crate::send::{Reach, ticks};
+use crate::tracer::stop_completed;
 use crate::tree::{Tree, Zombie};
 use crate::{ChildEvent, Ended, ExitStatus, Kernel, Task, TaskCx, ThreadGroup};
 use ctx::Pid;
@@ -202,7 +203,7 @@ impl TaskCx {
             self.end_namespace();
             tree = kernel.tree.lock();
         }
-        let last = {
+        let (last, completed) = {
             // Lock order: tree -> group.
             let mut st = group.state.lock();
             me.exiting.store(true, Ordering::SeqCst);
@@ -211,12 +212,6 @@ impl TaskCx {
             st.threads.retain(|t| !Arc::ptr_eq(t, &me));
             st.dead_time = st.dead_time + me.cpu_time();
             st.dead_io = st.dead_io + me.io().counts();
-            // Whoever waits for the others to go, or for a stop to be complete, looks again.
-            if st.stop.is_some_and(|stop| !stop.reported) {
-                for t in &st.threads {
-                    t.waker().wake();
-                }
-            }
             if let Some(dump) = &st.dump
                 && let Some(t) = st.threads.iter().find(|t| t.tid() == dump.writer)
             {
@@ -233,7 +228,13 @@ impl TaskCx {
                     t.interrupt();
                 }
             }
-            st.threads.is_empty()
+            let last = st.threads.is_empty();
+            // A stop may have waited for this thread alone; the others may be a tracer's by then.
+            let completed = match last {
+                true => None,
+                false => stop_completed(&mut st),
+            };
+            (last, completed)
         };
         tree.tracer_ends(&me, &mut after);
         let uid = self.creds_ref().ruid;
@@ -264,6 +265,9 @@ impl TaskCx {
         // Once more: until it was said to be exiting, somebody may have begun to wait for it.
         kernel.futexes_pi().owner_gone(me.tid() as u32);
         after.settle(&kernel);
+        if let Some(signal) = completed {
+            kernel.report_child(&group, ChildEvent::Stopped(signal));
+        }
         if last {
             self.undo_semaphores();
             kernel.leader_ends(group.tgid());

@@ -15,6 +15,7 @@ cases!(
     ptrace_stopped_at_an_event,
     ptrace_stopped_at_an_event_threads,
     ptrace_stopped_while_shown,
+    ptrace_stop_completed_by_an_end,
 );
 
 const THREAD: i32 =
@@ -147,6 +148,18 @@ fn ptrace_killed_at_its_end_as_a_thread(o: Out) {
     tell!(o, "thread" => stop(t), "leader" => stop(a), "end" => go(PTRACE_CONT, a, 0));
 }
 
+/// The other thread of a process that makes one.
+fn thread_of(pid: i32) -> i32 {
+    loop {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+        let names = tasks.into_iter().flatten().flatten();
+        let mut tids = names.filter_map(|e| e.file_name().to_str()?.parse().ok());
+        if let Some(tid) = tids.find(|t| *t != pid) {
+            return tid;
+        }
+    }
+}
+
 /// Makes a process that ends with it; nothing else comes.
 fn forks_and_sleeps() -> i32 {
     child(|| {
@@ -196,13 +209,7 @@ fn ptrace_stopped_at_an_event_threads(o: Out) {
         read(turn, 1);
         forks_and_sleeps()
     });
-    let mut t = 0;
-    while t == 0 {
-        let tasks = std::fs::read_dir(format!("/proc/{a}/task"));
-        let names = tasks.into_iter().flatten().flatten();
-        let tids = names.filter_map(|e| e.file_name().to_str()?.parse().ok());
-        t = tids.filter(|t| *t != a).max().unwrap_or(0);
-    }
+    let t = thread_of(a);
     let options = PTRACE_O_TRACEFORK as usize;
     tell!(o, "seize" => pt(PTRACE_SEIZE, a, 0, options), "thread" => pt(PTRACE_SEIZE, t, 0, options));
     write(give, b"x");
@@ -256,6 +263,49 @@ fn ptrace_stopped_while_shown(o: Out) {
     say!(o, "parent {} {}", r.0 == i64::from(a), trap_text(st));
     tell!(o, "tracer" => wait_text(tracer), "end" => finish(a));
     for fd in [turn, give, ready, say_ready] {
+        close(fd);
+    }
+}
+
+extern "C" fn thread_that_ends_in_turn(_: *mut c_void) -> i32 {
+    read(TURN.load(std::sync::atomic::Ordering::SeqCst), 1);
+    k!(SYS_exit, 3);
+    0
+}
+
+fn ptrace_stop_completed_by_an_end(o: Out) {
+    // All but one thread have stopped; that one does not, but ends.
+    let ((turn, give), (ready, say_ready), (end, say_end)) = (pipe(), pipe(), pipe());
+    TURN.store(turn, std::sync::atomic::Ordering::SeqCst);
+    let a = child(|| {
+        clone_with(THREAD, stack(), thread_that_ends_in_turn);
+        loop {
+            k!(SYS_pause);
+        }
+    });
+    let t = thread_of(a);
+    let tracer = child(|| {
+        let at_exit = PTRACE_O_TRACEEXIT as usize;
+        tell!(o, "seize" => pt(PTRACE_SEIZE, a, 0, 0), "thread" => pt(PTRACE_SEIZE, t, 0, at_exit));
+        write(give, b"x");
+        tell!(o, "event" => stop(t), "sent" => k!(SYS_tgkill, a, a, SIGSTOP), "shown" => stop(a), "part" => go(PTRACE_CONT, a, SIGSTOP));
+        write(say_ready, b"x");
+        read(end, 1);
+        tell!(o, "goes on" => go(PTRACE_CONT, t, 0));
+        write(say_ready, b"x");
+        read(end, 1);
+        0
+    });
+    read(ready, 1);
+    let mut st = 0;
+    tell!(o, "not yet" => k!(SYS_wait4, a, &mut st, WUNTRACED | WNOHANG, 0));
+    write(say_end, b"x");
+    read(ready, 1);
+    let r = k!(SYS_wait4, a, &mut st, WUNTRACED, 0);
+    say!(o, "parent {} {}", r.0 == i64::from(a), trap_text(st));
+    write(say_end, b"x");
+    tell!(o, "tracer" => wait_text(tracer), "end" => finish(a));
+    for fd in [turn, give, ready, say_ready, end, say_end] {
         close(fd);
     }
 }
