@@ -263,6 +263,27 @@ pub struct RootSpec {
     pub overlay: OverlayMode,
     /// Whether the container may write to it.
     pub readonly: bool,
+    /// How it is to take part in propagation, where it is not private.
+    pub propagation: Option<Propagate>,
+}
+
+/// How a mount takes part in propagation (mount_namespaces(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the kinds are Linux's own")]
+pub enum Propagation {
+    Shared,
+    Slave,
+    Private,
+    Unbindable,
+}
+
+/// A change of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Propagate {
+    /// What it becomes.
+    pub kind: Propagation,
+    /// Whether what is mounted below does, too.
+    pub recursive: bool,
 }
 
 /// One mount.
@@ -276,6 +297,12 @@ pub struct MountSpec {
     pub flags: MountFlags,
     /// Options of the file system itself (`size=64m`, `mode=1777`), comma-separated.
     pub data: String,
+    /// How it is to take part in propagation, one after the other, once those that belong to it
+    /// are mounted, too.
+    pub propagation: Vec<Propagate>,
+    /// Whether it belongs to the last before it that does not: the bind mount that brought it
+    /// along, below which it is.
+    pub brought: bool,
 }
 
 /// What is mounted.

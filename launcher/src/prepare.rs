@@ -85,7 +85,7 @@ impl Trees {
     /// their own after it, of which there is room for so many.
     fn bind(&mut self, mount: &Mount, room: usize) -> Result<Vec<Shown>, LaunchError> {
         let Source::Bind { path, recursive } = &mount.source else {
-            return Ok(vec![(mount.clone(), None)]);
+            return Ok(vec![Shown::named(mount, None)]);
         };
         let directory = path.is_dir();
         let found = match *recursive && directory {
@@ -121,7 +121,7 @@ impl Trees {
             recursive: many || unknown,
             atime: atime(&mount.flags, &MountFlags::default()),
         };
-        let mut shown = vec![(mount.clone(), Some(self.add(tree)?))];
+        let mut shown = vec![Shown::named(mount, Some(self.add(tree)?))];
         for Submount {
             path,
             below,
@@ -151,9 +151,14 @@ impl Trees {
                 },
                 flags,
                 recursive: Vec::new(),
+                propagation: Vec::new(),
                 data: String::new(),
             };
-            shown.push((mount, tree));
+            shown.push(Shown {
+                mount,
+                tree,
+                brought: true,
+            });
         }
         Ok(shown)
     }
@@ -180,8 +185,24 @@ struct Tree<'a> {
     atime: Option<Atime>,
 }
 
-/// A mount, and the tree it shows, if it shows one.
-type Shown = (Mount, Option<usize>);
+struct Shown {
+    mount: Mount,
+    /// The tree it shows, if it shows one.
+    tree: Option<usize>,
+    /// Whether it came along with the bind mount before it.
+    brought: bool,
+}
+
+impl Shown {
+    /// One that config.json names.
+    fn named(mount: &Mount, tree: Option<usize>) -> Shown {
+        Shown {
+            mount: mount.clone(),
+            tree,
+            brought: false,
+        }
+    }
+}
 
 /// A container's share of the host, in the making.
 pub(crate) struct Prepared {
@@ -271,19 +292,27 @@ impl Prepared {
         let connection = |n: usize| connections.get(n).copied().unwrap_or(FdIndex(u32::MAX));
         let directories: Vec<bool> = self.trees.trees.iter().map(|t| t.directory).collect();
         let mounts = std::mem::take(&mut self.mounts).into_iter();
-        let mounts = mounts.map(|(mount, n)| MountSpec {
-            destination: mount.destination,
-            source: match mount.source {
-                Source::Bind { path, .. } => MountSource::Bind {
-                    connection: connection(n.unwrap_or(usize::MAX)),
-                    directory: n.and_then(|n| directories.get(n).copied()).unwrap_or(true),
-                    path: path.display().to_string(),
+        let mounts = mounts.map(
+            |Shown {
+                 mount,
+                 tree: n,
+                 brought,
+             }| MountSpec {
+                destination: mount.destination,
+                source: match mount.source {
+                    Source::Bind { path, .. } => MountSource::Bind {
+                        connection: connection(n.unwrap_or(usize::MAX)),
+                        directory: n.and_then(|n| directories.get(n).copied()).unwrap_or(true),
+                        path: path.display().to_string(),
+                    },
+                    Source::Kernel { fstype, device } => MountSource::Kernel { fstype, device },
                 },
-                Source::Kernel { fstype, device } => MountSource::Kernel { fstype, device },
+                flags: mount.flags,
+                data: mount.data,
+                propagation: mount.propagation,
+                brought,
             },
-            flags: mount.flags,
-            data: mount.data,
-        });
+        );
         let mounts = mounts.collect();
         let overlay = match options.overlay {
             Overlay::None => OverlayMode::None,
@@ -317,6 +346,7 @@ impl Prepared {
                 connection: connection(0),
                 overlay,
                 readonly: config.root_readonly,
+                propagation: config.root_propagation,
             },
             mounts,
             devices: config.devices.clone(),

@@ -72,6 +72,7 @@ impl Command {
             },
             root,
             root_readonly: false,
+            root_propagation: None,
             as_caller: true,
             mounts: vec![
                 kernel("/proc", "proc", "", true),
@@ -118,6 +119,7 @@ fn kernel(destination: &str, fstype: &str, data: &str, nodev: bool) -> Mount {
             ..MountFlags::default()
         },
         recursive: Vec::new(),
+        propagation: Vec::new(),
         data: data.to_owned(),
     }
 }

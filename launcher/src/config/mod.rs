@@ -27,7 +27,7 @@ pub use spec::{example, load, load_process};
 
 use crate::hooks::Hook;
 use crate::identity::IdMaps;
-use control::boot::{DeviceSpec, MountFlags, ProcessSpec};
+use control::boot::{DeviceSpec, MountFlags, ProcessSpec, Propagate};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -43,6 +43,8 @@ pub struct Config {
     pub root: PathBuf,
     /// Whether the container may write to it.
     pub root_readonly: bool,
+    /// How the root takes part in propagation, where it is not private.
+    pub root_propagation: Option<Propagate>,
     /// Whether a rootless gofer maps the caller to himself rather than to 0.
     pub as_caller: bool,
     /// Further mounts in order.
@@ -112,6 +114,8 @@ pub struct Mount {
     pub flags: MountFlags,
     /// The options among those that are also for what is mounted below, in order.
     pub recursive: Vec<&'static str>,
+    /// How it takes part in propagation, one after the other.
+    pub propagation: Vec<Propagate>,
     /// Options of the file system itself.
     pub data: String,
 }

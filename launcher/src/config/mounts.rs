@@ -1,7 +1,7 @@
 //! The spec's mounts and their options.
 
 use super::{ConfigError, Mount, Source, field, process::text};
-use control::boot::MountFlags;
+use control::boot::{MountFlags, Propagate, Propagation};
 use oci_spec::runtime as oci;
 use std::path::Path;
 
@@ -19,6 +19,7 @@ pub(super) fn convert(mount: &oci::Mount, bundle: &Path) -> Result<Mount, Config
     let Options {
         flags,
         recursive,
+        propagation,
         data,
         bind,
     } = parse_options(&options);
@@ -63,6 +64,7 @@ pub(super) fn convert(mount: &oci::Mount, bundle: &Path) -> Result<Mount, Config
         source,
         flags,
         recursive,
+        propagation,
         data,
     })
 }
@@ -114,7 +116,15 @@ const EFFECTIVE: &[(&str, Effect)] = &[
 /// What asks for what there is anyway.
 const USUAL: &[&str] = &["async", "defaults"];
 
-/// What has no effect. Propagation is between mount namespaces, and the container's has no peer.
+/// What a mount becomes; with an `r` before it, also what is mounted below.
+const KINDS: &[(&str, Propagation)] = &[
+    ("shared", Propagation::Shared),
+    ("slave", Propagation::Slave),
+    ("private", Propagation::Private),
+    ("unbindable", Propagation::Unbindable),
+];
+
+/// What has no effect.
 const WITHOUT_EFFECT: &[&str] = &[
     "sync",
     "dirsync",
@@ -129,14 +139,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "loud",
     "iversion",
     "noiversion",
-    "shared",
-    "rshared",
-    "slave",
-    "rslave",
-    "private",
-    "rprivate",
-    "unbindable",
-    "runbindable",
     "tmpcopyup",
     "acl",
     "noacl",
@@ -146,7 +148,9 @@ const WITHOUT_EFFECT: &[&str] = &[
 pub fn mount_options() -> Vec<String> {
     let flags = EFFECTIVE
         .iter()
-        .flat_map(|(name, _)| [(*name).to_owned(), format!("r{name}")]);
+        .map(|(name, _)| *name)
+        .chain(KINDS.iter().map(|(name, _)| *name))
+        .flat_map(|name| [name.to_owned(), format!("r{name}")]);
     let others = ["bind", "rbind"]
         .iter()
         .chain(USUAL)
@@ -160,6 +164,7 @@ pub fn mount_options() -> Vec<String> {
 struct Options {
     flags: MountFlags,
     recursive: Vec<&'static str>,
+    propagation: Vec<Propagate>,
     /// Of the file system itself.
     data: String,
     /// Whether it is a bind mount, and if so whether of what is mounted below, too.
@@ -168,7 +173,7 @@ struct Options {
 
 fn parse_options(options: &[String]) -> Options {
     let mut flags = MountFlags::default();
-    let (mut recursive, mut data) = (Vec::new(), Vec::new());
+    let (mut recursive, mut propagation, mut data) = (Vec::new(), Vec::new(), Vec::new());
     let mut bind = None;
     for option in options.iter().map(String::as_str) {
         let flag = |name: &str| EFFECTIVE.iter().find(|(n, _)| *n == name);
@@ -177,6 +182,8 @@ fn parse_options(options: &[String]) -> Options {
         } else if let Some((name, set)) = option.strip_prefix('r').and_then(flag) {
             set(&mut flags);
             recursive.push(*name);
+        } else if let Some(change) = propagate(option) {
+            propagation.push(change);
         } else {
             match option {
                 "bind" => bind = bind.or(Some(false)),
@@ -189,9 +196,37 @@ fn parse_options(options: &[String]) -> Options {
     Options {
         flags,
         recursive,
+        propagation,
         data: data.join(","),
         bind,
     }
+}
+
+fn propagate(word: &str) -> Option<Propagate> {
+    let change = |name: &str, recursive| {
+        let (_, kind) = *KINDS.iter().find(|(known, _)| *known == name)?;
+        Some(Propagate { kind, recursive })
+    };
+    change(word, false).or_else(|| change(word.strip_prefix('r')?, true))
+}
+
+/// `linux.rootfsPropagation`.
+pub(super) fn root_propagation(word: Option<&str>) -> Result<Option<Propagate>, ConfigError> {
+    let Some(word) = word.filter(|word| !word.is_empty()) else {
+        return Ok(None);
+    };
+    let change = propagate(word).ok_or_else(|| {
+        let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+        let problem = format!(
+            "{word:?} is none; {} are possible, each with an r before it for what is mounted below",
+            names.join(", ")
+        );
+        field("linux.rootfsPropagation", problem)
+    })?;
+    // The root begins private, and has no peers outside that it could receive from. What mounts'
+    // own options share stays so, as with runc.
+    let changes = |p: &Propagate| matches!(p.kind, Propagation::Shared | Propagation::Unbindable);
+    Ok(Some(change).filter(changes))
 }
 
 /// Sets or clears a flag of what is mounted below, by an option of [`Mount::recursive`].
@@ -220,6 +255,32 @@ mod tests {
     }
 
     #[test]
+    fn words_of_propagation() {
+        let shared = |recursive| {
+            Some(Propagate {
+                kind: Propagation::Shared,
+                recursive,
+            })
+        };
+        for (word, meant) in [
+            (None, None),
+            (Some(""), None),
+            (Some("shared"), shared(false)),
+            (Some("rshared"), shared(true)),
+            (Some("slave"), None),
+            (Some("rprivate"), None),
+        ] {
+            assert_eq!(root_propagation(word).unwrap(), meant, "{word:?}");
+        }
+        for word in ["Shared", "rrshared", "r", "rw", "shared,slave"] {
+            let text = root_propagation(Some(word)).unwrap_err().to_string();
+            for part in ["linux.rootfsPropagation", word, "unbindable"] {
+                assert!(text.contains(part), "{text}");
+            }
+        }
+    }
+
+    #[test]
     fn options_are_flags_or_data() {
         let options = [
             "nosuid", "noexec", "mode=755", "ro", "size=64m", "rprivate", "rw",
@@ -235,6 +296,9 @@ mod tests {
         );
         assert_eq!(parsed.data, "mode=755,size=64m");
         assert_eq!(parsed.bind, None);
+        let kind = Propagation::Private;
+        let recursive = true;
+        assert_eq!(parsed.propagation, [Propagate { kind, recursive }]);
         for (options, expected) in [
             (&["bind"] as &[&str], false),
             (&["rbind"], true),

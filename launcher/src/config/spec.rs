@@ -127,6 +127,7 @@ fn convert(spec: &Spec, bundle: PathBuf, path: PathBuf) -> Result<Config, Config
         process,
         root: root_path,
         root_readonly: root.readonly().unwrap_or(false),
+        root_propagation: mounts::root_propagation(linux.rootfs_propagation().as_deref())?,
         as_caller: false,
         mounts: mounts
             .map(|m| mounts::convert(m, &bundle))

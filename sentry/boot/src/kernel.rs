@@ -221,9 +221,6 @@ pub(crate) fn furnish(
         pts: RefCell::default(),
     };
     builder.all(spec, fds)?;
-    builder.devices(&spec.devices)?;
-    builder.mask(&spec.masked_paths)?;
-    builder.read_only(&spec.readonly_paths)?;
 
     let streams = Streams {
         stdio: &spec.stdio,

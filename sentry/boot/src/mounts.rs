@@ -8,8 +8,10 @@ use abi::Errno;
 use abi::stat::makedev;
 use control::boot::{
     ContainerSpec, DeviceKind, DeviceSpec, MountSource, MountSpec as WireMount, OverlayMode,
+    Propagate, Propagation as WirePropagation,
 };
 use control::message::{Failure, FailureKind};
+use ctx::Ctx;
 use fs_devpts::{DevPts, Tty};
 use hostmem::MemoryFile;
 use std::cell::RefCell;
@@ -18,8 +20,8 @@ use syscalls::{FileSystemType, MountArgs, MountMaker, Services};
 use task::{Container, Kernel, TaskCx};
 use time::Clocks;
 use vfs::{
-    DeviceRegistry, FileType, Inode, KernelFsCtx, LookupFlags, MountFlags, MountNamespace,
-    MountSpec, NewFile, NewKind, OpenFlags, Start, SuperFlags, VfsPath,
+    DeviceRegistry, FileType, Inode, KernelFsCtx, LookupFlags, Mount, MountFlags, MountNamespace,
+    MountSpec, NewFile, NewKind, OpenFlags, Propagation, Start, SuperFlags, VfsPath,
 };
 
 /// What every file system is made of.
@@ -166,15 +168,59 @@ pub(crate) struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// Mounts all of `args.mounts`.
+    /// Mounts all of `args.mounts`, and makes, hides and seals in them what `args` says.
     pub(crate) fn all(&self, args: &ContainerSpec, fds: &mut DonatedFds) -> Result<(), BootError> {
-        for mount in &args.mounts {
-            self.one(mount, fds)?;
+        let root = args.root.propagation;
+        // What is mounted on a shared mount becomes shared by that, and then what it says itself.
+        let all_shared = root.is_some_and(|p| p.recursive && p.kind == WirePropagation::Shared);
+        if all_shared {
+            self.root_propagates(root)?;
+        }
+        for group in args.mounts.chunk_by(|_, next| next.brought) {
+            let mut top = None;
+            for mount in group {
+                let made = self.one(mount, fds)?;
+                top.get_or_insert((mount, made));
+            }
+            if let Some((mount, made)) = top {
+                self.propagates(&made, &mount.propagation, &mount.destination)?;
+            }
+        }
+        self.devices(&args.devices)?;
+        self.mask(&args.masked_paths)?;
+        self.read_only(&args.readonly_paths)?;
+        if !all_shared {
+            self.root_propagates(root)?;
         }
         Ok(())
     }
 
-    fn one(&self, mount: &WireMount, fds: &mut DonatedFds) -> Result<(), BootError> {
+    fn root_propagates(&self, how: Option<Propagate>) -> Result<(), BootError> {
+        self.propagates(&self.mounts.root().mount, how.as_slice(), "/")
+    }
+
+    fn propagates(
+        &self,
+        mount: &Arc<Mount>,
+        changes: &[Propagate],
+        path: &str,
+    ) -> Result<(), BootError> {
+        for change in changes {
+            let kind = match change.kind {
+                WirePropagation::Shared => Propagation::Shared,
+                WirePropagation::Slave => Propagation::Slave,
+                WirePropagation::Private => Propagation::Private,
+                WirePropagation::Unbindable => Propagation::Unbindable,
+            };
+            let (creds, top) = (self.cx.creds(), mount.root_path());
+            self.mounts
+                .set_propagation(&creds, &top, kind, change.recursive)
+                .map_err(BootError::guest("set the propagation of", path))?;
+        }
+        Ok(())
+    }
+
+    fn one(&self, mount: &WireMount, fds: &mut DonatedFds) -> Result<Arc<Mount>, BootError> {
         let dest = mount.destination.as_str();
         let failed = |what| BootError::guest(what, dest);
         let (mut spec, directory) = match &mount.source {
@@ -209,8 +255,7 @@ impl Builder<'_> {
         let at = self
             .point(dest, directory)
             .map_err(failed("make the mount point"))?;
-        self.mounts.mount(&at, spec).map_err(failed("mount"))?;
-        Ok(())
+        self.mounts.mount(&at, spec).map_err(failed("mount"))
     }
 
     /// Refuses a link, or a file, where a file system is to stand that others rely on finding there.
@@ -275,7 +320,7 @@ impl Builder<'_> {
     }
 
     /// Fills /dev, once it and what lies below are mounted, and makes `more` nodes.
-    pub(crate) fn devices(&self, more: &[DeviceSpec]) -> Result<(), BootError> {
+    fn devices(&self, more: &[DeviceSpec]) -> Result<(), BootError> {
         let failed = BootError::guest("fill", "/dev");
         let dev = self
             .point("/dev", true)
@@ -353,7 +398,7 @@ impl Builder<'_> {
     }
 
     /// Hides `paths`: an empty read-only directory, or /dev/null, over each that is there.
-    pub(crate) fn mask(&self, paths: &[String]) -> Result<(), BootError> {
+    fn mask(&self, paths: &[String]) -> Result<(), BootError> {
         for path in paths {
             let failed = |what| BootError::guest(what, path.as_str());
             let Ok(at) = self.find(path) else { continue };
@@ -383,7 +428,7 @@ impl Builder<'_> {
     }
 
     /// Makes `paths` read-only by binding each upon itself.
-    pub(crate) fn read_only(&self, paths: &[String]) -> Result<(), BootError> {
+    fn read_only(&self, paths: &[String]) -> Result<(), BootError> {
         for path in paths {
             let failed = |what| BootError::guest(what, path.as_str());
             let Ok(at) = self.find(path) else { continue };

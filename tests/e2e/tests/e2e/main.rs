@@ -31,6 +31,7 @@ mod pods;
 mod profiles;
 mod profiling;
 mod programs;
+mod propagation;
 mod rootless;
 mod steps;
 mod strain;
@@ -83,6 +84,7 @@ fn cases() -> Vec<Case> {
         debug::CASES,
         pods::CASES,
         flags::CASES,
+        propagation::CASES,
         bad_input::CASES,
         bad_config::CASES,
         bad_programs::CASES,

@@ -187,7 +187,7 @@ fn requests_that_are_not_there_yet(place: &Place<'_>) -> Result {
         || features.to_string(),
     )?;
     let options = features["mountOptions"].as_array();
-    for name in ["ro", "rro", "bind", "nosymfollow"] {
+    for name in ["ro", "rro", "bind", "nosymfollow", "rslave"] {
         let has = options.is_some_and(|n| n.contains(&name.into()));
         ensure(has, || format!("no {name} in {features}"))?;
     }

@@ -26,6 +26,7 @@ cases!("pods":
     nothing_of_it_stays,
     processes_are_shared_when_asked,
     names_of_a_pod_are_shared_when_asked,
+    kernel_parameters_of_names_are_its_own,
     what_cannot_be_joined,
     what_cannot_be_started_leaves_nothing,
     its_terminal_and_attached,
@@ -395,6 +396,27 @@ fn names_of_a_pod_are_shared_when_asked(place: &Place<'_>) -> Result {
         equal(&format!("{shared:?}"), &find(shared)?, &want.to_owned())?;
     }
     gone(place, &["a", "s"])
+}
+
+fn kernel_parameters_of_names_are_its_own(place: &Place<'_>) -> Result {
+    let names = ["kernel.shmmni", "kernel.sem", "fs.mqueue.msg_max"];
+    let change = |id: &str, joins: Option<(&str, &[&str])>, values: [&str; 3]| -> Result {
+        let root = tree(place, id)?;
+        let mut bundle = bundle(place, id, &root, &["/bin/sleep", "1000"], joins)?;
+        bundle.config["linux"]["sysctl"] = names.into_iter().zip(values).collect();
+        bundle.write()?;
+        let dir = bundle.dir.to_string_lossy().into_owned();
+        exited(&place.ringfence(&["run", "--detach", "-b", &dir, id]), 0)
+    };
+    change("s", None, ["7", "1 2 3 4", "17"])?;
+    change("a", Some(("s", &["network"])), ["8", "5 6 7 8", "18"])?;
+    join(place, "b", "exec sleep 1000", POD)?;
+    let show = "cd /proc/sys; cat kernel/shmmni kernel/sem fs/mqueue/msg_max";
+    let root = "7\n1\t2\t3\t4\n17\n";
+    said(&exec(place, "s", show), 0, root)?;
+    said(&exec(place, "a", show), 0, "8\n5\t6\t7\t8\n18\n")?;
+    said(&exec(place, "b", show), 0, root)?;
+    gone(place, &["a", "b", "s"])
 }
 
 fn what_cannot_be_joined(place: &Place<'_>) -> Result {
