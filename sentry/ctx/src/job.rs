@@ -3,8 +3,18 @@
 //! Terminals stand below tasks. A task hands its view of sessions and process groups through
 //! [`crate::Ctx::job`]; the session keeps its controlling terminal as an opaque [`Terminal`].
 
+use crate::PidSpace;
 use std::any::Any;
 use std::sync::Arc;
+
+/// A session, told from those of the sandbox's other kernels, which number theirs alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionId {
+    /// The outermost PID namespace of its kernel, which numbers its process groups, too.
+    pub space: PidSpace,
+    /// Its number there.
+    pub number: i32,
+}
 
 /// The session and process group of the calling task. Ids are the kernel's own, which terminals
 /// keep; [`JobControl::named`] and [`JobControl::shown`] are where the caller's numbers for them
@@ -17,7 +27,7 @@ pub trait JobControl {
     fn shown(&self, id: i32) -> i32;
 
     /// Session id.
-    fn session(&self) -> i32;
+    fn session(&self) -> SessionId;
 
     /// Process group id.
     fn group(&self) -> i32;
@@ -32,7 +42,7 @@ pub trait JobControl {
     fn ignores(&self, signal: i32) -> bool;
 
     /// The session of process group `group`, if there is such a group.
-    fn session_of_group(&self, group: i32) -> Option<i32>;
+    fn session_of_group(&self, group: i32) -> Option<SessionId>;
 
     /// The session's controlling terminal.
     fn controlling_terminal(&self) -> Option<Arc<dyn Terminal>>;
@@ -44,7 +54,7 @@ pub trait JobControl {
     fn signaller(&self) -> Arc<dyn GroupSignaller>;
 }
 
-/// Sends signals to process groups, from any thread.
+/// Sends signals to process groups of one kernel, from any thread.
 pub trait GroupSignaller: Send + Sync {
     /// Sends `signal`, as the kernel, to every member of `group`.
     fn signal_group(&self, group: i32, signal: i32);
@@ -61,7 +71,7 @@ pub trait GroupSignaller: Send + Sync {
 pub trait Terminal: Send + Sync + Any {
     /// From now on it is the controlling terminal of `session`, whose leader's group is in the
     /// foreground.
-    fn belong_to(&self, session: i32, signaller: Arc<dyn GroupSignaller>);
+    fn belong_to(&self, session: SessionId, signaller: Arc<dyn GroupSignaller>);
 
     /// The session leader gives the terminal up, or exits: a signal to the foreground group, and
     /// no session any more.

@@ -20,7 +20,7 @@ mod pid;
 pub use block::{Wake, wait_for};
 pub use context::{Ctx, KernelCtx, Resource};
 pub use io::{Dst, Iovec, Src};
-pub use job::{GroupSignaller, JobControl, Terminal};
+pub use job::{GroupSignaller, JobControl, SessionId, Terminal};
 pub use memory::{NoMemory, UserMemory, UserMemoryExt};
 pub use outcome::{Restart, SysErr, SysResult};
 pub use pid::{Pid, PidSpace};

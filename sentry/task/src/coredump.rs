@@ -282,7 +282,7 @@ impl TaskCx {
     /// `pid`, `ppid`, `pgrp`, `sid`
     fn relations(&self, id: i32) -> [i32; 4] {
         let job = ctx::JobControl::group(self);
-        let session = ctx::JobControl::session(self);
+        let session = ctx::JobControl::session(self).number;
         [
             id,
             self.parent(),

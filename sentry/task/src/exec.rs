@@ -535,7 +535,7 @@ impl Kernel {
             }
         }
         if let Some(terminal) = &spec.terminal {
-            terminal.belong_to(tid, self.signaller());
+            terminal.belong_to(self.session_id(tid), self.signaller());
         }
         let start = Start {
             task: task.clone(),

@@ -2,7 +2,7 @@
 
 use crate::{Kernel, TaskCx, ThreadGroup};
 use abi::Errno;
-use ctx::{GroupSignaller, JobControl, Terminal};
+use ctx::{GroupSignaller, JobControl, SessionId, Terminal};
 use signal::{SigInfo, Signal};
 use std::sync::{Arc, Weak};
 
@@ -25,6 +25,14 @@ impl Kernel {
             .get(&pid)
             .map(|n| n.sid)
             .ok_or(Errno::ESRCH)
+    }
+
+    /// Session `number` of this kernel.
+    pub(crate) fn session_id(&self, number: i32) -> SessionId {
+        SessionId {
+            space: self.pid_namespace().space(),
+            number,
+        }
     }
 
     /// The parent of the process with id `pid`, 0 for none.
@@ -176,8 +184,9 @@ impl JobControl for TaskCx {
         self.number_of(id)
     }
 
-    fn session(&self) -> i32 {
-        self.kernel().session(self.task().tgid()).unwrap_or(0)
+    fn session(&self) -> SessionId {
+        let kernel = self.kernel();
+        kernel.session_id(kernel.session(self.task().tgid()).unwrap_or(0))
     }
 
     fn group(&self) -> i32 {
@@ -185,7 +194,7 @@ impl JobControl for TaskCx {
     }
 
     fn leads_session(&self) -> bool {
-        self.session() == self.task().tgid()
+        self.session().number == self.task().tgid()
     }
 
     fn orphaned(&self) -> bool {
@@ -202,16 +211,18 @@ impl JobControl for TaskCx {
             || self.task().group().actions().get(signal).handler() == signal::Handler::Ignore
     }
 
-    fn session_of_group(&self, group: i32) -> Option<i32> {
-        self.kernel().tree.lock().groups.get(&group).map(|g| g.sid)
+    fn session_of_group(&self, group: i32) -> Option<SessionId> {
+        let sid = self.kernel().tree.lock().groups.get(&group).map(|g| g.sid);
+        sid.map(|sid| self.kernel().session_id(sid))
     }
 
     fn controlling_terminal(&self) -> Option<Arc<dyn Terminal>> {
-        self.kernel().terminal_of(self.session())
+        self.kernel().terminal_of(self.session().number)
     }
 
     fn set_controlling_terminal(&self, terminal: Option<Arc<dyn Terminal>>) {
-        self.kernel().set_terminal_of(self.session(), terminal, 0);
+        let session = self.session().number;
+        self.kernel().set_terminal_of(session, terminal, 0);
     }
 
     fn signaller(&self) -> Arc<dyn GroupSignaller> {

@@ -247,7 +247,7 @@ impl File {
             return Ok(());
         }
         self.flags.fetch_or(bit, Ordering::Relaxed);
-        match self.ops.signals_to() {
+        match self.ops.signals_to(cx) {
             Some(0) => self.own_unless_owned(cx, OwnerKind::Process, cx.tid()),
             Some(group) => self.own_unless_owned(cx, OwnerKind::Group, group),
             None => {}

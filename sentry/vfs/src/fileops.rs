@@ -164,7 +164,7 @@ pub trait FileOps: Send + Sync + Any {
 
     /// The process group that gets those signals where nobody was named; 0 is the process that
     /// asks for them.
-    fn signals_to(&self) -> Option<i32> {
+    fn signals_to(&self, _cx: &dyn Ctx) -> Option<i32> {
         None
     }
 

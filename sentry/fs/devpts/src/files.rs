@@ -101,8 +101,13 @@ impl FileOps for SlaveFile {
     fn watchers(&self) -> [Option<&Watchers>; 2] {
         [Some(&self.tty.watchers), None]
     }
-    fn signals_to(&self) -> Option<i32> {
-        Some(self.tty.state.lock().foreground)
+    fn signals_to(&self, cx: &dyn Ctx) -> Option<i32> {
+        let (session, foreground) = self.tty.foreground_group();
+        match session {
+            // No signals are named here that another kernel's group would get.
+            Some(session) if cx.job()?.session().space != session.space => None,
+            _ => Some(foreground),
+        }
     }
     fn ioctl(&self, cx: &dyn Ctx, _file: &File, request: u32, arg: u64) -> SysResult<u64> {
         self.tty.ioctl(cx, Side::Slave, request, arg)

@@ -3,7 +3,7 @@
 use crate::Tty;
 use crate::termios::{TERMIOS_LEN, Termio, Termios, Winsize};
 use abi::{Errno, libc};
-use ctx::{Ctx, SysResult, UserMemoryExt};
+use ctx::{Ctx, SessionId, SysResult, UserMemoryExt};
 use zerocopy::IntoBytes;
 
 const TCGETS: u32 = 0x5401;
@@ -50,9 +50,11 @@ pub(crate) enum Side {
     Slave,
 }
 
-/// What the caller calls a group or a session.
-fn shown(cx: &dyn Ctx, id: i32) -> i32 {
-    cx.job().map_or(id, |job| job.shown(id))
+/// What the caller calls a group or a session of the kernel that `session` is of; 0 for one of
+/// another kernel than its own.
+fn shown(cx: &dyn Ctx, session: SessionId, id: i32) -> i32 {
+    let job = cx.job().filter(|j| j.session().space == session.space);
+    job.map_or(0, |job| job.shown(id))
 }
 
 impl Tty {
@@ -109,8 +111,9 @@ impl Tty {
             TIOCNOTTY if side == Side::Slave => self.give_up(cx)?,
             TIOCGPGRP => {
                 self.check_seen(cx, side)?;
-                let group = self.state.lock().foreground;
-                mem.write_obj(arg, &shown(cx, group))?;
+                let (session, group) = self.foreground_group();
+                let group = session.map_or(0, |session| shown(cx, session, group));
+                mem.write_obj(arg, &group)?;
             }
             TIOCSPGRP => {
                 let group: i32 = mem.read_obj(arg)?;
@@ -118,11 +121,8 @@ impl Tty {
             }
             TIOCGSID => {
                 self.check_seen(cx, side)?;
-                let session = self.state.lock().session;
-                if session == 0 {
-                    return Err(Errno::ENOTTY.into());
-                }
-                mem.write_obj(arg, &shown(cx, session))?;
+                let session = self.state.lock().session.ok_or(Errno::ENOTTY)?;
+                mem.write_obj(arg, &shown(cx, session, session.number))?;
             }
             TIOCGWINSZ => {
                 let w = self.state.lock().winsize;

@@ -3,7 +3,7 @@
 
 use crate::Tty;
 use abi::{Errno, libc};
-use ctx::{Ctx, GroupSignaller, JobControl, Restart, SysErr, Terminal};
+use ctx::{Ctx, GroupSignaller, JobControl, Restart, SessionId, SysErr, Terminal};
 use std::any::Any;
 use std::sync::Arc;
 
@@ -43,31 +43,31 @@ impl Tty {
         Err(Restart::Sys.into())
     }
 
+    /// The session whose terminal it is, and the group in its foreground.
+    pub(crate) fn foreground_group(&self) -> (Option<SessionId>, i32) {
+        let s = self.state.lock();
+        (s.session, s.foreground)
+    }
+
     /// The caller's job control, when this is its controlling terminal and it is not in the
     /// foreground.
     fn background<'a>(&self, cx: &'a dyn Ctx) -> Option<&'a dyn JobControl> {
         let job = cx.job()?;
-        let (session, foreground) = {
-            let s = self.state.lock();
-            (s.session, s.foreground)
-        };
-        let behind = session != 0
-            && job.session() == session
-            && foreground != 0
-            && job.group() != foreground;
+        let (session, foreground) = self.foreground_group();
+        let behind = session == Some(job.session()) && foreground != 0 && job.group() != foreground;
         behind.then_some(job)
     }
 
     /// Whether it is the caller's controlling terminal.
     pub(crate) fn controls(&self, cx: &dyn Ctx) -> bool {
         let session = self.state.lock().session;
-        session != 0 && cx.job().is_some_and(|j| j.session() == session)
+        session.is_some() && cx.job().map(|j| j.session()) == session
     }
 
     /// Makes it the controlling terminal of the caller's session; the caller has been found fit.
     pub(crate) fn adopt(&self, job: &dyn JobControl) {
         let mut s = self.state.lock();
-        s.session = job.session();
+        s.session = Some(job.session());
         s.foreground = job.group();
         s.signaller = Some(job.signaller());
         drop(s);
@@ -78,7 +78,7 @@ impl Tty {
     /// nobody's.
     pub(crate) fn adopt_on_open(&self, cx: &dyn Ctx) {
         let Some(job) = cx.job() else { return };
-        let free = self.state.lock().session == 0;
+        let free = self.state.lock().session.is_none();
         if free && job.leads_session() && job.controlling_terminal().is_none() {
             self.adopt(job);
         }
@@ -87,18 +87,24 @@ impl Tty {
     /// `TIOCSCTTY`. `force` takes it from another session, which needs `CAP_SYS_ADMIN`.
     pub(crate) fn set_controlling(&self, cx: &dyn Ctx, force: bool) -> Result<(), Errno> {
         let job = cx.job().ok_or(Errno::EPERM)?;
-        let session = self.state.lock().session;
-        if job.leads_session() && session == job.session() {
+        let (session, signaller) = {
+            let s = self.state.lock();
+            (s.session, s.signaller.clone())
+        };
+        if job.leads_session() && session == Some(job.session()) {
             return Ok(());
         }
         if !job.leads_session() || job.controlling_terminal().is_some() {
             return Err(Errno::EPERM);
         }
-        if session != 0 {
+        if let Some(session) = session {
             if !(force && cx.creds().has(auth::Capability::SysAdmin)) {
                 return Err(Errno::EPERM);
             }
-            job.signaller().drop_terminal(session, 0);
+            // It may be another kernel's.
+            if let Some(signaller) = signaller {
+                signaller.drop_terminal(session.number, 0);
+            }
         }
         self.adopt(job);
         Ok(())
@@ -140,10 +146,10 @@ impl Tty {
 }
 
 impl Terminal for Tty {
-    fn belong_to(&self, session: i32, signaller: Arc<dyn GroupSignaller>) {
+    fn belong_to(&self, session: SessionId, signaller: Arc<dyn GroupSignaller>) {
         let mut s = self.state.lock();
-        s.session = session;
-        s.foreground = session;
+        s.session = Some(session);
+        s.foreground = session.number;
         s.signaller = Some(signaller);
     }
 
@@ -158,8 +164,8 @@ impl Terminal for Tty {
                     signaller.signal_group(group, libc::SIGCONT);
                 }
             }
-            if leader_exits && session != 0 {
-                signaller.drop_terminal(session, 0);
+            if let (true, Some(session)) = (leader_exits, session) {
+                signaller.drop_terminal(session.number, 0);
             }
         }
     }
@@ -174,5 +180,168 @@ impl Terminal for Tty {
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tty::OtherEnd;
+    use auth::Creds;
+    use ctx::{KernelCtx, PidSpace, Resource, UserMemory, Wake};
+    use std::time::Instant;
+    use sync::{Mutex, ranks};
+    use time::Clocks;
+    use wait::Waker;
+
+    struct Nowhere;
+
+    impl OtherEnd for Nowhere {
+        fn output_ready(&self, _tty: &Tty) {}
+    }
+
+    type Told = Mutex<Vec<String>, ranks::Leaf>;
+
+    /// A kernel that notes what it is told.
+    #[derive(Default)]
+    struct Kernel(Told);
+
+    impl GroupSignaller for Kernel {
+        fn signal_group(&self, group: i32, signal: i32) {
+            self.0.lock().push(format!("signal {signal} to {group}"));
+        }
+        fn signal_session_leader(&self, session: i32, signal: i32) {
+            self.0
+                .lock()
+                .push(format!("signal {signal} to leader {session}"));
+        }
+        fn drop_terminal(&self, session: i32, _foreground: i32) {
+            self.0.lock().push(format!("drop of {session}"));
+        }
+    }
+
+    /// The leader of session 1 of a kernel, whose process groups are 1 and 2.
+    struct Leader {
+        cx: KernelCtx,
+        space: PidSpace,
+        group: i32,
+        kernel: Arc<Kernel>,
+        terminal: Mutex<Option<Arc<dyn Terminal>>, ranks::Leaf>,
+    }
+
+    impl Leader {
+        fn new(space: u64, group: i32) -> Leader {
+            Leader {
+                cx: KernelCtx::new(Arc::new(Clocks::new())),
+                space: PidSpace(space),
+                group,
+                kernel: Arc::default(),
+                terminal: Mutex::new(None),
+            }
+        }
+
+        fn told(&self) -> Vec<String> {
+            std::mem::take(&mut *self.kernel.0.lock())
+        }
+    }
+
+    impl JobControl for Leader {
+        fn named(&self, number: i32) -> i32 {
+            number
+        }
+        fn shown(&self, id: i32) -> i32 {
+            id
+        }
+        fn session(&self) -> SessionId {
+            SessionId {
+                space: self.space,
+                number: 1,
+            }
+        }
+        fn group(&self) -> i32 {
+            self.group
+        }
+        fn leads_session(&self) -> bool {
+            true
+        }
+        fn orphaned(&self) -> bool {
+            false
+        }
+        fn ignores(&self, _signal: i32) -> bool {
+            false
+        }
+        fn session_of_group(&self, group: i32) -> Option<SessionId> {
+            (1..=2).contains(&group).then(|| self.session())
+        }
+        fn controlling_terminal(&self) -> Option<Arc<dyn Terminal>> {
+            self.terminal.lock().clone()
+        }
+        fn set_controlling_terminal(&self, terminal: Option<Arc<dyn Terminal>>) {
+            *self.terminal.lock() = terminal;
+        }
+        fn signaller(&self) -> Arc<dyn GroupSignaller> {
+            self.kernel.clone()
+        }
+    }
+
+    impl Ctx for Leader {
+        fn creds(&self) -> Arc<Creds> {
+            self.cx.creds()
+        }
+        fn memory(&self) -> &dyn UserMemory {
+            self.cx.memory()
+        }
+        fn clocks(&self) -> &Clocks {
+            self.cx.clocks()
+        }
+        fn waker(&self) -> &Arc<Waker> {
+            self.cx.waker()
+        }
+        fn park(&self, deadline: Option<Instant>) -> Wake {
+            self.cx.park(deadline)
+        }
+        fn interrupted(&self) -> bool {
+            false
+        }
+        fn raise(&self, _signal: i32) {}
+        fn limit(&self, _resource: Resource) -> u64 {
+            u64::MAX
+        }
+        fn pid(&self) -> i32 {
+            1
+        }
+        fn job(&self) -> Option<&dyn JobControl> {
+            Some(self)
+        }
+    }
+
+    #[test]
+    fn sessions_of_two_kernels_are_two() {
+        let tty = Tty::new(0, false, |_| Box::new(Nowhere));
+        let (one, other) = (Leader::new(1, 1), Leader::new(2, 2));
+        tty.adopt_on_open(&one);
+        assert!(tty.controls(&one) && !tty.controls(&other));
+        // What would be in the background of its own terminal is nobody to this one.
+        assert!(tty.check_background_read(&other).is_ok());
+        let stranger = Leader::new(1, 2);
+        assert_eq!(
+            tty.check_background_read(&stranger),
+            Err(Restart::Sys.into())
+        );
+        assert_eq!(stranger.told(), ["signal 21 to 2"]);
+        let refused = Err(Errno::ENOTTY.into());
+        assert_eq!(tty.set_foreground(&other, 2), refused);
+        assert_eq!(tty.give_up(&other), Err(Errno::ENOTTY));
+        tty.adopt_on_open(&other);
+        assert!(other.controlling_terminal().is_none());
+        assert_eq!(tty.set_controlling(&other, false), Err(Errno::EPERM));
+        // Whose it was hears of it, in the kernel that it is in.
+        assert_eq!(tty.set_controlling(&other, true), Ok(()));
+        assert_eq!(one.told(), ["drop of 1"]);
+        assert!(other.told().is_empty());
+        assert!(tty.controls(&other) && !tty.controls(&one));
+        tty.hang_up();
+        assert_eq!(other.told().len(), 3);
+        assert!(one.told().is_empty());
     }
 }

@@ -200,7 +200,7 @@ impl FileOps for MasterFile {
         [Some(&self.tty.master_watchers), None]
     }
 
-    fn signals_to(&self) -> Option<i32> {
+    fn signals_to(&self, _cx: &dyn Ctx) -> Option<i32> {
         Some(0)
     }
 

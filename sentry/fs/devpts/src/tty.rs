@@ -4,7 +4,7 @@ use crate::line::{Effect, Line};
 use crate::output::Output;
 use crate::termios::{Termios, Winsize};
 use abi::{Errno, libc};
-use ctx::{Ctx, Dst, GroupSignaller, Restart, Src, SysResult, wait_for};
+use ctx::{Ctx, Dst, GroupSignaller, Restart, SessionId, Src, SysResult, wait_for};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use sync::{Mutex, ranks};
@@ -40,9 +40,9 @@ pub(crate) struct State {
     pub(crate) winsize: Winsize,
     pub(crate) line: Line,
     pub(crate) output: Output,
-    /// Session whose controlling terminal it is, 0 for none.
-    pub(crate) session: i32,
-    /// Foreground process group, 0 for none.
+    /// Session whose controlling terminal it is.
+    pub(crate) session: Option<SessionId>,
+    /// Foreground process group, of that session's kernel; 0 for none.
     pub(crate) foreground: i32,
     pub(crate) signaller: Option<Arc<dyn GroupSignaller>>,
     /// The other end is gone.
@@ -83,7 +83,7 @@ impl Tty {
                 winsize: Winsize::default(),
                 line: Line::default(),
                 output: Output::default(),
-                session: 0,
+                session: None,
                 foreground: 0,
                 signaller: None,
                 hung_up: false,
@@ -220,10 +220,10 @@ impl Tty {
         s.line.flush();
         let (session, foreground, signaller) = s.leave_session();
         drop(s);
-        if let Some(signaller) = signaller.filter(|_| session != 0) {
-            signaller.signal_session_leader(session, libc::SIGHUP);
-            signaller.signal_session_leader(session, libc::SIGCONT);
-            signaller.drop_terminal(session, foreground);
+        if let (Some(signaller), Some(session)) = (signaller, session) {
+            signaller.signal_session_leader(session.number, libc::SIGHUP);
+            signaller.signal_session_leader(session.number, libc::SIGCONT);
+            signaller.drop_terminal(session.number, foreground);
         }
         self.queue
             .notify_all(Events::READABLE | Events::WRITABLE | Events::HUP | Events::ERR);
@@ -438,8 +438,10 @@ impl Tty {
 
 impl State {
     /// It is nobody's any more: whose it was, and who signals them.
-    pub(crate) fn leave_session(&mut self) -> (i32, i32, Option<Arc<dyn GroupSignaller>>) {
-        let session = std::mem::take(&mut self.session);
+    pub(crate) fn leave_session(
+        &mut self,
+    ) -> (Option<SessionId>, i32, Option<Arc<dyn GroupSignaller>>) {
+        let session = self.session.take();
         let foreground = std::mem::take(&mut self.foreground);
         (session, foreground, self.signaller.take())
     }
