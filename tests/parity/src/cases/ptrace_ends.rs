@@ -80,44 +80,36 @@ fn at_exit(f: impl FnOnce() -> i32, signal: i32) -> i32 {
     a
 }
 
-fn ended(o: Out, a: i32) {
-    let mut st = 0i32;
-    let seen = k!(SYS_wait4, a, &mut st, __WALL | WNOHANG, 0);
-    // What has not been ended by it goes on when it is told to.
-    if seen.0 == 0 {
-        tell!(o, "held" => message(a), "then" => go(PTRACE_CONT, a, 0));
-    } else {
-        tell!(o, "ended" => trap_text(st));
-    }
-}
-
-/// Sends it `SIGKILL`, and gives that time to be heeded.
-fn kill_and_see(o: Out, a: i32) {
+/// Sends `SIGKILL` to one that is held at its exit, and gives that time to be heeded, which it is not
+/// to be: it goes on when it is told to.
+fn kill_in_vain(o: Out, a: i32) {
     tell!(o, "message" => message(a), "kill" => k!(SYS_kill, a, SIGKILL));
     crate::util::sleep_ms(30);
-    ended(o, a);
+    let mut st = 0i32;
+    tell!(o, "ended" => k!(SYS_wait4, a, &mut st, __WALL | WNOHANG, 0));
+    tell!(o, "held" => message(a), "then" => go(PTRACE_CONT, a, 0));
 }
 
 fn ptrace_killed_at_its_exit(o: Out) {
     // It ends by itself: exit_group(2), exit(2), a signal.
-    kill_and_see(o, at_exit(|| 7, 0));
+    kill_in_vain(o, at_exit(|| 7, 0));
     let alone = || {
         k!(SYS_exit, 8);
         0
     };
-    kill_and_see(o, at_exit(alone, 0));
+    kill_in_vain(o, at_exit(alone, 0));
     let signal = || {
         k!(SYS_kill, k!(SYS_getpid), SIGTERM);
         0
     };
-    kill_and_see(o, at_exit(signal, SIGTERM));
+    kill_in_vain(o, at_exit(signal, SIGTERM));
 }
 
 fn ptrace_killed_before_its_exit(o: Out) {
     let a = tracee(|| 7);
     pt(PTRACE_SETOPTIONS, a, 0, PTRACE_O_TRACEEXIT as usize);
     tell!(o, "kill" => k!(SYS_kill, a, SIGKILL), "event" => stop(a));
-    kill_and_see(o, a);
+    kill_in_vain(o, a);
 }
 
 extern "C" fn ending_thread(_: *mut c_void) -> i32 {
