@@ -7,7 +7,7 @@ use crate::state::{Garbage, Mm, State};
 use crate::types::{FaultSignal, Prot};
 use crate::vma::{FileRef, Vma, VmaFlags};
 use abi::Errno;
-use abi::page::{Range, page_down};
+use abi::page::{PAGE_SIZE, Range, page_down};
 use memmap::Source;
 use platform_api::Access;
 
@@ -410,8 +410,8 @@ impl Mm {
         Ok(())
     }
 
-    /// The translation of the whole window if it reaches the page, else from the page on; with
-    /// the address it begins at.
+    /// The translation of the whole window if it reaches the page, else from the page on, or of
+    /// the page alone; with the address it begins at.
     fn ask_file(
         &self,
         ask: &Ask,
@@ -430,7 +430,12 @@ impl Mm {
             return Ok((ask.window.start, t));
         }
         let rest = ask.window.end.saturating_sub(page);
-        let t = ask.file.mappable.translate(ask.offset, rest, write)?;
+        let translate = |len| ask.file.mappable.translate(ask.offset, len, write);
+        let t = match translate(rest) {
+            // The file system has no room for all of that.
+            Err(Errno::ENOSPC) => translate(PAGE_SIZE)?,
+            t => t?,
+        };
         if t.len == 0 || !abi::page::is_page_aligned(t.len) {
             tracing::error!("a file translated {:#x} bytes", t.len);
             return Err(Errno::EIO);

@@ -112,10 +112,29 @@ impl Data {
         Ok(())
     }
 
-    /// Stores `bytes` at `at`, and makes the file longer where they end behind it.
-    pub(crate) fn write(&mut self, fs: &Tmpfs, at: u64, bytes: &[u8]) -> Result<(), Errno> {
+    /// Makes those pages of `range` real, from its start on, that there is room for; returns where
+    /// they end. `ENOSPC` where there is none for the first.
+    fn make_room(&mut self, fs: &Tmpfs, range: Range) -> Result<u64, Errno> {
+        if self.make_real(fs, range).is_ok() {
+            return Ok(range.end);
+        }
+        let mut at = range.start;
+        while at < range.end {
+            match self.make_real(fs, Range::new(at, at + PAGE_SIZE)) {
+                Err(_) if at > range.start => break,
+                made => made?,
+            }
+            at += PAGE_SIZE;
+        }
+        Ok(at)
+    }
+
+    /// Stores as many of `bytes` at `at` as there is room for, and makes the file longer where they
+    /// end behind it. Returns where they end.
+    pub(crate) fn write(&mut self, fs: &Tmpfs, at: u64, bytes: &[u8]) -> Result<u64, Errno> {
         let end = at.checked_add(bytes.len() as u64).ok_or(Errno::EFBIG)?;
-        self.make_real(fs, pages(at, end)?)?;
+        let end = end.min(self.make_room(fs, pages(at, end)?)?);
+        let bytes = bytes.get(..(end - at) as usize).unwrap_or(bytes);
         let mut done = 0;
         while done < bytes.len() {
             let here = at + done as u64;
@@ -131,7 +150,7 @@ impl Data {
             done += len;
         }
         self.size = self.size.max(end);
-        Ok(())
+        Ok(end)
     }
 
     /// The frames behind the page at `at`, at most `len` bytes. For writing, the pages become

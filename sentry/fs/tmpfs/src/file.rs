@@ -106,7 +106,7 @@ impl Node {
         }
     }
 
-    /// One step of a write; returns where it went.
+    /// One step of a write; returns where it went, which may be less than all.
     fn write_part(&self, r: &Regular, at: u64, append: bool, bytes: &[u8]) -> Result<Range, Errno> {
         let mut data = r.data.write();
         let at = if append { data.size } else { at };
@@ -125,7 +125,7 @@ impl Node {
             }
         }
         let bytes = bytes.get(..(end - at) as usize).unwrap_or(bytes);
-        data.write(&self.fs, at, bytes)?;
+        let end = data.write(&self.fs, at, bytes)?;
         Ok(Range::new(at, end))
     }
 }
@@ -180,7 +180,8 @@ impl FileOps for Node {
         let r = self.regular()?;
         let (mut end, mut count) = (offset, 0);
         let mut result: Result<(), Errno> = Ok(());
-        while src.remaining() > 0 && result.is_ok() {
+        let mut fits = true;
+        while src.remaining() > 0 && result.is_ok() && fits {
             result = with_buffer(src.remaining(), |buffer| {
                 let n = src.take(buffer)?;
                 // What goes on behind its own first part is not appended anew.
@@ -189,9 +190,7 @@ impl FileOps for Node {
                 let done = self.with_room(n as u64, || self.write_part(r, end, append, bytes))?;
                 end = done.end;
                 count += done.len() as usize;
-                if done.len() < n as u64 {
-                    return Err(Errno::EPERM);
-                }
+                fits = done.len() == n as u64;
                 Ok(())
             });
         }

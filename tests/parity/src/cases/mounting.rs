@@ -4,7 +4,8 @@ use crate::cases::mount_help::{
     apart, bind, dirs, lines, mount, propagation, show_table, there, umount, with_trees, writable,
 };
 use crate::out::Out;
-use crate::util::{as_user, close, mk, open, stat_text};
+use crate::sys::{self, Arg, R};
+use crate::util::{PAGE, as_user, close, fstat, in_child, map_file, mk, open, stat_text, write};
 use crate::{cases, k, say, tell};
 use libc::*;
 use std::ffi::CStr;
@@ -14,6 +15,7 @@ cases!(
     errors_in_order,
     tmpfs_options,
     tmpfs_is_remounted,
+    tmpfs_takes_what_fits,
     whole_file_systems_read_only,
     flags_of_mounts,
     remounts_keep_access_times,
@@ -113,6 +115,99 @@ fn tmpfs_options(o: Out) {
         mk(c"a/one", &[1; 4096]);
         mk(c"a/two", &[1; 4096]);
         tell!(o, "third" => writable(c"a/three"), "size" => stat_text(c"a/two", 0));
+    });
+}
+
+/// A write ends where the room does; where there is none at all, it fails.
+fn tmpfs_takes_what_fits(o: Out) {
+    apart(o, |o| {
+        let bytes = vec![7u8; 300_000];
+        mk(c"whole", &bytes);
+        let from = open(c"whole", O_RDONLY, 0).int();
+        let mut pipe = [0i32; 2];
+        k!(SYS_pipe2, &mut pipe, 0);
+        k!(SYS_fcntl, pipe[0], F_SETPIPE_SZ, 1 << 20);
+        let afresh = || {
+            umount(c"a", MNT_DETACH);
+            mount(c"x", c"a", c"tmpfs", 0, c"size=100k");
+            open(c"a/file", O_CREAT | O_RDWR, 0o644).int()
+        };
+        let told = |what: &str, fd: i32, done: R| {
+            let at = k!(SYS_lseek, fd, 0, SEEK_CUR);
+            let st = fstat(fd);
+            say!(
+                o,
+                "{what} {done} at {at} size {} blocks {}",
+                st.st_size,
+                st.st_blocks
+            );
+        };
+        for len in [102_400, 102_401, 200_000, 300_000] {
+            let fd = afresh();
+            told("write", fd, write(fd, &bytes[..len]));
+            told("more", fd, write(fd, b"x"));
+            k!(SYS_lseek, fd, 50, SEEK_SET);
+            told("what is there", fd, write(fd, &bytes[..len]));
+            close(fd);
+        }
+        let fd = afresh();
+        let two = [(&bytes[..90_000]).arg(), 90_000, (&bytes[..]).arg(), 60_000];
+        told("pwritev", fd, k!(SYS_pwritev, fd, &two, 2, 5000, 0));
+        k!(SYS_ftruncate, fd, 6000);
+        told("writev", fd, k!(SYS_writev, fd, &two, 2));
+        k!(SYS_ftruncate, fd, 0);
+        told("allocate", fd, k!(SYS_fallocate, fd, 0, 0, 102_401));
+        told(
+            "behind",
+            fd,
+            k!(SYS_pwrite64, fd, &bytes[..], 300_000, 1 << 20),
+        );
+        told(
+            "in front",
+            fd,
+            k!(SYS_pwrite64, fd, &bytes[..], 9, (1 << 20) - 5),
+        );
+        k!(SYS_ftruncate, fd, 0);
+        k!(SYS_lseek, fd, 0, SEEK_SET);
+        told("sendfile", fd, k!(SYS_sendfile, fd, from, 0, 300_000));
+        told("from", from, k!(SYS_sendfile, fd, from, 0, 300_000));
+        k!(SYS_ftruncate, fd, 0);
+        k!(SYS_lseek, fd, 0, SEEK_SET);
+        let from = open(c"a/hole", O_CREAT | O_RDWR, 0o644).int();
+        k!(SYS_ftruncate, from, 300_000);
+        told(
+            "copy",
+            fd,
+            k!(SYS_copy_file_range, from, 0, fd, 0, 300_000, 0),
+        );
+        told(
+            "from",
+            from,
+            k!(SYS_copy_file_range, from, 0, fd, 0, 300_000, 0),
+        );
+        k!(SYS_ftruncate, fd, 0);
+        k!(SYS_lseek, fd, 0, SEEK_SET);
+        tell!(o, "pipe" => write(pipe[1], &bytes));
+        told("splice", fd, k!(SYS_splice, pipe[0], 0, fd, 0, 300_000, 0));
+        told("again", fd, k!(SYS_splice, pipe[0], 0, fd, 0, 300_000, 0));
+        let mut left = 0i32;
+        k!(SYS_ioctl, pipe[0], FIONREAD, &mut left);
+        tell!(o, "left" => left);
+        close(fd);
+        // Of a mapping, the pages that are written.
+        umount(c"a", MNT_DETACH);
+        mount(c"x", c"a", c"tmpfs", 0, c"size=12k");
+        let fd = open(c"a/file", O_CREAT | O_RDWR, 0o644).int();
+        k!(SYS_ftruncate, fd, 1 << 20);
+        let map = map_file(fd, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+        for at in [0, 40, 80, 120].map(|page| page * PAGE) {
+            let text = in_child(|| {
+                sys::poke(map.addr() + at, 1);
+                0
+            });
+            say!(o, "{} {text}", at / PAGE);
+        }
+        told("mapped", fd, write(fd, b"x"));
     });
 }
 

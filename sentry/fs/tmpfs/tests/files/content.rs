@@ -112,7 +112,14 @@ fn limits_are_kept() {
     drop(f);
     unlink(cx, "/f").unwrap();
     let f = open(cx, "/f", O::CREAT | O::RDWR).unwrap();
-    assert_eq!(write(cx, &f, &[1; 64 << 10]), Ok(64 << 10));
+    // As much as fits: behind a hole too, and in front of what is there already.
+    vfs::ftruncate(cx, &f, 0).unwrap();
+    assert_eq!(write(cx, &f, &[1; 3 << 16]), Ok(64 << 10));
+    vfs::ftruncate(cx, &f, 60000).unwrap();
+    assert_eq!(write(cx, &f, &[1; 9000]), Ok(4096));
+    assert_eq!(write(cx, &f, b"x"), Err(Errno::ENOSPC));
+    f.seek(cx, 59000, Whence::Set).unwrap();
+    assert_eq!(write(cx, &f, &[1; 9000]), Ok(61440 - 59000));
 }
 
 #[derive(Default)]
