@@ -8,11 +8,13 @@
 #![forbid(unsafe_code)]
 
 mod caps;
+mod counts;
 mod creds;
 mod idmap;
 mod setid;
 mod userns;
 
 pub use caps::{CapSet, Capability};
+pub use counts::{Counted, Share};
 pub use creds::{Creds, NO_ID, Securebits};
 pub use userns::{FIRST_USER_NAMESPACE, IdKind, UserNamespace};

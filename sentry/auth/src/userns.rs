@@ -1,14 +1,15 @@
 //! User namespaces: what ids mean in them, whose they are, and what may be in their maps
 //! (user_namespaces(7)).
 
+use crate::counts::{self, Counted, Counts, Share};
 use crate::idmap::{self, Extent, IdMap};
 use crate::{Capability, Creds, NO_ID};
 use abi::Errno;
 use abi::page::PAGE_SIZE;
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Arc, OnceLock};
 use sync::{Mutex, ranks};
+use sysctl::Knob;
 
 /// The number of the first, as Linux has it.
 pub const FIRST_USER_NAMESPACE: u64 = 0xefff_fffd;
@@ -26,7 +27,7 @@ pub enum IdKind {
     Project,
 }
 
-/// A user namespace. The first is its own case: there, every id is itself, and nothing is counted.
+/// A user namespace. The first is its own case: there, every id is itself.
 #[derive(Clone, Default)]
 pub struct UserNamespace(Option<Arc<Inner>>);
 
@@ -37,37 +38,13 @@ struct Inner {
     /// Whose it is: the effective user and group of who made it.
     owner: u32,
     group: u32,
-    /// On whose account it is: the user that the outermost of those it is inside of belongs to.
-    account: u32,
     maker_could_setfcap: bool,
     maps: [OnceLock<IdMap>; 3],
     /// Whether setgroups(2) is allowed; held while a map is written.
     setgroups: Mutex<bool, ranks::Leaf>,
-}
-
-/// How many there are by user, apart from the first.
-static MADE: Mutex<BTreeMap<u32, i64>, ranks::Leaf> = Mutex::new(BTreeMap::new());
-
-fn count(user: u32) -> Result<(), Errno> {
-    let mut made = MADE.lock();
-    let own = made.get(&user).copied().unwrap_or(0);
-    if own >= sysctl::USER_NAMESPACES.get() {
-        return Err(Errno::ENOSPC);
-    }
-    made.insert(user, own + 1);
-    Ok(())
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        let mut made = MADE.lock();
-        if let Some(own) = made.get_mut(&self.account) {
-            *own -= 1;
-            if *own == 0 {
-                made.remove(&self.account);
-            }
-        }
-    }
+    counts: Counts,
+    /// Itself, in the parent.
+    _counted: Share,
 }
 
 impl PartialEq for UserNamespace {
@@ -96,22 +73,21 @@ impl UserNamespace {
         if parent.level() >= DEPTH {
             return Err(Errno::ENOSPC);
         }
-        let account = parent.0.as_ref().map_or(maker.euid, |p| p.account);
-        count(account)?;
+        let counted = Share::of(&parent, maker.euid, Counted::User)?;
         let allowed = match &parent.0 {
             Some(p) => *p.setgroups.lock(),
             None => true,
         };
-        // From here on, dropping it takes it off the account.
         let new = Inner {
             number,
             level: parent.level() + 1,
             owner: maker.euid,
             group: maker.egid,
-            account,
             maker_could_setfcap: maker.effective.has(Capability::Setfcap),
             maps: [const { OnceLock::new() }; 3],
             setgroups: Mutex::new(allowed),
+            counts: Counts::new(),
+            _counted: counted,
             parent,
         };
         // Who has no name in the parent could not be told of as the owner.
@@ -145,6 +121,15 @@ impl UserNamespace {
     /// The user whose it is.
     pub fn owner(&self) -> u32 {
         self.0.as_ref().map_or(0, |n| n.owner)
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        self.0.as_ref().map_or(&counts::FIRST, |n| &n.counts)
+    }
+
+    /// How many of `kind` one user may have in it (`user.max_…_namespaces`).
+    pub fn limit(&self, kind: Counted) -> &Knob {
+        self.counts().limit(kind)
     }
 
     /// Whether it is `other` or lies inside it.

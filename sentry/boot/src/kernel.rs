@@ -33,6 +33,7 @@ use task::{
     ThreadGroup, Tracer, Uts, UtsNamespace,
 };
 use time::{Clocks, TimerQueue};
+use vfs::nsfs::NamespaceId;
 use vfs::{DeviceRegistry, FsCtx, KernelFsCtx, MountNamespace};
 use wait::Events;
 
@@ -86,6 +87,7 @@ impl Machine {
         Arc::new(ipc::Ipc::new(
             memory,
             &self.clocks,
+            NamespaceId::new(),
             UserNamespace::default(),
         ))
     }
@@ -156,7 +158,7 @@ pub fn assemble(
         joined: false,
         uts: uts(spec),
         ipc: machine.ipc(&memory),
-        network: NetNamespace::new(UserNamespace::default()),
+        network: NetNamespace::new(NamespaceId::new(), UserNamespace::default()),
     };
     let mut root = furnish(&machine, spec, namespaces, memory, fds)?;
     root.pod = Some(Pod::new(machine));
@@ -540,5 +542,9 @@ pub(crate) fn uts(spec: &ContainerSpec) -> Arc<UtsNamespace> {
     if !spec.domainname.is_empty() {
         uts.domainname = spec.domainname.clone().into_bytes();
     }
-    Arc::new(UtsNamespace::new(uts, UserNamespace::default()))
+    Arc::new(UtsNamespace::new(
+        uts,
+        NamespaceId::new(),
+        UserNamespace::default(),
+    ))
 }

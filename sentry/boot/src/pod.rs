@@ -20,6 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use vfs::nsfs::NamespaceId;
 use wait::Events;
 
 /// Wait status of one that was killed.
@@ -95,7 +96,9 @@ impl Pod {
             },
             network: match shared.network {
                 true => root.own.network().clone(),
-                false => task::NetNamespace::new(auth::UserNamespace::default()),
+                false => {
+                    task::NetNamespace::new(NamespaceId::new(), auth::UserNamespace::default())
+                }
             },
         };
         let mut container = furnish(&self.machine, &spec.container, namespaces, memory, &mut fds)?;

@@ -59,10 +59,15 @@ impl std::fmt::Debug for Ipc {
 
 impl Ipc {
     /// Without objects, for `owner`; segments will be made of `memory`.
-    pub fn new(memory: &Arc<MemoryFile>, clocks: &Arc<Clocks>, owner: UserNamespace) -> Ipc {
+    pub fn new(
+        memory: &Arc<MemoryFile>,
+        clocks: &Arc<Clocks>,
+        id: NamespaceId,
+        owner: UserNamespace,
+    ) -> Ipc {
         let limits = Arc::new(Limits::new(owner));
         Ipc {
-            id: NamespaceId::new(),
+            id,
             shm: shm::Segments::new(memory, clocks, &limits),
             sem: sem::Semaphores::new(clocks, &limits),
             msg: msg::Queues::new(clocks, &limits),

@@ -33,6 +33,7 @@ pub(crate) fn unshare(cx: &mut TaskCx, &[flags, ..]: &Args) -> SysResult<u64> {
     let owner = inside
         .as_ref()
         .map_or(&cx.creds_ref().user_ns, |c| &c.user_ns);
+    let mounts = cx.share_of_mounts(flags, owner)?;
     let new = cx.new_namespaces(flags, owner)?;
     if flags.contains(CloneFlags::FILES) {
         cx.unshare_fds();
@@ -43,8 +44,8 @@ pub(crate) fn unshare(cx: &mut TaskCx, &[flags, ..]: &Args) -> SysResult<u64> {
     if let Some(inside) = inside {
         cx.set_creds(inside);
     }
-    if flags.contains(CloneFlags::NEWNS) {
-        cx.unshare_mounts();
+    if let Some(mounts) = mounts {
+        cx.unshare_mounts(mounts);
     }
     if flags.intersects(CloneFlags::NAMESPACES) {
         cx.enter_namespaces(new);

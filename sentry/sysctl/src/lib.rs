@@ -118,8 +118,6 @@ pub static SOMAXCONN: Knob = Knob::new(4096, 0, INT);
 pub static OVERFLOW_UID: Knob = Knob::new(65534, 0, 65535);
 /// `kernel.overflowgid` and `fs.overflowgid`
 pub static OVERFLOW_GID: Knob = Knob::new(65534, 0, 65535);
-/// `user.max_user_namespaces`: those that one user can have at a time.
-pub static USER_NAMESPACES: Knob = Knob::new(16384, 0, INT);
 /// `vm.max_map_count`: mappings that an address space may have.
 pub static MAX_MAP_COUNT: Knob = Knob::new(65530, 0, INT);
 

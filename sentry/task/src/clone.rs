@@ -289,6 +289,7 @@ impl TaskCx {
             true => Arc::new(self.creds_in_new_namespace()?),
             false => self.creds_ref().clone(),
         };
+        let mounts_share = self.share_of_mounts(flags, &creds.user_ns)?;
         let namespaces = self.new_namespaces(flags, &creds.user_ns)?;
         // The platform's part first: it is the one that fails for want of resources.
         let mm = if flags.contains(CloneFlags::VM) {
@@ -315,8 +316,8 @@ impl TaskCx {
             self.fs.join()
         } else {
             let own = self.fs.get().fork();
-            if flags.contains(CloneFlags::NEWNS) {
-                mounts = own.move_to_copy_of(&mounts, &creds.user_ns);
+            if let Some(share) = mounts_share {
+                mounts = own.move_to_copy_of(&mounts, &creds.user_ns, share);
             }
             Users::new(Arc::new(own))
         };

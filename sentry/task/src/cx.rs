@@ -6,7 +6,7 @@ use crate::run::{Pending, Start};
 use crate::users::Users;
 use crate::{Container, ExitStatus, FsContext, Kernel, Namespaces, Task, ThreadGroup};
 use abi::Errno;
-use auth::Creds;
+use auth::{Creds, Share};
 use ctx::{Ctx, JobControl, Pid, PidSpace, Resource, Restart, SysResult, UserMemory, Wake};
 use mm::{Mm, MmLimits};
 use platform_api::{Context, Registers};
@@ -253,13 +253,13 @@ impl TaskCx {
         all > threads.iter().filter(same).count()
     }
 
-    /// Makes the mounts it sees its own (`CLONE_NEWNS` of unshare(2)).
-    pub fn unshare_mounts(&mut self) {
+    /// Makes the mounts it sees its own, counted as `share` (`CLONE_NEWNS` of unshare(2)).
+    pub fn unshare_mounts(&mut self, share: Share) {
         self.unshare_fs();
         self.mounts = self
             .fs
             .get()
-            .move_to_copy_of(&self.mounts, &self.creds.user_ns);
+            .move_to_copy_of(&self.mounts, &self.creds.user_ns, share);
         let old = self.task.state.lock().mounts.replace(self.mounts.clone());
         drop(old);
     }

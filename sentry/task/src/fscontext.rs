@@ -1,6 +1,6 @@
 //! Working directory, root and umask, which `CLONE_FS` shares.
 
-use auth::UserNamespace;
+use auth::{Share, UserNamespace};
 use std::sync::Arc;
 use sync::{RwLock, ranks};
 use vfs::{MountNamespace, VfsPath};
@@ -32,15 +32,16 @@ impl FsContext {
         FsContext(RwLock::new(inner))
     }
 
-    /// Moves both directories to where they are in a new copy of `mounts` for `owner`, which it
+    /// Moves both directories to where they are in a new copy of `mounts` for `owner`, counted as `share`, which it
     /// returns.
     pub(crate) fn move_to_copy_of(
         &self,
         mounts: &MountNamespace,
         owner: &UserNamespace,
+        share: Share,
     ) -> Arc<MountNamespace> {
         let mut places = self.0.read().clone();
-        let copy = mounts.copy(owner, &mut [&mut places.cwd, &mut places.root]);
+        let copy = mounts.copy(owner, share, &mut [&mut places.cwd, &mut places.root]);
         let old = std::mem::replace(&mut *self.0.write(), places);
         drop(old);
         copy

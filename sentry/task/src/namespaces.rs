@@ -5,7 +5,7 @@ use crate::{
     CloneFlags, Container, Kernel, NetNamespace, PidNamespace, Task, TaskCx, UtsNamespace,
 };
 use abi::Errno;
-use auth::{Creds, UserNamespace};
+use auth::{Counted, Creds, Share, UserNamespace};
 use ipc::Ipc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,38 +39,42 @@ impl Namespaces {
         }
     }
 
-    /// These, with new ones of `owner` in place of those that `flags` name, for a task in the PID
-    /// namespace `own`.
+    /// These, with new ones of `owner`, made by `user`, in place of those that `flags` name, for a
+    /// task in the PID namespace `own`.
     ///
     /// # Errors
     /// `EINVAL` where its children are in another PID namespace already, or that one's owner is not
-    /// around `owner`; `ENOSPC` where one more would be too deep.
+    /// around `owner`; `ENOSPC` where one more would be too deep, or too many.
     pub(crate) fn unshared(
         &self,
         flags: CloneFlags,
-        owner: &UserNamespace,
+        (owner, user): (&UserNamespace, u32),
         kernel: &Kernel,
         container: &Container,
         own: &Arc<PidNamespace>,
     ) -> Result<Namespaces, Errno> {
         let mut new = self.clone();
+        let counted = |kind| Share::of(owner, user, kind).map(NamespaceId::counted);
         if flags.contains(CloneFlags::NEWUTS) {
-            new.uts = Arc::new(UtsNamespace::new(self.uts.get(), owner.clone()));
+            let id = counted(Counted::Uts)?;
+            new.uts = Arc::new(UtsNamespace::new(self.uts.get(), id, owner.clone()));
         }
         if flags.contains(CloneFlags::NEWIPC) {
-            new.ipc = Arc::new(Ipc::new(container.memory(), kernel.clocks(), owner.clone()));
+            let id = counted(Counted::Ipc)?;
+            let (memory, clocks) = (container.memory(), kernel.clocks());
+            new.ipc = Arc::new(Ipc::new(memory, clocks, id, owner.clone()));
         }
         if flags.contains(CloneFlags::NEWNET) {
-            new.net = NetNamespace::new(owner.clone());
+            new.net = NetNamespace::new(counted(Counted::Net)?, owner.clone());
         }
         if flags.contains(CloneFlags::NEWCGROUP) {
-            new.cgroup = CgroupNamespace::new(owner.clone());
+            new.cgroup = CgroupNamespace::new(counted(Counted::Cgroup)?, owner.clone());
         }
         if flags.contains(CloneFlags::NEWPID) {
             if !Arc::ptr_eq(&self.pid_for_children, own) {
                 return Err(Errno::EINVAL);
             }
-            new.pid_for_children = PidNamespace::nested(own, owner)?;
+            new.pid_for_children = PidNamespace::nested(own, owner, user)?;
         }
         Ok(new)
     }
@@ -93,9 +97,9 @@ impl CgroupNamespace {
         })
     }
 
-    fn new(owner: UserNamespace) -> Arc<CgroupNamespace> {
+    fn new(id: NamespaceId, owner: UserNamespace) -> Arc<CgroupNamespace> {
         Arc::new(CgroupNamespace {
-            id: Some(NamespaceId::new()),
+            id: Some(id),
             owner,
         })
     }
@@ -134,6 +138,21 @@ impl TaskCx {
         &self.namespaces.ipc
     }
 
+    /// Its share of the mount namespaces of `owner`, if `flags` name those.
+    ///
+    /// # Errors
+    /// `ENOSPC` where there would be too many.
+    pub fn share_of_mounts(
+        &self,
+        flags: CloneFlags,
+        owner: &UserNamespace,
+    ) -> Result<Option<Share>, Errno> {
+        flags
+            .contains(CloneFlags::NEWNS)
+            .then(|| Share::of(owner, self.creds_ref().euid, Counted::Mount))
+            .transpose()
+    }
+
     /// New namespaces of `owner`, of those `flags` that are kept here, to be entered (unshare(2)).
     ///
     /// # Errors
@@ -144,8 +163,9 @@ impl TaskCx {
         owner: &UserNamespace,
     ) -> Result<Namespaces, Errno> {
         let own = self.pid_namespace();
+        let of = (owner, self.creds_ref().euid);
         self.namespaces
-            .unshared(flags, owner, self.kernel(), self.container(), own)
+            .unshared(flags, of, self.kernel(), self.container(), own)
     }
 
     /// What it is in a new user namespace of its own (`CLONE_NEWUSER`).

@@ -15,9 +15,9 @@ pub struct NetNamespace {
 
 impl NetNamespace {
     /// One without sockets, which belongs to `owner`.
-    pub fn new(owner: UserNamespace) -> Arc<NetNamespace> {
+    pub fn new(id: NamespaceId, owner: UserNamespace) -> Arc<NetNamespace> {
         Arc::new(NetNamespace {
-            id: NamespaceId::new(),
+            id,
             owner,
             unix_names: AbstractNames::new(),
         })

@@ -6,7 +6,7 @@
 //! namespace's table for who names it. [`crate::pids`] is where both happen.
 
 use abi::Errno;
-use auth::UserNamespace;
+use auth::{Counted, Share, UserNamespace};
 use ctx::{Pid, PidSpace};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,14 +61,15 @@ impl PidNamespace {
         })
     }
 
-    /// One without processes below `parent`, which belongs to `owner`.
+    /// One without processes below `parent`, which belongs to `owner` and was made by `user`.
     ///
     /// # Errors
     /// `EINVAL` where the owner of `parent` is not around `owner`, `ENOSPC` where that is as deep as
-    /// they may be.
+    /// they may be or there are too many.
     pub(crate) fn nested(
         parent: &Arc<PidNamespace>,
         owner: &UserNamespace,
+        user: u32,
     ) -> Result<Arc<PidNamespace>, Errno> {
         if !owner.is_within(&parent.owner) {
             return Err(Errno::EINVAL);
@@ -79,7 +80,7 @@ impl PidNamespace {
         }
         Ok(Arc::new(PidNamespace {
             numbers: Mutex::new(Numbers::default()),
-            id: NamespaceId::new(),
+            id: NamespaceId::counted(Share::of(owner, user, Counted::Pid)?),
             owner: owner.clone(),
             parent: Some(parent.clone()),
             level,
@@ -255,10 +256,10 @@ mod tests {
     #[test]
     fn numbers_begin_at_one_in_each_and_are_had_again_at_the_end_only() {
         let outer = PidNamespace::outermost();
-        let middle = PidNamespace::nested(&outer, &UserNamespace::default()).unwrap();
+        let middle = PidNamespace::nested(&outer, &UserNamespace::default(), 0).unwrap();
         let first = make(&middle, 70, &[]).unwrap();
         middle.numbers().init = Some(70);
-        let inner = PidNamespace::nested(&middle, &UserNamespace::default()).unwrap();
+        let inner = PidNamespace::nested(&middle, &UserNamespace::default(), 0).unwrap();
         let second = make(&inner, 71, &[]).unwrap();
         assert_eq!((first.own(), second.own()), (1, 1));
         assert_eq!(second.seen_from(middle.space()), 2);
@@ -275,7 +276,7 @@ mod tests {
     #[test]
     fn a_number_that_is_asked_for_is_had_or_refused() {
         let outer = PidNamespace::outermost();
-        let ns = PidNamespace::nested(&outer, &UserNamespace::default()).unwrap();
+        let ns = PidNamespace::nested(&outer, &UserNamespace::default(), 0).unwrap();
         // The first process is number 1.
         assert_eq!(make(&ns, 70, &[5]), Err(Errno::EINVAL));
         assert_eq!(make(&ns, 70, &[1]).map(|p| p.own()), Ok(1));
@@ -291,10 +292,10 @@ mod tests {
         let mut at = PidNamespace::outermost();
         let outer = at.clone();
         for _ in 0..DEEPEST {
-            at = PidNamespace::nested(&at, &UserNamespace::default()).unwrap();
+            at = PidNamespace::nested(&at, &UserNamespace::default(), 0).unwrap();
         }
         assert_eq!(
-            PidNamespace::nested(&at, &UserNamespace::default()).map(drop),
+            PidNamespace::nested(&at, &UserNamespace::default(), 0).map(drop),
             Err(Errno::ENOSPC)
         );
         assert!(at.is_within(&outer) && !outer.is_within(&at));

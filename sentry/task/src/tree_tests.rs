@@ -7,6 +7,7 @@ use crate::{Container, ContainerConfig, Kernel, Uts, UtsNamespace};
 use platform_api::{AddressSpace, Context, Engine, PlatformError};
 use signal::Actions;
 use std::sync::Arc;
+use vfs::nsfs::NamespaceId;
 
 /// A platform that can do nothing.
 struct Nothing;
@@ -56,6 +57,7 @@ fn kernel() -> (Arc<Kernel>, Arc<Container>) {
         ipc: Arc::new(ipc::Ipc::new(
             &memory,
             &clocks,
+            NamespaceId::new(),
             auth::UserNamespace::default(),
         )),
         memory,
@@ -64,9 +66,10 @@ fn kernel() -> (Arc<Kernel>, Arc<Container>) {
         pids_limit: None,
         uts: Arc::new(UtsNamespace::new(
             Uts::default(),
+            NamespaceId::new(),
             auth::UserNamespace::default(),
         )),
-        network: crate::NetNamespace::new(auth::UserNamespace::default()),
+        network: crate::NetNamespace::new(NamespaceId::new(), auth::UserNamespace::default()),
         devices: vfs::DeviceRegistry::new(),
     };
     let container = Container::new(&kernel, config);
@@ -187,7 +190,7 @@ fn orphans_go_to_the_nearest_subreaper() {
 fn numbers_inside_are_kept_by_groups_and_given_back_at_last() {
     let mut w = World::new();
     let space =
-        PidNamespace::nested(w.kernel.pid_namespace(), &auth::UserNamespace::default()).unwrap();
+        PidNamespace::nested(w.kernel.pid_namespace(), &auth::UserNamespace::default(), 0).unwrap();
     let first = w.add_inside(&space, 1);
     let second = w.add_inside(&space, first);
     let third = w.add_inside(&space, second);
@@ -217,7 +220,7 @@ fn orphans_stay_in_their_namespace() {
     let mut w = World::new();
     w.tree.nodes[&1].group.set_subreaper(true);
     let space =
-        PidNamespace::nested(w.kernel.pid_namespace(), &auth::UserNamespace::default()).unwrap();
+        PidNamespace::nested(w.kernel.pid_namespace(), &auth::UserNamespace::default(), 0).unwrap();
     let first = w.add_inside(&space, 1);
     let second = w.add_inside(&space, first);
     let third = w.add_inside(&space, second);

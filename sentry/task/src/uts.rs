@@ -14,9 +14,9 @@ pub struct UtsNamespace {
 
 impl UtsNamespace {
     /// One with these, which belongs to `owner`.
-    pub fn new(uts: Uts, owner: UserNamespace) -> UtsNamespace {
+    pub fn new(uts: Uts, id: NamespaceId, owner: UserNamespace) -> UtsNamespace {
         UtsNamespace {
-            id: NamespaceId::new(),
+            id,
             owner,
             uts: Mutex::new(uts),
         }

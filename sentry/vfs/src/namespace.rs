@@ -5,7 +5,7 @@ use crate::propagation::{Kinship, Propagation};
 use crate::rootfs::Empty;
 use crate::tree::{self, Change, Copying};
 use crate::{Dentry, Mount, MountSpec, VfsPath};
-use auth::UserNamespace;
+use auth::{Share, UserNamespace};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -42,7 +42,7 @@ impl MountNamespace {
         let bottom = Mount::detached(MountSpec::new(Empty::root(), "rootfs"));
         let top = Mount::detached(spec);
         let owner = UserNamespace::default();
-        let namespace = MountNamespace::with(bottom.id(), None, owner);
+        let namespace = MountNamespace::with(NamespaceId::new(), bottom.id(), None, owner);
         let mut change = Change::begin();
         change.put(&top, bottom.root_path());
         change.enter(&bottom, &namespace);
@@ -50,10 +50,15 @@ impl MountNamespace {
     }
 
     /// Empty, for the tree of the mount `bottom`; anonymous with `origin`.
-    fn with(bottom: u64, origin: Option<u64>, owner: UserNamespace) -> Arc<MountNamespace> {
+    fn with(
+        id: NamespaceId,
+        bottom: u64,
+        origin: Option<u64>,
+        owner: UserNamespace,
+    ) -> Arc<MountNamespace> {
         Arc::new_cyclic(|me| MountNamespace {
             me: me.clone(),
-            id: NamespaceId::new(),
+            id,
             owner,
             anonymous: origin.is_some(),
             origin: origin.unwrap_or_default(),
@@ -71,7 +76,12 @@ impl MountNamespace {
         top: &Arc<Mount>,
         origin: u64,
     ) -> Arc<MountNamespace> {
-        let namespace = MountNamespace::with(top.id(), Some(origin), self.owner.clone());
+        let namespace = MountNamespace::with(
+            NamespaceId::new(),
+            top.id(),
+            Some(origin),
+            self.owner.clone(),
+        );
         change.enter(top, &namespace);
         namespace
     }
@@ -162,10 +172,15 @@ impl MountNamespace {
         dentry.is_mountpoint() && self.mounts.read().values().any(|m| m.stands_on(dentry))
     }
 
-    /// A copy with mounts of its own for `owner` (`CLONE_NEWNS`), and the place in it that
+    /// A copy with mounts of its own for `owner`, counted as `share` (`CLONE_NEWNS`), and the place in it that
     /// corresponds to each of `places` (root and working directory of the task). For another owner
     /// than this one's the mounts are locked, and receive alone.
-    pub fn copy(&self, owner: &UserNamespace, places: &mut [&mut VfsPath]) -> Arc<MountNamespace> {
+    pub fn copy(
+        &self,
+        owner: &UserNamespace,
+        share: Share,
+        places: &mut [&mut VfsPath],
+    ) -> Arc<MountNamespace> {
         let same = *owner == self.owner;
         let how = Copying {
             kinship: if same { Kinship::Same } else { Kinship::Slave },
@@ -180,7 +195,8 @@ impl MountNamespace {
         if !same {
             tree::lock_down(&top);
         }
-        let namespace = MountNamespace::with(top.id(), None, owner.clone());
+        let namespace =
+            MountNamespace::with(NamespaceId::counted(share), top.id(), None, owner.clone());
         change.enter(&top, &namespace);
         for place in places {
             if let Some(copy) = copies.get(&place.mount.id()) {

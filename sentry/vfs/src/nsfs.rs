@@ -4,7 +4,7 @@ use crate::anon::{self, plain_attr};
 use crate::{Attr, Dentry, File, FileOps, FileType, OpenFlags};
 use abi::Errno;
 use abi::time::Timespec;
-use auth::UserNamespace;
+use auth::{Share, UserNamespace};
 use ctx::{Ctx, SysErr, SysResult, UserMemoryExt};
 use std::any::Any;
 use std::sync::Arc;
@@ -22,19 +22,33 @@ const NS_GET_NSTYPE: u32 = 0xb703;
 /// Behind those that Linux has from the beginning.
 static NEXT: AtomicU64 = AtomicU64::new(0xf000_0000);
 
-/// What tells a namespace from others: the number of its file.
-#[derive(Debug, PartialEq, Eq)]
-pub struct NamespaceId(u64);
+/// What tells a namespace from others: the number of its file. It is counted while it has that.
+#[derive(Debug)]
+pub struct NamespaceId {
+    number: u64,
+    _counted: Option<Share>,
+}
 
 impl NamespaceId {
-    /// A namespace's, which nothing else has had.
+    /// That of one which counts for nobody, which nothing else has had.
     pub fn new() -> NamespaceId {
-        NamespaceId(NEXT.fetch_add(1, Ordering::Relaxed))
+        NamespaceId {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            _counted: None,
+        }
+    }
+
+    /// That of one which counts as `share`.
+    pub fn counted(share: Share) -> NamespaceId {
+        NamespaceId {
+            _counted: Some(share),
+            ..NamespaceId::new()
+        }
     }
 
     /// The number.
     pub fn get(&self) -> u64 {
-        self.0
+        self.number
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::node::{Directory, Entry, Text, directory, number, text};
 use crate::{Owner, Proc};
 use abi::Errno;
-use auth::Capability;
+use auth::{Capability, Counted, UserNamespace};
 use ctx::Ctx;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -30,11 +30,13 @@ enum Value {
     Size(&'static Knob),
     /// A number without a sign, and without a bound.
     Large(fn(&Namespaces) -> &AtomicU64),
+    /// How many namespaces a user may have, in the user namespace of who looked the file up.
+    Most(Counted),
     /// A string of uname(2).
     Name(fn(&mut Uts) -> &mut Vec<u8>),
 }
 
-use Value::{Fixed, Large, Name, Numbers, Size};
+use Value::{Fixed, Large, Most, Name, Numbers, Size};
 
 /// Path below `/proc/sys`, and what is there.
 const SYS: &[(&str, Value)] = &[
@@ -158,10 +160,13 @@ const SYS: &[(&str, Value)] = &[
         Numbers(|_| vec![&sysctl::WMEM_DEFAULT]),
     ),
     ("net/core/wmem_max", Numbers(|_| vec![&sysctl::WMEM_MAX])),
-    (
-        "user/max_user_namespaces",
-        Numbers(|_| vec![&sysctl::USER_NAMESPACES]),
-    ),
+    ("user/max_cgroup_namespaces", Most(Counted::Cgroup)),
+    ("user/max_ipc_namespaces", Most(Counted::Ipc)),
+    ("user/max_mnt_namespaces", Most(Counted::Mount)),
+    ("user/max_net_namespaces", Most(Counted::Net)),
+    ("user/max_pid_namespaces", Most(Counted::Pid)),
+    ("user/max_user_namespaces", Most(Counted::User)),
+    ("user/max_uts_namespaces", Most(Counted::Uts)),
     (
         "vm/max_map_count",
         Numbers(|_| vec![&sysctl::MAX_MAP_COUNT]),
@@ -180,11 +185,11 @@ const SYS: &[(&str, Value)] = &[
 pub(crate) fn set(seen: &Namespaces, name: &str, value: &str) -> Result<(), Errno> {
     let path = name.replace('.', "/");
     let (_, found) = SYS.iter().find(|(p, _)| *p == path).ok_or(Errno::ENOENT)?;
-    found.set(seen, value.as_bytes())
+    found.set(seen, &UserNamespace::default(), value.as_bytes())
 }
 
 impl Value {
-    fn show(self, seen: &Namespaces) -> String {
+    fn show(self, seen: &Namespaces, users: &UserNamespace) -> String {
         match self {
             Fixed(text) => text(seen),
             Numbers(knobs) => {
@@ -193,11 +198,12 @@ impl Value {
             }
             Size(knob) => format!("{}\n", knob.get()),
             Large(number) => format!("{}\n", number(seen).load(Ordering::Relaxed)),
+            Most(kind) => format!("{}\n", users.limit(kind).get()),
             Name(which) => line(which(&mut seen.uts.get())),
         }
     }
 
-    fn set(self, seen: &Namespaces, data: &[u8]) -> Result<(), Errno> {
+    fn set(self, seen: &Namespaces, users: &UserNamespace, data: &[u8]) -> Result<(), Errno> {
         match self {
             Fixed(_) => return Err(Errno::EACCES),
             _ if data.is_empty() => {}
@@ -232,6 +238,11 @@ impl Value {
             Large(number) => {
                 let word = words(data).next().ok_or(Errno::EINVAL)?;
                 number(seen).store(unsigned(word)?, Ordering::Relaxed);
+            }
+            Most(kind) => {
+                let word = words(data).next().ok_or(Errno::EINVAL)?;
+                let set = users.limit(kind).set(signed(word)?);
+                set.map_err(|_| Errno::EINVAL)?;
             }
             Name(which) => {
                 /// `__NEW_UTS_LEN`
@@ -333,7 +344,7 @@ impl SysDir {
 }
 
 impl Directory for SysDir {
-    fn find(&self, proc: &Arc<Proc>, _cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+    fn find(&self, proc: &Arc<Proc>, cx: &dyn Ctx, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
         let names = self.names();
         let (name, dir) = names
             .iter()
@@ -355,6 +366,7 @@ impl Directory for SysDir {
             Arc::new(File {
                 path: known,
                 value: *value,
+                users: cx.creds().user_ns.clone(),
             }),
         ))
     }
@@ -378,6 +390,7 @@ impl Directory for SysDir {
 struct File {
     path: &'static str,
     value: Value,
+    users: UserNamespace,
 }
 
 impl File {
@@ -399,11 +412,16 @@ impl Text for File {
     }
 
     fn read(&self, proc: &Arc<Proc>, cx: &dyn Ctx) -> Result<Vec<u8>, Errno> {
-        Ok(self.value.show(&proc.seen_by(cx)).into_bytes())
+        Ok(self.value.show(&proc.seen_by(cx), &self.users).into_bytes())
     }
 
     fn write(&self, proc: &Arc<Proc>, cx: &dyn Ctx, data: &[u8]) -> Result<(), Errno> {
-        self.value.set(&proc.seen_by(cx), data)
+        // Looked at again: who writes may be inside of where the file was opened.
+        if matches!(self.value, Most(_)) && !cx.creds().has_in(&self.users, Capability::SysResource)
+        {
+            return Err(Errno::EPERM);
+        }
+        self.value.set(&proc.seen_by(cx), &self.users, data)
     }
 
     fn perm(&self) -> u32 {
@@ -418,7 +436,10 @@ impl Text for File {
         let (uid, gid) = self.root(proc, cx);
         Some(match self.perm() {
             // It bounds what is inside, too.
-            perm if self.path.starts_with("user/") && !creds.has(Capability::SysResource) => perm,
+            perm if matches!(self.value, Most(_)) => {
+                let may = creds.has_in(&self.users, Capability::SysResource);
+                if may { perm >> 6 } else { perm }
+            }
             perm if uid == creds.euid => perm >> 6,
             perm if creds.in_group(gid) => perm >> 3,
             perm => perm,

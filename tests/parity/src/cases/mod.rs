@@ -36,6 +36,7 @@ mod mount_help;
 mod mounting;
 mod mounts_shown;
 mod mqueues;
+mod namespace_limits;
 mod namespaces;
 mod namespaces_meet;
 mod overlays;
@@ -155,7 +156,11 @@ pub const FAMILIES: &[(&str, &[&[Case]])] = &[
     ),
     (
         "users",
-        &[user_namespaces::CASES, user_namespaces_files::CASES],
+        &[
+            user_namespaces::CASES,
+            user_namespaces_files::CASES,
+            namespace_limits::CASES,
+        ],
     ),
     (
         "ptrace",

@@ -6,6 +6,11 @@ use ctx::Ctx;
 use sentry_fs_tmpfs::{Options, Tmpfs};
 use vfs::{FsCtx, MountFlags, OpenFlags as O, Propagation};
 
+/// A namespace's, of the first user.
+fn counted() -> auth::Share {
+    auth::Share::of(&auth::UserNamespace::default(), 0, auth::Counted::Mount).unwrap()
+}
+
 #[test]
 fn mounts_cover_and_uncover() {
     let w = World::new();
@@ -124,7 +129,7 @@ fn moves_and_copies() {
     assert_eq!(place(cx, "/b/sub").unwrap().text(), b"/b/sub");
 
     let mut cwd = place(cx, "/b").unwrap();
-    let copy = w.mounts.copy(w.mounts.owner(), &mut [&mut cwd]);
+    let copy = w.mounts.copy(w.mounts.owner(), counted(), &mut [&mut cwd]);
     let own = vfs::KernelFsCtx::new(w.clocks.clone(), copy.clone());
     assert_eq!(list(&own, "/b"), ["sub"]);
     copy.umount(place(&own, "/b").unwrap(), true).unwrap();
@@ -154,7 +159,7 @@ fn what_ends_frees_its_mounts() {
     let a = place(cx, "/a").unwrap();
     let before = w.memory.usage();
     // A namespace, with mounts in it that know each other.
-    let copy = w.mounts.copy(w.mounts.owner(), &mut []);
+    let copy = w.mounts.copy(w.mounts.owner(), counted(), &mut []);
     let own = vfs::KernelFsCtx::new(w.clocks.clone(), copy.clone());
     let spec = Tmpfs::mount_spec(
         &w.memory,
@@ -211,7 +216,7 @@ fn what_is_mounted_shows_where_it_is_heard_of() {
     assert_eq!(m.list().len(), count + 3);
     assert_eq!(list(cx, "/slave/x"), ["f"]);
     // A copy of the namespace hears too, and what goes goes everywhere.
-    let copy = m.copy(m.owner(), &mut []);
+    let copy = m.copy(m.owner(), counted(), &mut []);
     assert_eq!(copy.list().len(), count + 3);
     m.umount(place(cx, "/a/x").unwrap(), false).unwrap();
     assert_eq!((m.list().len(), copy.list().len()), (count, count));
