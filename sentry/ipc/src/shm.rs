@@ -390,6 +390,10 @@ impl Mappable for Segment {
         self.end_if_unused();
     }
 
+    fn next_resident(&self, offset: u64) -> Option<Range> {
+        self.frames.next_resident(offset)
+    }
+
     fn punch(&self, range: Range) -> Result<(), Errno> {
         let range = range.intersect(&Range::new(0, self.frames.len()));
         self.frames.decommit(range.start, range.len())

@@ -68,6 +68,14 @@ pub trait Mappable: Send + Sync {
         Err(Errno::EOPNOTSUPP)
     }
 
+    /// The first stretch of pages at or behind `offset` that are in memory, whoever brought them
+    /// there (mincore(2)).
+    ///
+    /// As it stands here, for what keeps none of its own.
+    fn next_resident(&self, _offset: u64) -> Option<Range> {
+        None
+    }
+
     /// msync(2): brings what was written through mappings to the file.
     fn sync(&self, _range: Range) -> Result<(), Errno> {
         Ok(())

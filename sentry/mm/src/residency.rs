@@ -58,41 +58,63 @@ impl Mm {
         }
         let len = page_up(len).ok_or(Errno::ENOMEM)?;
         let range = Range::sized(addr, len).map_err(|_| Errno::ENOMEM)?;
-        let st = self.state.read();
-        if !st.vmas.covers(range) {
-            return Err(Errno::ENOMEM);
-        }
-        // All of it is mapped, and yet it may be a reservation of terabytes.
-        let count = usize::try_from(len / PAGE_SIZE).map_err(|_| Errno::ENOMEM)?;
-        let mut out = Vec::new();
-        out.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
-        out.resize(count, 0);
-        let mut mark = |part: Range| {
-            let first = ((part.start - range.start) / PAGE_SIZE) as usize;
-            let last = (part.end - range.start).div_ceil(PAGE_SIZE) as usize;
-            if let Some(pages) = out.get_mut(first..last) {
-                pages.fill(1);
+        let mut out: Vec<u8> = Vec::new();
+        let files = {
+            let st = self.state.read();
+            if !st.vmas.covers(range) {
+                return Err(Errno::ENOMEM);
             }
-        };
-        for extent in st.extents.overlapping(range) {
-            let part = extent.range.intersect(&range);
-            match &extent.backing {
-                Backing::Frames(frames) => {
-                    let base = extent.range.start;
-                    let mut at = part.start - base;
-                    while let Some(data) = frames.next_resident(at) {
-                        let here = Range::new(base + data.start, base + data.end).intersect(&part);
-                        if here.is_empty() {
-                            break;
-                        }
-                        mark(here);
-                        at = data.end;
+            // All of it is mapped, and yet it may be a reservation of terabytes.
+            let count = usize::try_from(len / PAGE_SIZE).map_err(|_| Errno::ENOMEM)?;
+            out.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+            out.resize(count, 0);
+            for extent in st.extents.overlapping(range) {
+                let part = extent.range.intersect(&range);
+                match &extent.backing {
+                    Backing::Frames(frames) => {
+                        let offset = part.start - extent.range.start;
+                        mark(pages(&mut out, range.start, part), offset, |at| {
+                            frames.next_resident(at)
+                        });
                     }
+                    Backing::Host { .. } => pages(&mut out, range.start, part).fill(1),
+                    Backing::Zero => {}
                 }
-                Backing::Host { .. } => mark(part),
-                Backing::Zero => {}
             }
+            let parts = st.vmas.overlapping(range).map(|vma| vma.clip(range));
+            parts
+                .filter_map(|vma| Some((vma.range, vma.file?)))
+                .collect::<Vec<_>>()
+        };
+        // Pages of a file count that are there without having been touched here.
+        for (part, file) in files {
+            mark(pages(&mut out, range.start, part), file.offset, |at| {
+                file.mappable.next_resident(at)
+            });
         }
         Ok(out)
+    }
+}
+
+/// What tells of the pages of `part` in `out`, whose first byte is for the page at `from`.
+fn pages(out: &mut [u8], from: u64, part: Range) -> &mut [u8] {
+    let first = ((part.start - from) / PAGE_SIZE) as usize;
+    let last = ((part.end - from) / PAGE_SIZE) as usize;
+    out.get_mut(first..last).unwrap_or_default()
+}
+
+/// Marks those of `pages`, the first of which is at `offset`, that `next` finds from an offset on.
+fn mark(pages: &mut [u8], offset: u64, next: impl Fn(u64) -> Option<Range>) {
+    let end = offset.saturating_add(pages.len() as u64 * PAGE_SIZE);
+    let mut at = offset;
+    while at < end
+        && let Some(found) = next(at)
+    {
+        let first = (found.start.max(at) - offset) / PAGE_SIZE;
+        let last = (found.end.min(end).max(at) - offset) / PAGE_SIZE;
+        if let Some(there) = pages.get_mut(first as usize..last as usize) {
+            there.fill(1);
+        }
+        at = found.end.max(at + PAGE_SIZE);
     }
 }

@@ -3,6 +3,7 @@
 use crate::user::{Args, MAX_RW_COUNT, file, iovecs};
 use abi::Errno;
 use ctx::{Ctx, Dst, Src, SysResult, UserMemoryExt};
+use std::sync::Arc;
 use task::TaskCx;
 use vfs::{File, FileType, OpenFlags, Pipe};
 
@@ -96,6 +97,11 @@ pub(crate) fn copy_file_range(
     let open = out.flags();
     if !input.flags().readable() || !open.writable() || open.contains(OpenFlags::APPEND) {
         return Err(Errno::EBADF.into());
+    }
+    // Between file systems it is for sendfile(2) to copy.
+    let file_system = |f: &File| f.path().map(|p| Arc::as_ptr(p.mount.superblock()));
+    if file_system(&input) != file_system(&out) {
+        return Err(Errno::EXDEV.into());
     }
     let (mut in_at, mut out_at) = (Offset::checked(in_at)?, Offset::checked(out_at)?);
     let moved = vfs::splice::copy_file_range(

@@ -251,6 +251,12 @@ impl Data {
         Ok(())
     }
 
+    /// The first stretch of real pages at or behind `at`.
+    pub(crate) fn next_real(&self, at: u64) -> Option<Range> {
+        let found = self.real.around(at).or_else(|| self.real.next(at))?;
+        Some(Range::new(found.start.max(at), found.end))
+    }
+
     /// `SEEK_DATA` and `SEEK_HOLE`.
     pub(crate) fn seek(&self, at: u64, hole: bool) -> Result<u64, Errno> {
         if at >= self.size {

@@ -356,6 +356,10 @@ impl Mappable for Node {
         }
     }
 
+    fn next_resident(&self, offset: u64) -> Option<Range> {
+        self.regular().ok()?.data.read().next_real(offset)
+    }
+
     fn punch(&self, range: Range) -> Result<(), Errno> {
         // The frames stay where they are, so that who maps them sees zeros at once.
         self.regular()?.data.write().punch(&self.fs, range)

@@ -10,6 +10,7 @@ use libc::*;
 
 cases!(
     populate_is_resident,
+    resident_without_a_touch,
     advice_populates,
     advice_populate_refusals,
     advice_hints,
@@ -66,6 +67,24 @@ fn core(a: usize, pages: usize) -> String {
         return r.to_string();
     }
     v.iter().map(|b| char::from(b'0' + (b & 1))).collect()
+}
+
+fn resident_without_a_touch(o: Out) {
+    // What another process made, and what was written to a file.
+    let a = map(0, 4 * PAGE, RW, MAP_SHARED | MAP_ANONYMOUS).addr();
+    let child = in_child(|| {
+        poke(a + 2 * PAGE, 1);
+        tell!(o, "its own" => core(a, 4));
+        0
+    });
+    tell!(o, "child" => child, "here" => core(a, 4), "a part" => core(a + PAGE, 2));
+    let fd = k!(SYS_memfd_create, c"x", 0).int();
+    k!(SYS_pwrite64, fd, &[1u8; 100], 100, PAGE);
+    k!(SYS_pwrite64, fd, &[1u8; 100], 100, 5 * PAGE);
+    let m = k!(SYS_mmap, 0, 6 * PAGE, PROT_READ, MAP_SHARED, fd, 0).addr();
+    let p = k!(SYS_mmap, 0, 2 * PAGE, RW, MAP_PRIVATE, fd, 4 * PAGE).addr();
+    tell!(o, "file" => core(m, 6), "private" => core(p, 2));
+    tell!(o, "hole" => k!(SYS_fallocate, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE, PAGE), "then" => core(m, 6));
 }
 
 fn populate_is_resident(o: Out) {

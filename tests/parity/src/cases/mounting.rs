@@ -16,6 +16,7 @@ cases!(
     tmpfs_options,
     tmpfs_is_remounted,
     tmpfs_takes_what_fits,
+    copies_between,
     whole_file_systems_read_only,
     flags_of_mounts,
     remounts_keep_access_times,
@@ -119,6 +120,29 @@ fn tmpfs_options(o: Out) {
 }
 
 /// A write ends where the room does; where there is none at all, it fails.
+fn copies_between(o: Out) {
+    apart(o, |o| {
+        mount(c"x", c"a", c"tmpfs", 0, c"");
+        mount(c"y", c"b", c"tmpfs", 0, c"");
+        mk(c"a/from", b"abc");
+        mk(c"b/from", b"abc");
+        let to = open(c"b/to", O_CREAT | O_RDWR, 0o644).int();
+        for path in [c"a/from", c"b/from"] {
+            let copy = |n: usize, flags: i32| {
+                let from = open(path, O_RDONLY, 0).int();
+                let done = k!(SYS_copy_file_range, from, 0, to, 0, n, flags);
+                close(from);
+                done
+            };
+            tell!(o, "copy" => copy(3, 0), "nothing" => copy(0, 0), "flags" => copy(3, 1));
+        }
+        let memory = k!(SYS_memfd_create, c"x", 0).int();
+        let more = k!(SYS_memfd_create, c"y", 0).int();
+        k!(SYS_pwrite64, memory, b"abc", 3, 0);
+        tell!(o, "memory" => k!(SYS_copy_file_range, memory, 0, more, 0, 3, 0), "and a file" => k!(SYS_copy_file_range, more, 0, to, 0, 3, 0));
+    });
+}
+
 fn tmpfs_takes_what_fits(o: Out) {
     apart(o, |o| {
         let bytes = vec![7u8; 300_000];
