@@ -78,6 +78,7 @@ impl Counts {
     fn take(&self, user: u32, kind: Counted) {
         let mut made = self.made.lock();
         let Some(own) = made.get_mut(&user) else {
+            debug_assert!(false, "{kind:?} of user {user} was not counted");
             return;
         };
         own[kind as usize] -= 1;

@@ -12,6 +12,7 @@ pub use mappings::Mappings;
 
 use abi::Errno;
 use abi::page::Range;
+use auth::Creds;
 use hostmem::Frames;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
@@ -74,6 +75,12 @@ pub trait Mappable: Send + Sync {
     /// As it stands here, for what keeps none of its own.
     fn next_resident(&self, _offset: u64) -> Option<Range> {
         None
+    }
+
+    /// Whether `creds` may know that: what others do with a file is for who owns it or may write
+    /// to it.
+    fn may_be_watched(&self, _creds: &Creds) -> bool {
+        true
     }
 
     /// msync(2): brings what was written through mappings to the file.

@@ -5,6 +5,7 @@ use crate::state::Mm;
 use crate::vma::VmaFlags;
 use abi::page::{PAGE_SIZE, Range, is_page_aligned, page_up};
 use abi::{Errno, libc};
+use auth::Creds;
 use memmap::Mappable;
 use std::sync::Arc;
 
@@ -48,11 +49,11 @@ impl Mm {
         if covered { Ok(()) } else { Err(Errno::ENOMEM) }
     }
 
-    /// A byte for each page, 1 where it is in memory.
+    /// A byte for each page, 1 where it is in memory, or where `by` may not know.
     ///
     /// # Errors
     /// `EINVAL` for an address that is not aligned, `ENOMEM` where something is not mapped.
-    pub fn mincore(&self, addr: u64, len: u64) -> Result<Vec<u8>, Errno> {
+    pub fn mincore(&self, addr: u64, len: u64, by: &Creds) -> Result<Vec<u8>, Errno> {
         if !is_page_aligned(addr) {
             return Err(Errno::EINVAL);
         }
@@ -88,9 +89,12 @@ impl Mm {
         };
         // Pages of a file count that are there without having been touched here.
         for (part, file) in files {
-            mark(pages(&mut out, range.start, part), file.offset, |at| {
-                file.mappable.next_resident(at)
-            });
+            let pages = pages(&mut out, range.start, part);
+            if file.mappable.may_be_watched(by) {
+                mark(pages, file.offset, |at| file.mappable.next_resident(at));
+            } else {
+                pages.fill(1);
+            }
         }
         Ok(out)
     }

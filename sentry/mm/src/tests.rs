@@ -464,8 +464,14 @@ fn residency_and_sizes_are_told() {
     let (_m, g) = guest();
     map_at(&g, BASE, 8, RW, MapFlags::empty()).unwrap();
     g.store(BASE + 2 * P, 1).unwrap();
-    assert_eq!(g.0.mincore(BASE, 4 * P), Ok(vec![0, 0, 1, 0]));
-    assert_eq!(g.0.mincore(BASE, 9 * P), Err(Errno::ENOMEM));
+    assert_eq!(
+        g.0.mincore(BASE, 4 * P, &auth::Creds::root()),
+        Ok(vec![0, 0, 1, 0])
+    );
+    assert_eq!(
+        g.0.mincore(BASE, 9 * P, &auth::Creds::root()),
+        Err(Errno::ENOMEM)
+    );
     let u = g.0.usage();
     assert_eq!((u.virtual_, u.resident, u.data), (8 * P, P, 8 * P));
     g.0.munmap(BASE, 8 * P).unwrap();

@@ -47,7 +47,7 @@ fn compare(a: &Arc<Task>, b: &Arc<Task>, kind: i32, x: u64, y: u64) -> Result<Or
         SYSVSEM => {
             let list = |t: &Task| {
                 let process = t.group().serial();
-                let undoes = t.namespaces().ipc.sem.undoes(process);
+                let undoes = t.namespaces().is_some_and(|n| n.ipc.sem.undoes(process));
                 if undoes { process } else { 0 }
             };
             list(a).cmp(&list(b))

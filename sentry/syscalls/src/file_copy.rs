@@ -98,7 +98,8 @@ pub(crate) fn copy_file_range(
     if !input.flags().readable() || !open.writable() || open.contains(OpenFlags::APPEND) {
         return Err(Errno::EBADF.into());
     }
-    // Between file systems it is for sendfile(2) to copy.
+    // Between file systems it is for sendfile(2) to copy. (Two bind mounts of one file system of the
+    // host are two, as by their device numbers.)
     let file_system = |f: &File| f.path().map(|p| Arc::as_ptr(p.mount.superblock()));
     if file_system(&input) != file_system(&out) {
         return Err(Errno::EXDEV.into());

@@ -59,7 +59,7 @@ impl Setup {
             "mqueue" => cx.ipc().owner(),
             "proc" => cx.pid_namespace().owner(),
             "sysfs" => cx.net().owner(),
-            "cgroup2" => &cx.task().namespaces().cgroup.owner().clone(),
+            "cgroup2" => cx.namespaces().cgroup.owner(),
             _ => &cx.creds_ref().user_ns,
         };
         Setup {

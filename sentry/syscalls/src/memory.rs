@@ -252,7 +252,9 @@ pub(crate) fn mincore(cx: &mut TaskCx, &[addr, len, vec, ..]: &Args) -> SysResul
     crate::user::user_range(vec, len.div_ceil(abi::page::PAGE_SIZE))?;
     let (mut at, mut out) = (addr, vec);
     while at < end {
-        let bytes = cx.mm().mincore(at, (end - at).min(WINDOW))?;
+        let bytes = cx
+            .mm()
+            .mincore(at, (end - at).min(WINDOW), cx.creds_ref())?;
         cx.memory().write(out, &bytes)?;
         at += (end - at).min(WINDOW);
         out = out.wrapping_add(bytes.len() as u64);

@@ -108,6 +108,7 @@ fn choose_all(
     let all = || (task.creds(), task.namespaces(), task.mounts());
     let (creds, theirs, mounts) = task.look(cx, Ids::Real, all).ok_or(Errno::EPERM)?;
     let (users, mounts) = (creds.user_ns.clone(), mounts.ok_or(Errno::ESRCH)?);
+    let theirs = theirs.ok_or(Errno::ESRCH)?;
     let pids = task.group().pid_namespace();
     type Choice = (CloneFlags, u64, Held);
     let none = || -> Held { Arc::new(()) };
@@ -166,7 +167,7 @@ fn choose(
     let mut namespaces = entered
         .namespaces
         .take()
-        .unwrap_or_else(|| cx.task().namespaces());
+        .unwrap_or_else(|| cx.namespaces().clone());
     if kind == CloneFlags::NEWNS {
         if cx.shares_fs() {
             return Err(Errno::EINVAL);

@@ -431,7 +431,7 @@ impl TaskCx {
             fds: None,
             fs: None,
             mounts: None,
-            namespaces,
+            namespaces: Some(namespaces),
             name: st.name,
             parent_death_signal: 0,
             clear_child_tid: if args.flags.contains(CloneFlags::CHILD_CLEARTID) {

@@ -237,7 +237,10 @@ impl TaskCx {
         while done < len {
             // A look at so many pages at a time, since a mapping may be a reservation of terabytes.
             let stretch = (len - done).min(PAGE_SIZE << 20);
-            let resident = self.mm().mincore(start + done, stretch).unwrap_or_default();
+            let resident = self
+                .mm()
+                .mincore(start + done, stretch, self.creds_ref())
+                .unwrap_or_default();
             for (page, _) in resident
                 .iter()
                 .enumerate()

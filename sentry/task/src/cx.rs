@@ -70,6 +70,7 @@ impl TaskCx {
         } = start;
         let creds = task.creds();
         let namespaces = task.namespaces();
+        let namespaces = namespaces.unwrap_or_else(|| Namespaces::of(task.group().container()));
         TaskCx {
             kernel: task.kernel().clone(),
             task,

@@ -485,7 +485,7 @@ impl Kernel {
             fds: Some(fds.clone()),
             fs: Some(fs.clone()),
             mounts: Some(spec.mounts.clone()),
-            namespaces: Namespaces::of(&container),
+            namespaces: Some(Namespaces::of(&container)),
             name: [0; 16],
             parent_death_signal: 0,
             clear_child_tid: 0,

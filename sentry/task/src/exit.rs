@@ -65,10 +65,10 @@ impl TaskCx {
         {
             let mut st = me.state.lock();
             let (fds, fs, mounts) = (st.fds.take(), st.fs.take(), st.mounts.take());
-            let filter = st.filter.take();
+            let (namespaces, filter) = (st.namespaces.take(), st.filter.take());
             drop(st);
             // Who listens to a filter learns that it was the last to have it.
-            drop((fds, fs, mounts, filter, self.filter.take()));
+            drop((fds, fs, mounts, namespaces, filter, self.filter.take()));
         }
         self.leave_group(status);
     }
@@ -141,6 +141,7 @@ impl TaskCx {
         let last = st.threads.len() == 1;
         if last {
             st.exit.get_or_insert(status);
+            st.stop = None;
         }
         last
     }

@@ -32,8 +32,8 @@ impl FsContext {
         FsContext(RwLock::new(inner))
     }
 
-    /// Moves both directories to where they are in a new copy of `mounts` for `owner`, counted as `share`, which it
-    /// returns.
+    /// Moves both directories to where they are in a new copy of `mounts` for `owner`, counted as
+    /// `share`, which it returns.
     pub(crate) fn move_to_copy_of(
         &self,
         mounts: &MountNamespace,

@@ -116,13 +116,18 @@ impl CgroupNamespace {
 }
 
 impl Task {
-    /// Those it is in.
-    pub fn namespaces(&self) -> Namespaces {
+    /// Those it is in; none once it has ended.
+    pub fn namespaces(&self) -> Option<Namespaces> {
         self.state.lock().namespaces.clone()
     }
 }
 
 impl TaskCx {
+    /// Those it is in.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
     /// What uname(2) says to it.
     pub fn uts(&self) -> &Arc<UtsNamespace> {
         &self.namespaces.uts
@@ -190,7 +195,7 @@ impl TaskCx {
             }
             self.leave_ipc();
         }
-        let old = std::mem::replace(&mut self.task.state.lock().namespaces, new.clone());
+        let old = self.task.state.lock().namespaces.replace(new.clone());
         self.namespaces = new;
         drop(old);
     }
@@ -203,8 +208,9 @@ impl TaskCx {
             let threads = &self.group().state.lock().threads;
             let mixed = self.group().mixed_ipc.load(Ordering::Relaxed);
             let stays = |t: &Arc<Task>| {
+                let same = |n: &Namespaces| Arc::ptr_eq(&n.ipc, self.ipc());
                 !Arc::ptr_eq(t, me)
-                    && (!mixed || Arc::ptr_eq(&t.state.lock().namespaces.ipc, self.ipc()))
+                    && (!mixed || t.state.lock().namespaces.as_ref().is_some_and(same))
             };
             threads.len() <= 1 || (mixed && !threads.iter().any(stays))
         };

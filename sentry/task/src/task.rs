@@ -71,7 +71,8 @@ pub(crate) struct TaskState {
     pub(crate) fds: Option<Arc<Users<FdTable>>>,
     pub(crate) fs: Option<Arc<Users<FsContext>>>,
     pub(crate) mounts: Option<Arc<MountNamespace>>,
-    pub(crate) namespaces: Namespaces,
+    /// Until it ends.
+    pub(crate) namespaces: Option<Namespaces>,
     pub(crate) name: [u8; 16],
     pub(crate) parent_death_signal: i32,
     pub(crate) clear_child_tid: u64,

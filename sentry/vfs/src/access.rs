@@ -91,7 +91,7 @@ pub(crate) fn mount_writable(path: &VfsPath) -> Result<(), Errno> {
 }
 
 /// `EPERM` unless the caller owns the file or has `CAP_FOWNER`.
-pub(crate) fn owner_or_capable(creds: &Creds, attr: &Attr) -> Result<(), Errno> {
+pub fn owner_or_capable(creds: &Creds, attr: &Attr) -> Result<(), Errno> {
     let named = || creds.user_ns.uid_name(attr.uid).is_some();
     if creds.fsuid == attr.uid || (creds.has_own(Capability::Fowner) && named()) {
         Ok(())

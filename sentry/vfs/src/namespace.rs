@@ -172,9 +172,9 @@ impl MountNamespace {
         dentry.is_mountpoint() && self.mounts.read().values().any(|m| m.stands_on(dentry))
     }
 
-    /// A copy with mounts of its own for `owner`, counted as `share` (`CLONE_NEWNS`), and the place in it that
-    /// corresponds to each of `places` (root and working directory of the task). For another owner
-    /// than this one's the mounts are locked, and receive alone.
+    /// A copy with mounts of its own for `owner`, counted as `share` (`CLONE_NEWNS`), and the place
+    /// in it that corresponds to each of `places` (root and working directory of the task). For
+    /// another owner than this one's the mounts are locked, and receive alone.
     pub fn copy(
         &self,
         owner: &UserNamespace,

@@ -44,10 +44,9 @@ impl Proc {
     /// The namespaces of who reads; of a reader that it does not show, its container's.
     pub(crate) fn seen_by(&self, cx: &dyn Ctx) -> Namespaces {
         let task = self.kernel.task(cx.thread_id().id());
-        match task.filter(|t| t.group().serial() == cx.process()) {
-            Some(task) => task.namespaces(),
-            None => Namespaces::of(&self.container),
-        }
+        task.filter(|t| t.group().serial() == cx.process())
+            .and_then(|t| t.namespaces())
+            .unwrap_or_else(|| Namespaces::of(&self.container))
     }
 
     /// `EACCES` unless the reader may look into a task (proc(5), `PTRACE_MODE_READ_FSCREDS`).

@@ -23,15 +23,15 @@ fn fixed(id: u64) -> Option<(u64, Held)> {
 /// In Linux's order.
 const ALL: &[Namespace] = &[
     ("net", &nsfs::NET, |t| {
-        let net = t.namespaces().net;
+        let net = t.namespaces()?.net;
         Some((net.id(), net))
     }),
     ("uts", &nsfs::UTS, |t| {
-        let uts = t.namespaces().uts;
+        let uts = t.namespaces()?.uts;
         Some((uts.id(), uts))
     }),
     ("ipc", &nsfs::IPC, |t| {
-        let ipc = t.namespaces().ipc;
+        let ipc = t.namespaces()?.ipc;
         Some((ipc.id(), ipc))
     }),
     ("pid", &nsfs::PID, |t| {
@@ -39,7 +39,7 @@ const ALL: &[Namespace] = &[
         Some((pids.id(), pids.clone()))
     }),
     ("pid_for_children", &nsfs::PID, |t| {
-        let pids = t.namespaces().pid_for_children;
+        let pids = t.namespaces()?.pid_for_children;
         // Before its first process there is nothing to be seen of it.
         pids.has_begun().then(|| (pids.id(), pids as Held))
     }),
@@ -52,7 +52,7 @@ const ALL: &[Namespace] = &[
         Some((mounts.id(), mounts))
     }),
     ("cgroup", &nsfs::CGROUP, |t| {
-        let cgroup = t.namespaces().cgroup;
+        let cgroup = t.namespaces()?.cgroup;
         Some((cgroup.id(), cgroup))
     }),
     ("time", &nsfs::TIME, |_| fixed(nsfs::TIME_ID)),

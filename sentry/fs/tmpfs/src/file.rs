@@ -4,12 +4,14 @@ use crate::memfd::{SEAL_FUTURE_WRITE, SEAL_GROW, SEAL_SHRINK, SEAL_WRITE};
 use crate::node::{Body, Node, Regular};
 use abi::Errno;
 use abi::page::{Range, page_down, page_up};
+use auth::Creds;
 use ctx::{Ctx, Dst, Src, SysResult};
 use memmap::{Identity, Mappable, Mapping, Source, Space, Translation};
 use std::any::Any;
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use vfs::access::{WRITE, check_mode, owner_or_capable};
 use vfs::{Attr, DirSink, File, FileOps, FileType, Inode, Written, attributes};
 
 /// Bytes moved at a time.
@@ -358,6 +360,11 @@ impl Mappable for Node {
 
     fn next_resident(&self, offset: u64) -> Option<Range> {
         self.regular().ok()?.data.read().next_real(offset)
+    }
+
+    fn may_be_watched(&self, creds: &Creds) -> bool {
+        let attr = self.attributes();
+        owner_or_capable(creds, &attr).is_ok() || check_mode(creds, &attr, WRITE).is_ok()
     }
 
     fn punch(&self, range: Range) -> Result<(), Errno> {

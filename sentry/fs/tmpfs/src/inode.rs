@@ -12,11 +12,11 @@ use vfs::{Attr, FileOps, FileType, Inode, Link, NewFile, NewKind, OpenFlags, Set
 /// Bytes of extended attributes of one file, at most.
 const XATTRS_MAX: usize = 256 << 10;
 
-impl Inode for Node {
-    fn attr(&self, _cx: &dyn Ctx) -> Result<Attr, Errno> {
+impl Node {
+    pub(crate) fn attributes(&self) -> Attr {
         let (size, blocks) = self.size_and_blocks();
         let meta = self.meta.lock();
-        Ok(Attr {
+        Attr {
             dev: self.fs.dev(),
             ino: self.ino,
             kind: self.kind,
@@ -36,7 +36,13 @@ impl Inode for Node {
             mtime: meta.mtime,
             ctime: meta.ctime,
             btime: Some(meta.btime),
-        })
+        }
+    }
+}
+
+impl Inode for Node {
+    fn attr(&self, _cx: &dyn Ctx) -> Result<Attr, Errno> {
+        Ok(self.attributes())
     }
 
     fn kind(&self) -> FileType {

@@ -457,6 +457,7 @@ impl Held<'_> {
     }
 
     fn of_filter<T>(&self, index: u64, see: fn(&seccomp::Filter) -> T) -> Result<T, Errno> {
+        self.with(|_| Ok(()))?;
         let filter = self.task.filter().ok_or(Errno::EINVAL)?;
         filter.number(index).map(see).ok_or(Errno::ENOENT)
     }

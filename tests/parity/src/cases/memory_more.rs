@@ -85,6 +85,16 @@ fn resident_without_a_touch(o: Out) {
     let p = k!(SYS_mmap, 0, 2 * PAGE, RW, MAP_PRIVATE, fd, 4 * PAGE).addr();
     tell!(o, "file" => core(m, 6), "private" => core(p, 2));
     tell!(o, "hole" => k!(SYS_fallocate, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE, PAGE), "then" => core(m, 6));
+    // What others do with a file is for who may write to it.
+    k!(SYS_pwrite64, fd, &[1u8; 100], 100, PAGE);
+    for mode in [0o666, 0o644] {
+        k!(SYS_fchmod, fd, mode);
+        let user = as_user(|| {
+            let m = k!(SYS_mmap, 0, 6 * PAGE, PROT_READ, MAP_SHARED, fd, 0).addr();
+            tell!(o, "another's" => core(m, 6));
+        });
+        tell!(o, "user" => user);
+    }
 }
 
 fn populate_is_resident(o: Out) {

@@ -119,7 +119,6 @@ fn tmpfs_options(o: Out) {
     });
 }
 
-/// A write ends where the room does; where there is none at all, it fails.
 fn copies_between(o: Out) {
     apart(o, |o| {
         mount(c"x", c"a", c"tmpfs", 0, c"");
@@ -143,6 +142,7 @@ fn copies_between(o: Out) {
     });
 }
 
+/// A write ends where the room does; where there is none at all, it fails.
 fn tmpfs_takes_what_fits(o: Out) {
     apart(o, |o| {
         let bytes = vec![7u8; 300_000];

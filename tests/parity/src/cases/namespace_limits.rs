@@ -2,12 +2,16 @@
 
 use super::user_namespaces::{become_root, path, unshare};
 use crate::out::Out;
-use crate::sys::R;
-use crate::util::{cat, close, in_child, open, write};
+use crate::sys::{R, child, zeroed};
+use crate::util::{cat, close, in_child, open, wait_text, write};
 use crate::{cases, k, say, tell};
 use libc::*;
 
-cases!(each_kind_is_counted, limits_of_those_around);
+cases!(
+    each_kind_is_counted,
+    limits_of_those_around,
+    the_ended_have_none
+);
 
 const KINDS: [(&str, i32); 7] = [
     ("cgroup", CLONE_NEWCGROUP),
@@ -86,5 +90,27 @@ fn limits_of_those_around(o: Out) {
             say!(o, "{}", cat(&file("ipc")));
         });
         say!(o, "{}", cat(&file("ipc")));
+    });
+}
+
+fn the_ended_have_none(o: Out) {
+    inside(o, || {
+        tell!(o, "one" => put("uts", "1"));
+        let child = child(|| i32::from(!unshare(CLONE_NEWUTS).ok()));
+        let mut i: siginfo_t = zeroed();
+        tell!(o, "ended" => k!(SYS_waitid, P_PID, child, &mut i, WEXITED | WNOWAIT, 0), "status" => i.si_signo);
+        // It has not been waited for, and yet its namespaces are gone, be it a moment later.
+        let mut again = unshare(CLONE_NEWUTS);
+        while again.0 == -i64::from(ENOSPC) {
+            k!(SYS_sched_yield);
+            again = unshare(CLONE_NEWUTS);
+        }
+        tell!(o, "again" => again);
+        for kind in ["uts", "ipc", "net", "cgroup", "mnt", "user", "pid"] {
+            let mut text = [0u8; 64];
+            let link = path(&format!("/proc/{child}/ns/{kind}"));
+            say!(o, "{kind} {}", k!(SYS_readlink, &link, &mut text, 64).yes());
+        }
+        tell!(o, "child" => wait_text(child));
     });
 }
