@@ -13,6 +13,8 @@ pub enum Phase {
     Guest = 1,
     /// Sleeps.
     Parked = 2,
+    /// Has been made, and waits for a thread to run on.
+    Born = 3,
 }
 
 /// User and system time of a task.
@@ -64,7 +66,7 @@ impl CpuClock {
     pub(crate) fn new(epoch: Instant) -> CpuClock {
         let clock = CpuClock {
             epoch,
-            phase: AtomicU8::new(Phase::Parked as u8),
+            phase: AtomicU8::new(Phase::Born as u8),
             since: AtomicU64::new(0),
             user: AtomicU64::new(0),
             system: AtomicU64::new(0),
@@ -115,7 +117,8 @@ impl CpuClock {
         match self.phase.load(Ordering::SeqCst) {
             0 => Phase::Sentry,
             1 => Phase::Guest,
-            _ => Phase::Parked,
+            2 => Phase::Parked,
+            _ => Phase::Born,
         }
     }
 
@@ -156,7 +159,7 @@ impl CpuClock {
         match self.phase() {
             Phase::Guest => t.user = t.user.saturating_add(spent),
             Phase::Sentry => t.system = t.system.saturating_add(spent),
-            Phase::Parked => {}
+            Phase::Parked | Phase::Born => {}
         }
         t
     }

@@ -41,8 +41,8 @@ impl Container {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         loop {
-            let at_rest =
-                |t: &std::sync::Arc<Task>| t.is_exiting() || t.cpu.phase() == Phase::Parked;
+            let rests = |phase| matches!(phase, Phase::Parked | Phase::Born);
+            let at_rest = |t: &std::sync::Arc<Task>| t.is_exiting() || rests(t.cpu.phase());
             if self.all_tasks().iter().all(at_rest) {
                 return true;
             }

@@ -2,6 +2,7 @@
 
 use crate::out::Out;
 use crate::sys::{child, peek, poke, vfork_like};
+use crate::tracing::status_line;
 use crate::util::{in_child, now_ms, pipe, read, shared, sleep_ms, wait_text, write};
 use crate::{cases, k, say, sys, tell};
 use libc::*;
@@ -33,6 +34,7 @@ cases!(
     process_names,
     prctl_odds,
     many_children,
+    no_child_sleeps_before_it_runs,
     deep_fork_chain,
     fork_copies_descriptors,
     resource_usage,
@@ -365,6 +367,21 @@ fn process_names(o: Out) {
 fn prctl_odds(o: Out) {
     tell!(o, "unknown" => k!(SYS_prctl, 0x7fff, 0, 0, 0, 0), "keepcaps" => k!(SYS_prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0), "get" => k!(SYS_prctl, PR_GET_KEEPCAPS, 0, 0, 0, 0), "bad" => k!(SYS_prctl, PR_SET_KEEPCAPS, 5, 0, 0, 0), "seccomp" => k!(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0),
         "timerslack" => k!(SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0), "set" => k!(SYS_prctl, PR_SET_TIMERSLACK, 70_000, 0, 0, 0), "child's default" => { let (r, w) = pipe(); in_child(|| { let mut seen = Vec::new(); for ns in [90_000, 0] { seen.push(k!(SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0).0); k!(SYS_prctl, PR_SET_TIMERSLACK, ns, 0, 0, 0); } seen.push(k!(SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0).0); write(w, format!("{seen:?}").as_bytes()); 0 }); read(r, 99).1 });
+}
+
+fn no_child_sleeps_before_it_runs(o: Out) {
+    let mut asleep = 0;
+    for _ in 0..200 {
+        let pid = child(|| {
+            loop {
+                std::hint::spin_loop();
+            }
+        });
+        asleep += i32::from(status_line(pid, "State").contains("S ("));
+        k!(SYS_kill, pid, SIGKILL);
+        wait_text(pid);
+    }
+    tell!(o, "asleep" => asleep);
 }
 
 fn many_children(o: Out) {
