@@ -65,6 +65,20 @@ impl BootError {
             })
         }
     }
+
+    /// As [`BootError::guest`], with what to do about it.
+    pub(crate) fn advised(
+        what: &str,
+        path: &str,
+        advice: &str,
+    ) -> impl FnOnce(abi::Errno) -> BootError {
+        let failed = BootError::guest(what, path);
+        move |errno| {
+            let mut failure = Failure::from(failed(errno));
+            failure.text = format!("{}; {advice}", failure.text);
+            BootError::Failed(failure)
+        }
+    }
 }
 
 impl From<BootError> for Failure {

@@ -321,7 +321,9 @@ impl Builder<'_> {
 
     /// Fills /dev, once it and what lies below are mounted, and makes `more` nodes.
     fn devices(&self, more: &[DeviceSpec]) -> Result<(), BootError> {
-        let failed = BootError::guest("fill", "/dev");
+        let advice = "device nodes are not made in a tree of the host: mount a tmpfs on /dev in \
+                      config.json, or start the container with --overlay memory";
+        let failed = BootError::advised("fill", "/dev", advice);
         let dev = self
             .point("/dev", true)
             .map_err(BootError::guest("make", "/dev"))?;

@@ -14,6 +14,7 @@ cases!("bad_config":
     text_that_is_not_plain,
     mounts_over_mounts,
     mounts_that_cannot_be,
+    no_place_for_devices,
     any_field_replaced,
     any_byte_changed,
 );
@@ -348,6 +349,23 @@ fn survived(place: &Place<'_>, dir: &std::path::Path, what: &str) -> Result {
     ensure(fine, || {
         format!("{what}: {}\n{}", outcome.status, outcome.err())
     })
+}
+
+fn no_place_for_devices(place: &Place<'_>) -> Result {
+    let dir = place.shell("echo ran", |c| {
+        if let Some(mounts) = c["mounts"].as_array_mut() {
+            mounts.retain(|m| m["destination"] != "/dev");
+        }
+    })?;
+    let bundle = dir.to_string_lossy().into_owned();
+    let run = |overlay| place.ringfence(&["--overlay", overlay, "run", "-b", &bundle, "c"]);
+    refused(
+        &run("none"),
+        128,
+        &["/dev", "not made in a tree of the host", "tmpfs"],
+    )?;
+    said(&run("memory"), 0, "ran\n")?;
+    place.nothing_left()
 }
 
 fn any_field_replaced(place: &Place<'_>) -> Result {
