@@ -231,7 +231,7 @@ fn ptrace_stopped_while_shown(o: Out) {
         read(turn, 1);
         forks_and_sleeps()
     });
-    let (ready, say_ready) = pipe();
+    let ((ready, say_ready), (heard, say_heard)) = (pipe(), pipe());
     let tracer = child(|| {
         pt(PTRACE_SEIZE, a, 0, PTRACE_O_TRACEFORK as usize);
         write(give, b"x");
@@ -243,7 +243,10 @@ fn ptrace_stopped_while_shown(o: Out) {
         tell!(o, "shown" => go(PTRACE_CONT, a, 0), "part" => go(PTRACE_CONT, a, SIGSTOP));
         tell!(o, "listen" => pt(PTRACE_LISTEN, a, 0, 0));
         write(say_ready, b"x");
-        tell!(o, "told" => stop(a), "goes" => pt(PTRACE_CONT, a, 0, 0));
+        let told = stop(a);
+        // One after the other.
+        read(heard, 1);
+        tell!(o, "told" => told, "goes" => pt(PTRACE_CONT, a, 0, 0));
         0
     });
     read(ready, 1);
@@ -253,8 +256,9 @@ fn ptrace_stopped_while_shown(o: Out) {
     k!(SYS_kill, a, SIGCONT);
     let r = k!(SYS_wait4, a, &mut st, WCONTINUED, 0);
     say!(o, "parent {} {}", r.0 == i64::from(a), trap_text(st));
+    write(say_heard, b"x");
     tell!(o, "tracer" => wait_text(tracer), "end" => finish(a));
-    for fd in [turn, give, ready, say_ready] {
+    for fd in [turn, give, ready, say_ready, heard, say_heard] {
         close(fd);
     }
 }
